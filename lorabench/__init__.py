@@ -1,0 +1,1 @@
+"""lorabench: the benchmark suite for adapters that customise text-to-image models."""
