@@ -1,0 +1,113 @@
+"""Write the tables of the docs from the code: `python docs/generate.py`. A test fails when they are stale."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+import typer.main
+from pydantic import BaseModel
+
+from lorabench import components
+from lorabench.cli import app
+from lorabench.config import Study
+
+DOCS = Path(__file__).parent
+
+
+def metrics() -> str:
+    """One row a metric, from what each says of itself."""
+    rows = ["| metric | criterion | better | encoders | prompt types | definition |", "|---|---|---|---|---|---|"]
+    for name in components.names("metrics"):
+        found = components.find("metrics", name)
+        better = "higher" if found.higher_is_better else "lower"
+        criterion = found.criterion.replace("_", " ")
+        encoders, types = ", ".join(found.encoders), ", ".join(found.prompt_types)
+        rows.append(f"| `{name}` | {criterion} | {better} | {encoders} | {types} | {_cell(found.description)} |")
+    return "\n".join(rows)
+
+
+def encoders() -> str:
+    """One row an encoder."""
+    rows = ["| encoder | resize modes (first = default) | reads text | what |", "|---|---|---|---|"]
+    for name in components.names("encoders"):
+        found = components.find("encoders", name)
+        reads = "yes" if found.reads_text else "no"
+        rows.append(f"| `{name}` | {', '.join(found.resize_modes)} | {reads} | {_cell(found.description)} |")
+    return "\n".join(rows)
+
+
+def commands() -> str:
+    """Help of every command, as click prints it."""
+    group = typer.main.get_command(app)
+    parts = []
+    for name, command in _walk(group, "lorabench"):
+        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+        text = command.get_help(context)
+        parts.append(f"### `{name}`\n\n```\n{text.strip()}\n```")
+    return "\n\n".join(parts)
+
+
+def settings() -> str:
+    """One row a key of a study file, with its default."""
+    rows = ["| key | default | what |", "|---|---|---|"]
+    rows += _settings_of(Study, "")
+    return "\n".join(rows)
+
+
+SECTIONS = {
+    "metrics": ("metrics.md", metrics),
+    "encoders": ("metrics.md", encoders),
+    "commands": ("cli.md", commands),
+    "settings": ("cli.md", settings),
+}
+
+
+def rendered(name: str) -> tuple[Path, str]:
+    """The page that holds a section, and its text with that section made anew."""
+    file, make = SECTIONS[name]
+    page = DOCS / file
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)", re.S)
+    text = page.read_text()
+    if not pattern.search(text):
+        raise SystemExit(f"{page} has no place for the generated section '{name}'.")
+    return page, pattern.sub(lambda match: f"{match[1]}{make()}{match[2]}", text)
+
+
+def _walk(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
+    if not hasattr(command, "commands"):
+        return [(name, command)]
+    return [pair for word, child in command.commands.items() for pair in _walk(child, f"{name} {word}")]
+
+
+def _settings_of(model: type[BaseModel], prefix: str) -> list[str]:
+    rows = []
+    for key, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            rows += _settings_of(type(default), f"{prefix}{key}.")
+            continue
+        shown = "required" if field.is_required() else f"`{_short(default)}`"
+        rows.append(f"| `{prefix}{key}` | {shown} | {field.description or ''} |")
+    return rows
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return ", ".join(item.name for item in value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(repr, value))}]".replace("'", '"')
+    return repr(value).replace("'", '"')
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for section in SECTIONS:
+        page, text = rendered(section)
+        page.write_text(text)
+        print(f"{page.name}: {section}", file=sys.stderr)

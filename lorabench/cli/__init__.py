@@ -1,0 +1,5 @@
+"""Words on the command line -> pipeline calls. stdout holds results only; progress and errors go to stderr."""
+
+from lorabench.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,204 @@
+"""The command `lorabench`: every stage of a study is a command, and `grid` is all of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench.errors import UserError
+
+app = typer.Typer(
+    name="lorabench",
+    help="Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mini_app, name="mini")
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
+Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
+Workers = Annotated[int | None, typer.Option(min=0, help="processes; 0 = chosen by device and model")]
+Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
+Limit = Annotated[int | None, typer.Option(min=1, help="at most so many trainings (config x seed)")]
+Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
+Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work, 130 interrupted."""
+    _quiet_libraries()
+    from lorabench.pipeline.run import DiskFull
+
+    try:
+        app()
+    except UserError as error:
+        _leave(f"Error: {error}", 2)
+    except DiskFull as error:
+        _leave(f"Error: {error}", 1)
+    except KeyboardInterrupt:
+        _leave("Interrupted. What was finished is kept; run the same command again to go on.", 130)
+    except BrokenPipeError:
+        sys.exit(1)  # the reader of stdout went away (`| head`)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _quiet_libraries() -> None:
+    """Other people's warnings are not results, and a user cannot mend them."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    for name in ("diffusers", "transformers", "timm", "open_clip", "root"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def grid(
+    study: StudyFile,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    only: Only = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a whole study: train, generate, encode, score, rank, explain, report. Run again to go on where it stopped."""
+    from lorabench.cli import studies
+
+    plan = studies.planned(study, out, device, workers, only or (), limit)
+    if dry_run:
+        _show(studies.describe(plan), as_json)
+        return
+    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet), plan.root, as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoints: Annotated[Path, typer.Argument(metavar="CKPT_DIR", help="folder of adapter files, or one file")],
+    study: Annotated[Path | None, typer.Option(help="a study file whose base, data, images and metrics to use")] = None,
+    base: Annotated[str | None, typer.Option(help="base model: hub id, diffusers folder or .safetensors")] = None,
+    data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
+    concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
+    from lorabench.cli import evaluation, studies
+
+    plan, refused = evaluation.planned(checkpoints, study, base, data, concept or (), out, device, workers)
+    if dry_run:
+        _show(studies.describe(plan), as_json)
+        return
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet)
+    result.failures[:0] = refused
+    table = evaluation.table(plan.root)
+    _finish(result, plan.root, as_json, table=table)
+
+
+def _stage_command(stage: str, help_text: str) -> None:
+    def command(
+        study: StudyFile,
+        out: Out = None,
+        device: Device = None,
+        workers: Workers = None,
+        only: Only = None,
+        limit: Limit = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from lorabench.cli import studies
+
+        plan = studies.planned(study, out, device, workers, only or (), limit)
+        _finish(studies.carry_out(plan, (stage,), quiet), plan.root, as_json)
+
+    command.__doc__ = help_text
+    app.command(name=stage)(command)
+
+
+_stage_command("train", "Train the configs of a study, each with each seed.")
+_stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
+_stage_command("encode", "Turn images, data set and texts into feature vectors.")
+_stage_command("score", "Compute every metric of every checkpoint.")
+_stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
+_stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
+_stage_command("report", "Write the HTML report.")
+
+
+@app.command(name="list")
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help="metrics, encoders, algorithms or formats; default all")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the metrics, encoders, algorithms and checkpoint formats there are."""
+    from lorabench.cli import inventory
+
+    _show(inventory.components_table(kind), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: versions, devices, memory, disk, weights. Says what is missing and how to get it."""
+    from lorabench.cli import inventory
+
+    checks = inventory.doctor()
+    _show(checks, as_json)
+    if any(check["status"] == "missing" for check in checks):
+        raise typer.Exit(1)
+
+
+@mini_app.command(name="dataset")
+def mini_dataset(folder: Annotated[Path, typer.Argument(help="where to write it")]) -> None:
+    """Write the miniature world's training images as an ordinary image folder with captions and dataset.toml."""
+    from lorabench import mini
+
+    print(mini.write_dataset(folder))
+
+
+def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:
+    """Say where the results are, what failed, and leave with the code that goes with it."""
+    from lorabench.cli import studies
+
+    summary = studies.summary(result, root)
+    if as_json:
+        print(json.dumps(summary | ({"checkpoints": table} if table is not None else {}), indent=1))
+    else:
+        if table is not None:
+            _show(table, as_json=False)
+        print(studies.closing_words(summary))
+    raise typer.Exit(int(summary["exit_code"]))
+
+
+def _show(rows: list[dict[str, object]], as_json: bool) -> None:
+    """A table on stdout, or the same as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=1, default=str))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)

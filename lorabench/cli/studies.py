@@ -1,0 +1,112 @@
+"""From a study file and options to a plan, from a plan to results, from results to words."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorabench import components, config, mini
+from lorabench.cli.progress import open_progress
+from lorabench.config import Study
+from lorabench.executors.local import LocalExecutor
+from lorabench.pipeline.plan import Plan, make_plan
+from lorabench.pipeline.run import STAGES, Result, Stage, pending, run
+
+ALL_STAGES = STAGES
+MEASURING_STAGES = STAGES[1:]
+RESULTS = Path("results")
+SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory
+MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())
+
+
+def planned(
+    path: Path, out: Path | None, device: str | None, workers: int | None, only: Sequence[str], limit: int | None
+) -> Plan:
+    """The checked plan of a study file under the command line's options."""
+    study = prepared(config.load_study(path), device, workers)
+    return make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
+
+
+def prepared(study: Study, device: str | None, workers: int | None) -> Study:
+    """The study with options applied, plug-ins loaded and the miniature world's pictures written if it uses them."""
+    changes = {"device": device, "workers": workers}
+    run_ = study.run.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    data = study.data
+    if data.folder == str(MINI_DATASET):
+        data = data.model_copy(update={"folder": str(mini_dataset_folder())})
+    for plugin in study.plugins:
+        components.load_plugin(Path(plugin))
+    return study.model_copy(update={"run": run_, "data": data})
+
+
+def mini_dataset_folder() -> Path:
+    """The miniature world's data set as an image folder in the user's cache, written once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabench"
+    return mini.write_dataset(cache / "mini-dataset")
+
+
+def carry_out(plan: Plan, stages: Sequence[Stage], quiet: bool) -> Result:
+    """Run stages of a plan on this machine."""
+    workers = plan.study.run.workers or suitable_workers(plan)
+    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet))
+
+
+def suitable_workers(plan: Plan) -> int:
+    """One process an accelerator; on the CPU one a core for small models, whose one-thread processes scale better."""
+    if torch.device(plan.device).type != "cpu":
+        return 1
+    base = Path(plan.study.base)
+    files = base.rglob("*.safetensors") if base.is_dir() else [base]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1
+
+
+def describe(plan: Plan) -> list[dict[str, object]]:
+    """What a plan comes to: one row a stage, for `--dry-run`."""
+    rows: list[dict[str, object]] = []
+    counts = {
+        "train": (
+            len(plan.runs),
+            f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
+        ),
+        "generate": (
+            sum(len(s.requests) for s in plan.prompt_sets) * len(plan.checkpoints),
+            f"images: {len(plan.checkpoints)} checkpoints (base included) x {len(plan.prompt_sets)} prompt sets",
+        ),
+        "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
+        "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
+    }
+    for stage, (count, words) in counts.items():
+        ready, skipped = pending(plan, stage)  # type: ignore[arg-type]
+        rows.append({"stage": stage, "count": count, "what": words, "tasks to do": len(ready) + len(skipped)})
+    return rows
+
+
+def summary(result: Result, root: Path) -> dict[str, Any]:
+    """A run's end as plain values: what was made, what failed, where it is."""
+    return {
+        "results": str(root),
+        "report": str(root / "report.html") if (root / "report.html").exists() else None,
+        "made": result.done,
+        "failures": [asdict(failure) for failure in result.failures],
+        "exit_code": result.exit_code,
+    }
+
+
+def closing_words(summary: dict[str, Any]) -> str:
+    """The summary for a person: failures first by kind, then where to look."""
+    lines = []
+    if summary["failures"]:
+        kinds = Counter(failure["status"] for failure in summary["failures"])
+        lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")
+        lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
+    made = sum(summary["made"].values())
+    lines.append("Everything was up to date." if not made and not summary["failures"] else f"{made} artifacts made.")
+    lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
+    return "\n".join(lines)

@@ -1,0 +1,296 @@
+"""The plug-in contracts, and how a plug-in is found by its name.
+
+A plug-in is a file: `lorabench/metrics/vendi.py` holds the metric "vendi". The folder is the registry; other people's
+packages add to it through the entry-point group `lorabench.<kind>`, and a study through `plugins = ["my_metric.py"]`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from lorabench.errors import UserError, unknown
+from lorabench.records import Outcome, PromptType, Task, TrainConfig, Value
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["algorithms", "encoders", "formats", "metrics"]
+Params = dict[str, "torch.Tensor"]
+Criterion = Literal["fidelity", "controllability", "diversity", "base_model_preservation", "image_quality"]
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """All that a metric may look at, for one leaf (one concept, one prompt type).
+
+    Every array is float32, rows are images. `dataset` and `base` are None where the metric does not ask for them.
+    """
+
+    generated: np.ndarray  # [n, d]
+    prompt_index: np.ndarray  # int [n]: which prompt of the set drew image i
+    prompt_type: PromptType  # some metrics are defined per prompt for one type and over all images for another
+    dataset: np.ndarray | None = None  # [m, d] features of the concept's training images
+    base: np.ndarray | None = None  # [n, d] the base model's images of the same prompts and noise: row i pairs
+    text: np.ndarray | None = None  # [n, d] features of each image's text for alignment; NaN rows = no text
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured, on what, and which way is better."""
+
+    name: str
+    compute: Callable[[MetricInputs], Value]
+    criterion: Criterion
+    higher_is_better: bool
+    encoders: tuple[str, ...]  # those it has a meaning for; the study picks among them; first = default
+    prompt_types: tuple[PromptType, ...]
+    compares_with: tuple[Literal["dataset", "base", "text"], ...] = ()
+    categories: tuple[str, ...] | None = None  # None = all
+    scope: Literal["leaf", "checkpoint"] = "leaf"  # "checkpoint": features of all concepts are pooled
+    description: str = ""
+    version: int = 1  # rises when its numbers change
+
+
+def metric(
+    *,
+    criterion: Criterion,
+    higher_is_better: bool,
+    encoders: tuple[str, ...],
+    prompt_types: tuple[PromptType, ...],
+    compares_with: tuple[Literal["dataset", "base", "text"], ...] = (),
+    categories: tuple[str, ...] | None = None,
+    scope: Literal["leaf", "checkpoint"] = "leaf",
+    version: int = 1,
+) -> Callable[[Callable[[MetricInputs], Value | float]], Metric]:
+    """Turn `compute(inputs) -> float or Value` into a Metric named after the function.
+
+    A float is fine; NaN needs a `Value(nan, reason)`. A ValueError of the function becomes NaN with its message.
+    """
+
+    def wrap(function: Callable[[MetricInputs], Value | float]) -> Metric:
+        def compute(inputs: MetricInputs) -> Value:
+            try:
+                answer = function(inputs)
+            except ValueError as error:
+                return Value(float("nan"), str(error))
+            return answer if isinstance(answer, Value) else Value(float(answer))
+
+        return Metric(
+            name=function.__name__,
+            compute=compute,
+            criterion=criterion,
+            higher_is_better=higher_is_better,
+            encoders=encoders,
+            prompt_types=prompt_types,
+            compares_with=compares_with,
+            categories=categories,
+            scope=scope,
+            description=(function.__doc__ or "").strip(),
+            version=version,
+        )
+
+    return wrap
+
+
+# --- encoders --------------------------------------------------------------------------------------------------------
+
+
+class Encoder(Protocol):
+    """Pictures (and, for CLIP, texts) to vectors; resizing and normalisation are its own business."""
+
+    name: str
+    id: str  # f"{name}-{architecture}-{weights' sha256[:12]}-v{preprocessing version}"
+    resize_modes: tuple[str, ...]  # those it accepts for non-square pictures; first = default
+    stored: bool  # False: features are too large to keep (Grams); they are recomputed when scoring
+
+    def encode_images(self, images: Sequence[np.ndarray], resize: str) -> np.ndarray:
+        """uint8 pictures [h, w, 3] of any size -> float32 [n, d]."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> float32 [n, d] in the space of the pictures; NotImplementedError if it reads no text."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How an encoder is made: `load(weights, device)`; weights None = the published ones from their hub."""
+
+    name: str
+    load: Callable[[Path | None, torch.device], Encoder]
+    reads_text: bool = False
+    stored: bool = True
+    resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch")
+    description: str = ""
+
+
+def encoder(
+    *,
+    reads_text: bool = False,
+    stored: bool = True,
+    resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch"),
+) -> Callable[[Callable[[Path | None, torch.device], Encoder]], EncoderSpec]:
+    """Turn a loader function, named after the encoder, into an EncoderSpec."""
+
+    def wrap(load: Callable[[Path | None, torch.device], Encoder]) -> EncoderSpec:
+        description = (load.__doc__ or "").strip()
+        return EncoderSpec(load.__name__, load, reads_text, stored, resize_modes, description)
+
+    return wrap
+
+
+# --- algorithms ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to make a weight update: two pure functions, and what the analysis has to know about them.
+
+    `init(weight, config, rng) -> params` and `delta_weight(params, weight, config) -> dW` shaped like the weight, alpha
+    included, differentiable in the params. Params are named by the suffixes of LyCORIS files ("lora_up.weight", ...).
+    """
+
+    name: str
+    init: Callable[[torch.Tensor, TrainConfig, torch.Generator], Params]
+    delta_weight: Callable[[Params, torch.Tensor, TrainConfig], torch.Tensor]
+    hyperparameters: tuple[str, ...]  # of dim, alpha, factor: those it takes
+    suffixes: tuple[str, ...]  # every name its params may have; files are recognised by them
+    capacity_from: Literal["dim", "factor", None] = None  # which of them sets its capacity; that one is required
+    larger_is_more: bool = True  # dim: yes; factor: no
+    trains_bias: bool = False
+    sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
+    description: str = ""
+
+
+# --- checkpoint formats ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """A weight update as a file holds it; which modules of a base model it means is found out later.
+
+    What the file does not say is None or "". A config read from another tool's file has NaN for an unknown lr.
+    """
+
+    algorithm: str
+    config: TrainConfig | None
+    modules: Mapping[str, Params]  # the file's own name of a module, without suffix -> params, float32, without alpha
+    alphas: Mapping[str, float]  # by the same names; norms and full updates have none
+    source: Path
+    base: str = ""
+    seed: int | None = None
+    epoch: int | None = None
+    step: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)  # as found
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of checkpoint file."""
+
+    name: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], LoadedAdapter]
+    write: Callable[[Path, LoadedAdapter, torch.dtype], None] | None = None  # modules by dotted names
+    description: str = ""
+
+
+# --- executors -------------------------------------------------------------------------------------------------------
+
+Advance = Callable[[int], None]  # called with units of work done
+Work = Callable[[Task, Advance], None]  # does one task; picklable; raises when the task fails
+
+
+class Executor(Protocol):
+    """Runs independent tasks, in any order, in this process or others; a failing task does not stop the rest."""
+
+    def run(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
+        """Do all tasks; yields the outcome of each as it ends, and calls `advance` in between."""
+        ...
+
+    def close(self) -> None:
+        """Stop at once whatever still runs."""
+        ...
+
+
+# --- finding them ----------------------------------------------------------------------------------------------------
+
+_TYPES: dict[str, type] = {"algorithms": Algorithm, "encoders": EncoderSpec, "formats": Format, "metrics": Metric}
+_plugins: dict[str, dict[str, Any]] = {kind: {} for kind in _TYPES}
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """Names of all plug-ins of a kind, sorted: files of the folder, entry points, and files added by a study."""
+    package = importlib.import_module(f"lorabench.{kind}")
+    files = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
+    points = [point.name for point in _entry_points(kind)]
+    return tuple(sorted({*files, *points, *_plugins[kind]}))
+
+
+def find(kind: Kind, name: str, where: str = "") -> Any:
+    """The plug-in of that kind and name. UserError with the nearest names if there is none; `where` says who asked."""
+    if name in _plugins[kind]:
+        return _plugins[kind][name]
+    available = names(kind)
+    if name not in available:
+        raise UserError(unknown(kind[:-1], name, available, where))
+    for point in _entry_points(kind):
+        if point.name == name:
+            return _checked(kind, name, point.load(), point.value)
+    module = importlib.import_module(f"lorabench.{kind}.{name}")
+    return _checked(kind, name, getattr(module, name, None), module.__name__)
+
+
+def load_plugin(path: Path) -> list[str]:
+    """Register every component that a Python file defines; returns "kind/name" of each. UserError if it has none."""
+    module = _module_from(path)
+    found = []
+    for value in vars(module).values():
+        for kind, type_ in _TYPES.items():
+            if isinstance(value, type_):
+                _plugins[kind][value.name] = value
+                found.append(f"{kind}/{value.name}")
+    if not found:
+        raise UserError(
+            f"Plug-in {path} defines no metric, encoder, algorithm or format; decorate a function with @metric, say."
+        )
+    return found
+
+
+@functools.cache  # reading the metadata of every installed package takes tens of milliseconds
+def _entry_points(kind: Kind) -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=f"lorabench.{kind}")
+
+
+def _checked(kind: Kind, name: str, value: Any, origin: str) -> Any:
+    if not isinstance(value, _TYPES[kind]):
+        raise UserError(f"{origin} must define `{name}` as {_TYPES[kind].__name__}, found {type(value).__name__}.")
+    return value
+
+
+def _module_from(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"Plug-in {path} does not exist.")
+    spec = importlib.util.spec_from_file_location(f"lorabench_plugin_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"Plug-in {path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # anything may go wrong in other people's code; the sentence names the file
+        raise UserError(f"Plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,294 @@
+"""A study as a TOML file: strict to read, expanded to configs, printed as a value.
+
+Every key has a default from the paper (LyCORIS, section 5 and appendix D), so a file holds only what a study changes.
+Unknown keys are errors. Paths are relative to the file; `lorabench:mini/...` points into the installed package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from lorabench.errors import UserError
+from lorabench.records import PromptType, Sampling, TrainConfig
+
+PACKAGE_SCHEME = "lorabench:"
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the study file: frozen, and no key passes unread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """The pictures to learn from."""
+
+    folder: str = Field("", description="image folder, with a dataset.toml or category/class[/sub-class] folders")
+    concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
+
+
+class Training(Section):
+    """What all configs share while training (LyCORIS appendix D.2)."""
+
+    epochs: PositiveInt = 50
+    checkpoint_epochs: tuple[PositiveInt, ...] = Field((10, 30, 50), min_length=1)
+    batch_size: PositiveInt = 8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    max_grad_norm: PositiveFloat = 1.0
+    warmup_epochs: Annotated[float, Field(ge=0)] = 5.0
+    caption_dropout: Fraction = 0.05
+    resolution: PositiveInt = 512
+    max_tokens: PositiveInt = 150
+    train_text_encoder: bool = True
+    train_unet: bool = True
+
+    @model_validator(mode="after")
+    def _checkpoints_within_epochs(self) -> Training:
+        if max(self.checkpoint_epochs) > self.epochs:
+            raise ValueError(f"checkpoint_epochs go up to {max(self.checkpoint_epochs)}, but epochs = {self.epochs}")
+        return self
+
+
+class Variation(Section):
+    """What one config changes against the row it stands in."""
+
+    name: str | None = None
+    trained_layers: str | None = None
+    lr: PositiveFloat | None = None
+    dim: PositiveInt | None = None
+    alpha: PositiveFloat | None = None
+    factor: PositiveInt | None = None
+
+
+class GridRow(Variation):
+    """An algorithm's default config, then variations of it: one thing at a time, or all combinations."""
+
+    algorithm: str
+    trained_layers: str = "linear"
+    lr: PositiveFloat
+    vary: tuple[Variation, ...] = ()
+    product: dict[Literal["trained_layers", "lr", "dim", "alpha", "factor"], list[Any]] = Field(default_factory=dict)
+
+
+class Images(Section):
+    """What is generated from every checkpoint (LyCORIS appendix D.3)."""
+
+    prompts: str = Field("", description="folder of alter/<template>.txt and style.txt")
+    prompt_types: tuple[PromptType, ...] = ("train", "trigger", "alter", "style")
+    per_set: PositiveInt = 100
+    steps: PositiveInt = 25
+    guidance: Annotated[float, Field(ge=0)] = 7.0
+    size: PositiveInt = 512
+    max_tokens: PositiveInt = 75
+    negative_prompt: str = ""
+    noise: Literal["hashed", "index"] = "hashed"
+    noise_seed: int = 0
+    batch_size: PositiveInt = 16
+    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="merge ratios lambda")
+    thumbnails: Annotated[int, Field(ge=0)] = Field(4, description="images of each set shown in the report")
+
+
+class EncoderChoice(Section):
+    """Which weights an encoder takes, and how data-set pictures are resized for it."""
+
+    weights: str = Field("", description="safetensors file or folder; empty = the published weights")
+    resize: str = Field("", description="letterbox, center_crop, stretch or scale; empty = the encoder's default")
+
+
+class MetricChoice(Section):
+    """A metric to compute, and on which encoders; empty = its default encoder."""
+
+    name: str
+    encoders: tuple[str, ...] = ()
+
+
+class Explain(Section):
+    """The CatBoost + SHAP analysis (LyCORIS appendix D.6)."""
+
+    exclude: tuple[str, ...] = Field((), description="configs left out of the explanation, as glob patterns")
+
+
+class Run(Section):
+    """How the work is done; nothing here changes a number."""
+
+    device: str = "auto"
+    workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="processes; 0 = one an accelerator, or small CPU models: one a core"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+DEFAULT_METRICS = (
+    MetricChoice(name="image_similarity"),
+    MetricChoice(name="squared_centroid_distance"),
+    MetricChoice(name="text_similarity"),
+    MetricChoice(name="vendi"),
+    MetricChoice(name="style_loss_base"),
+    MetricChoice(name="style_loss_data"),
+)
+
+
+class Study(Section):
+    """A whole study: what to train, generate, measure and explain."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    base: str = Field(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5", description="hub id, diffusers folder or .safetensors"
+    )
+    seeds: tuple[int, ...] = Field((1,), min_length=1, description="training seeds")
+    plugins: tuple[str, ...] = ()
+    data: Data = Data()
+    training: Training = Training()
+    grid: tuple[GridRow, ...] = ()
+    images: Images = Images()
+    encoders: dict[str, EncoderChoice] = Field(default_factory=dict)
+    metrics: tuple[MetricChoice, ...] = DEFAULT_METRICS
+    explain: Explain = Explain()
+    run: Run = Run()
+
+    @property
+    def sampling(self) -> Sampling:
+        images = self.images
+        return Sampling(images.steps, images.guidance, images.size, images.max_tokens, images.negative_prompt)
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file. UserError, naming file and key, for whatever is wrong in it."""
+    if not path.is_file():
+        raise UserError(f"Study file {path} does not exist.{_study_files_near(path)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from error
+    return study_from(content, path)
+
+
+def study_from(content: dict[str, Any], origin: Path) -> Study:
+    """A Study from the content of a TOML file at `origin` (paths in it are resolved against its folder)."""
+    try:
+        study = Study(**content)
+    except ValidationError as error:
+        raise UserError("\n".join(_sentence(problem, origin) for problem in error.errors())) from error
+    return _with_paths(study, origin.resolve().parent)
+
+
+def expand(study: Study) -> tuple[TrainConfig, ...]:
+    """The configs of the grid, in the order of the file, each with a readable unique name."""
+    configs = [config for row in study.grid for config in _row_configs(row, study.training)]
+    twice = [name for name, count in Counter(config.name for config in configs).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"Study '{study.name}': two configs are both called '{twice[0]}'; remove one or give it a name."
+        )
+    return tuple(configs)
+
+
+def config_name(algorithm: str, values: dict[str, Any]) -> str:
+    """A readable id: `lora-linear-d8a4-lr5e-4`, `lokr-full-f8-lr1e-3`, `native-linear-lr1e-6`."""
+    size = "".join(f"{letter}{_short(values[key])}" for key, letter in _LETTERS if values.get(key) is not None)
+    parts = [algorithm, values["trained_layers"].split(":")[0], size, f"lr{_scientific(values['lr'])}"]
+    return "-".join(part.replace(":", "-") for part in parts if part)
+
+
+_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"))
+_VARIED = ("trained_layers", "lr", "dim", "alpha", "factor")
+
+
+def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
+    default = {key: getattr(row, key) for key in _VARIED}
+    changes: list[dict[str, Any]] = [{"name": row.name}]
+    changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
+    if row.product:
+        combinations = itertools.product(*row.product.values())
+        changes = [dict(zip(row.product, values, strict=True)) for values in combinations]
+    shared = training.model_dump()
+    configs = []
+    for change in changes:
+        values = default | {key: value for key, value in change.items() if key != "name"}
+        name = change.get("name") or config_name(row.algorithm, values)
+        configs.append(TrainConfig(name=name, algorithm=row.algorithm, **values, **shared))
+    return configs
+
+
+def _short(value: float) -> str:
+    return f"{value:g}"
+
+
+def _scientific(value: float) -> str:
+    digits, exponent = f"{value:e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
+def resolve_path(text: str, folder: Path) -> Path:
+    """A path of a study file: inside the package (`lorabench:mini/...`), absolute, or relative to `folder`."""
+    if text.startswith(PACKAGE_SCHEME):
+        return Path(__file__).parent / text.removeprefix(PACKAGE_SCHEME)
+    return (folder / Path(text).expanduser()).resolve()
+
+
+def _with_paths(study: Study, folder: Path) -> Study:
+    """The same study with every path absolute. A base that is no path here is a hub id and stays as it is."""
+
+    def absolute(text: str) -> str:
+        return str(resolve_path(text, folder)) if text else ""
+
+    looks_local = study.base.startswith((PACKAGE_SCHEME, ".", "/", "~")) or study.base.endswith(".safetensors")
+    base = absolute(study.base) if looks_local or (folder / study.base).exists() else study.base
+    encoders = {
+        name: choice.model_copy(update={"weights": absolute(choice.weights)}) for name, choice in study.encoders.items()
+    }
+    return study.model_copy(
+        update={
+            "base": base,
+            "plugins": tuple(absolute(path) for path in study.plugins),
+            "data": study.data.model_copy(update={"folder": absolute(study.data.folder)}),
+            "images": study.images.model_copy(update={"prompts": absolute(study.images.prompts)}),
+            "encoders": encoders,
+        }
+    )
+
+
+def _sentence(problem: Any, origin: Path) -> str:
+    """One pydantic error as a sentence with the key's place in the file."""
+    place = _place(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        key = str(problem["loc"][-1])
+        near = difflib.get_close_matches(key, _keys_of(problem["loc"][:-1]), n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"{origin}: unknown key '{place}'.{hint}"
+    if problem["type"] == "missing":
+        return f"{origin}: '{place}' is missing."
+    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | BaseModel) else f", got {problem['input']!r}"
+    return f"{origin}: '{place}': {message[0].lower()}{message[1:]}{given}."
+
+
+def _place(location: tuple[str | int, ...]) -> str:
+    place = ""
+    for part in location:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    return place
+
+
+def _keys_of(location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed in the table at that place, for "did you mean"."""
+    tables = {"data": Data, "training": Training, "images": Images, "grid": GridRow, "vary": Variation}
+    tables |= {"encoders": EncoderChoice, "metrics": MetricChoice, "explain": Explain, "run": Run}
+    named = [part for part in location if part in tables]
+    table = tables[str(named[-1])] if named else Study
+    return list(table.model_fields)
+
+
+def _study_files_near(path: Path) -> str:
+    files = sorted(str(file) for file in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    return f" Study files there: {', '.join(files)}." if files else ""

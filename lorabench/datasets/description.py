@@ -1,0 +1,145 @@
+"""What a data set's folder says about its concepts: dataset.toml, or else the folders' names and the captions."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorabench.errors import UserError
+
+DESCRIPTION = "dataset.toml"
+
+# Of the paper's categories (LyCORIS D.3): template of `alter` prompts, and what stands for the descriptor in the text
+# for alignment; "{}" is the class name. Used only where no dataset.toml says otherwise.
+_CATEGORY_DEFAULTS: dict[str, tuple[str, str | None]] = {
+    "anime_characters": ("characters", None),
+    "movie_characters": ("characters", None),
+    "stuffed_toys": ("stuffed_toys", "{}"),
+    "scenes": ("{}", "{}"),
+    "styles": ("styles", ""),
+}
+
+
+class ConceptEntry(BaseModel):
+    """One `[[concept]]` of dataset.toml; docs: a data set is a folder."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: Annotated[str, Field(min_length=1)]
+    trigger: str
+    class_word: str = ""
+    keyword: str = ""
+    repeats: Annotated[int, Field(ge=1)] | Literal["balance"] = 1
+    alter: str = ""
+    alignment: str | None = None
+    style_prompts: bool = True
+    evaluate: bool = True
+
+
+class Description(BaseModel):
+    """dataset.toml as it is written."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = ""
+    revision: str = ""
+    license: str = ""
+    citation: str = ""
+    concept: Annotated[list[ConceptEntry], Field(min_length=1)]
+
+
+def read_description(path: Path) -> Description:
+    try:
+        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise UserError("\n".join(dict.fromkeys(_sentence(problem, path) for problem in error.errors()))) from error
+
+
+def _sentence(problem: Any, path: Path) -> str:
+    """One sentence for one of pydantic's problems."""
+    location = [part for part in problem["loc"] if part not in ("int", "constrained-int", "literal['balance']")]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        known = Description.model_fields if len(location) == 1 else ConceptEntry.model_fields
+        near = difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"{path}: unknown key '{place}'.{hint} Available: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{path}: '{place}' is missing."
+    if location[-1] == "repeats":
+        return f"{path}: '{place}' must be a whole number from 1 on or \"balance\", got {problem['input']!r}."
+    return f"{path}: '{place}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}."
+
+
+# --- without dataset.toml ---------------------------------------------------------------------------------------------
+
+
+def guess_description(
+    folder: Path, paths: Sequence[Path], captions: Mapping[Path, str]
+) -> tuple[Description, list[str]]:
+    """What dataset.toml would say, read from folder names and captions, and the sentences that say so."""
+    by_folder: dict[PurePosixPath, list[Path]] = {}
+    for path in paths:
+        by_folder.setdefault(PurePosixPath(path.parent.relative_to(folder).as_posix()), []).append(path)
+    if PurePosixPath() in by_folder:
+        by_folder = {PurePosixPath(): by_folder[PurePosixPath()]}
+    deep = [str(path) for path in by_folder if len(path.parts) > 3]
+    if deep:
+        raise UserError(
+            f"Data set {folder}: '{deep[0]}' is deeper than category/class/sub-class. "
+            f"Move the images up or write a {DESCRIPTION}."
+        )
+    repeats: int | Literal["balance"] = "balance" if len(by_folder) > 1 else 1
+    entries, assumptions = (
+        [],
+        [f"There is no {DESCRIPTION} in {folder}: {len(by_folder)} concepts read from its folders."],
+    )
+    for path, images in by_folder.items():
+        entry = _guessed_entry(path, [captions[image] for image in images], folder.resolve().name, repeats)
+        entries.append(entry)
+        alter = f"template '{entry.alter}'" if entry.alter else "no `alter` prompts"
+        assumptions.append(
+            f"Concept '{path}': trigger '{entry.trigger}', class word '{entry.class_word}', "
+            f"keyword '{entry.keyword}', {alter}."
+        )
+    if repeats == "balance":
+        assumptions.append("Images are repeated so that an epoch shows every class about equally often.")
+    return Description.model_construct(name="", revision="", license="", citation="", concept=entries), assumptions
+
+
+def _guessed_entry(
+    path: PurePosixPath, captions: Sequence[str], name: str, repeats: int | Literal["balance"]
+) -> ConceptEntry:
+    """The descriptor is the first comma-separated part that all captions share, else the class's name."""
+    category = path.parts[0] if len(path.parts) > 1 else ""
+    class_name = path.parts[min(1, len(path.parts) - 1)] if path.parts else name
+    spoken = class_name.replace("_", " ")
+    first = {caption.split(",")[0].strip() for caption in captions}
+    trigger, class_word = _trigger_and_class_word(first.pop() if len(first) == 1 else spoken)
+    second = {(caption.split(",") + [""])[1].strip() for caption in captions}
+    # A sub-class's keyword follows the descriptor in every caption; of a class without sub-classes it is just a tag.
+    keyword = second.pop() if len(path.parts) == 3 and len(second) == 1 else ""
+    alter, alignment = _CATEGORY_DEFAULTS.get(category, ("", None))
+    return ConceptEntry(
+        path=str(path),
+        trigger=trigger,
+        class_word=class_word,
+        keyword=keyword,
+        repeats=repeats,
+        alter=alter.format(class_name),
+        alignment=alignment and alignment.format(spoken),
+    )
+
+
+def _trigger_and_class_word(descriptor: str) -> tuple[str, str]:
+    """ "[V_new token] anime girl" -> its bracketed part (else its first word) and the rest."""
+    cut = descriptor.find("]") + 1 if descriptor.startswith("[") else 0
+    cut = cut or (descriptor + " ").find(" ")
+    return descriptor[:cut], descriptor[cut:].strip()

@@ -1,0 +1,288 @@
+"""The one file that knows diffusers: load a base model, encode, noise-prediction loss, sample.
+
+Weights stay float32; `BaseModel.dtype` is what matrix products are computed in (autocast).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from torch.func import functional_call
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from lorabench.base_files import base_id, config_folder, locate_base
+from lorabench.errors import UserError
+from lorabench.records import Sampling
+
+Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
+# The decoder's activations are the largest of all (3 GB for 8 pictures of 512 x 512); smaller batches cost no time.
+DECODER_BATCH = 8
+# The protocol's DDIM (LyCORIS D.4); only the noise schedule and the prediction type come from the base model.
+STOCK_DDIM = {
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "thresholding": False,
+}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A Stable Diffusion model, frozen, in evaluation mode."""
+
+    id: str  # of its content: `base_files.base_id`
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    vae: AutoencoderKL
+    scheduler_config: Mapping[str, Any]
+    alphas_cumprod: torch.Tensor  # float32 [training timesteps], on the device
+    device: torch.device
+    dtype: torch.dtype  # of the matrix products; bfloat16 holds for training only, see `sample`
+
+    @property
+    def components(self) -> dict[str, torch.nn.Module]:
+        """The modules that adapters may change, under the names that their parameters carry."""
+        return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+    @property
+    def predicts_velocity(self) -> bool:
+        return self.scheduler_config.get("prediction_type", "epsilon") == "v_prediction"
+
+    @property
+    def pixels_per_latent(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """[channels, h, w] of a picture's latents. UserError for sides that the autoencoder cannot halve evenly."""
+        factor = self.pixels_per_latent
+        if width % factor or height % factor:
+            raise UserError(
+                f"Pictures of {width} x {height} pixels do not fit this base model; use multiples of {factor}."
+            )
+        return self.unet.config.in_channels, height // factor, width // factor
+
+    def autocast(self) -> AbstractContextManager:
+        return _autocast(self.device, self.dtype)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device that "auto", "cpu", "mps", "cuda" or "cuda:1" means here; UserError if this machine lacks it."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise UserError(f"Unknown device '{name}'. Available: auto, cpu, cuda, cuda:<number>, mps.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        reason = (
+            "this PyTorch was built without CUDA" if torch.version.cuda is None else "not that many GPUs are visible"
+        )
+        raise UserError(f"Device '{name}' is not there ({torch.cuda.device_count()} found; {reason}); use auto or cpu.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("Device 'mps' is not there: it needs macOS on Apple silicon; use auto or cpu.")
+    return torch.device(name)
+
+
+def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
+    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache."""
+    path = locate_base(source)
+    try:
+        with _no_progress_bars():
+            parts = _parts_of_folder(path) if path.is_dir() else _parts_of_file(path)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        # diffusers and transformers raise any of these for weights that do not fit their config.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Base model {path} cannot be loaded: {reason}") from error
+    scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
+    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
+        kind = scheduler.config.prediction_type
+        raise UserError(f"Base model {path} predicts '{kind}'; lorabench knows epsilon and v_prediction.")
+    for name in ("unet", "text_encoder", "vae"):
+        parts[name].float().to(device).requires_grad_(False).eval()
+    alphas = scheduler.alphas_cumprod.to(device=device, dtype=torch.float32)
+    return BaseModel(id=base_id(source), alphas_cumprod=alphas, device=device, dtype=dtype, **parts)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Both libraries draw bars while they load; a run has one bar a stage, and it is not theirs."""
+    silenced = [log for log in (diffusers_logging, transformers_logging) if log.is_progress_bar_enabled()]
+    for log in silenced:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log in silenced:
+            log.enable_progress_bar()
+
+
+def architecture(source: str) -> dict[str, torch.nn.Module]:
+    """The modules that adapters may change, on the meta device: names and shapes without a weight read."""
+    path = locate_base(source)
+    folder = path if path.is_dir() else config_folder(path)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
+        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
+    return {"unet": unet, "text_encoder": text_encoder}
+
+
+def _parts_of_folder(folder: Path) -> dict[str, Any]:
+    return {
+        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),
+        "text_encoder": CLIPTextModel.from_pretrained(
+            folder / "text_encoder", use_safetensors=True, dtype=torch.float32
+        ),
+        "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        "vae": AutoencoderKL.from_pretrained(folder / "vae", use_safetensors=True),
+        "scheduler_config": DDIMScheduler.load_config(folder / "scheduler"),
+    }
+
+
+def _parts_of_file(file: Path) -> dict[str, Any]:
+    pipeline = StableDiffusionPipeline.from_single_file(
+        str(file), config=str(config_folder(file)), local_files_only=True, safety_checker=None
+    )
+    return {
+        "unet": pipeline.unet,
+        "text_encoder": pipeline.text_encoder,
+        "tokenizer": pipeline.tokenizer,
+        "vae": pipeline.vae,
+        "scheduler_config": dict(pipeline.scheduler.config),
+    }
+
+
+def tokenize(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+    """Token ids int64 [n, chunks, length], on the CPU, each chunk framed and padded like a prompt of its own.
+
+    As kohya's trainer does for 150 and 225 tokens; what is longer than `max_tokens` rounded up to whole chunks is cut.
+    """
+    length = base.tokenizer.model_max_length
+    room = length - 2  # beside the start and the end token
+    chunks = max(1, -(-max_tokens // room))
+    start, end, pad = (base.tokenizer.bos_token_id, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id)
+    ids = torch.full((len(texts), chunks, length), pad, dtype=torch.int64)
+    ids[:, :, 0] = start
+    for i, text in enumerate(texts):
+        words = base.tokenizer(text, add_special_tokens=False, truncation=True, max_length=chunks * room).input_ids
+        for j in range(chunks):
+            part = words[j * room : (j + 1) * room]
+            ids[i, j, 1 : len(part) + 1] = torch.tensor(part, dtype=torch.int64)
+            ids[i, j, len(part) + 1] = end
+    return ids
+
+
+def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = None) -> torch.Tensor:
+    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids; differentiable in `weights`."""
+    n, chunks, length = ids.shape
+    with base.autocast():
+        states = _call(base.text_encoder, "text_encoder", weights, ids.flatten(0, 1).to(base.device)).last_hidden_state
+    states = states.float().unflatten(0, (n, chunks))
+    if chunks == 1:
+        return states[:, 0]
+    inner = states[:, :, 1 : length - 1].flatten(1, 2)
+    return torch.cat([states[:, 0, :1], inner, states[:, -1, -1:]], dim=1)
+
+
+def encode_prompts(
+    base: BaseModel, texts: Sequence[str], max_tokens: int, weights: Weights | None = None
+) -> torch.Tensor:
+    """Text vectors float32 [n, tokens, d]; with one chunk, what the stock pipeline feeds its U-Net."""
+    return embed_tokens(base, tokenize(base, texts, max_tokens), weights)
+
+
+@torch.no_grad()
+def encode_latents(base: BaseModel, images: np.ndarray, seeds: Sequence[int]) -> torch.Tensor:
+    """One posterior sample of each image, scaled: uint8 [n, h, w, 3] -> float32 [n, c, h / 8, w / 8] for SD1.5.
+
+    Image i is drawn with a CPU generator seeded by seeds[i], so that neither batch nor device changes the draw.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(base.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    posterior = base.vae.encode(pixels).latent_dist
+    noise = torch.stack([gaussian_noise(seed, posterior.mean.shape[1:]) for seed in seeds]).to(base.device)
+    return (posterior.mean + posterior.std * noise) * base.vae.config.scaling_factor
+
+
+def gaussian_noise(seed: int, shape: Sequence[int]) -> torch.Tensor:
+    """Standard normal float32 of that shape, drawn on the CPU: the same on every device and in every batch."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+
+
+def noise_prediction_loss(
+    base: BaseModel,
+    latents: torch.Tensor,
+    embeddings: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    weights: Weights | None = None,
+) -> torch.Tensor:
+    """Mean squared error of the predicted noise (or velocity) of each sample, float32 [n].
+
+    latents and noise [n, c, h, w], embeddings [n, tokens, d], timesteps int64 [n]; differentiable in `weights`.
+    """
+    alphas = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
+    noisy = signal * latents + spread * noise
+    with base.autocast():
+        predicted = _call(base.unet, "unet", weights, noisy, timesteps, embeddings, return_dict=False)[0]
+    target = signal * noise - spread * latents if base.predicts_velocity else noise
+    return (predicted.float() - target).square().mean(dim=(1, 2, 3))
+
+
+@torch.inference_mode()
+def sample(
+    base: BaseModel, embeddings: torch.Tensor, unconditional: torch.Tensor, noise: torch.Tensor, sampling: Sampling
+) -> np.ndarray:
+    """Draw uint8 [n, height, width, 3] by DDIM (eta 0) with classifier-free guidance, as the stock pipeline does.
+
+    embeddings [n, tokens, d]; unconditional [1, tokens, d]; noise float32 [n, c, h, w]. Guidance <= 1 means none.
+    A bfloat16 base draws in float16: bfloat16 rounds a merged weight W0 + dW so coarsely that an update of
+    |dW|/|W| = 1e-3 is off by 78 %.
+    """
+    scheduler = DDIMScheduler.from_config(base.scheduler_config, **STOCK_DDIM)
+    scheduler.set_timesteps(sampling.steps)
+    dtype = torch.float16 if base.dtype == torch.bfloat16 else base.dtype
+    guided = sampling.guidance > 1
+    context = torch.cat([unconditional.expand_as(embeddings), embeddings]) if guided else embeddings
+    latents = noise.to(base.device)
+    on_device = scheduler.timesteps.to(base.device)  # one copy instead of one a step
+    for step, timestep in enumerate(scheduler.timesteps.tolist()):
+        doubled = torch.cat([latents, latents]) if guided else latents
+        with _autocast(base.device, dtype):
+            predicted = base.unet(doubled, on_device[step], context, return_dict=False)[0].float()
+        if guided:
+            without, with_prompt = predicted.chunk(2)
+            predicted = without + sampling.guidance * (with_prompt - without)
+        latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+    with _autocast(base.device, dtype):
+        return _decode(base, latents)
+
+
+def _decode(base: BaseModel, latents: torch.Tensor) -> np.ndarray:
+    scaled = latents / base.vae.config.scaling_factor
+    pixels = torch.cat([base.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODER_BATCH)])
+    bytes_ = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return bytes_.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+def _call(module: torch.nn.Module, name: str, weights: Weights | None, *inputs: torch.Tensor, **options: Any) -> Any:
+    """The module's answer with its own weights, but for those that `weights` names under `name`."""
+    if weights is None:
+        return module(*inputs, **options)
+    prefix = f"{name}."
+    replaced = {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
+    return functional_call(module, replaced, inputs, options)

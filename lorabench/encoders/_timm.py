@@ -1,0 +1,104 @@
+"""Encoders whose network is one of timm's: features before the classifier."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lorabench.encoders import _weights
+from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
+from lorabench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Published:
+    """The network behind an encoder's name: timm architecture, input size in pixels and the hub's repository."""
+
+    architecture: str
+    size: int
+    hub_id: str
+    model_args: dict[str, Any] = field(default_factory=dict)
+
+
+def timm_encoder(
+    name: str, published: Published, weights: Path | None, device: torch.device, resize_modes: tuple[str, ...]
+) -> PictureEncoder:
+    """The encoder with published weights (None), a state dict of that architecture, or a folder's own architecture.
+
+    The folder holds model.safetensors and config.json: architecture, model_args, image_size, mean, std.
+    """
+    if weights is not None and Path(weights).is_dir():
+        return _from_folder(name, Path(weights), device, resize_modes)
+    file = (
+        _weights.published_file(name, published.hub_id)
+        if weights is None
+        else _weights.safetensors_file(name, Path(weights))
+    )
+    preprocessing = Preprocessing(published.size, IMAGENET_MEAN, IMAGENET_STD)
+    # On "meta": initialising 300 M weights that are replaced at once would take longer than loading them.
+    with torch.device("meta"):
+        network = _network(name, published.architecture, published.model_args, str(file))
+    return _encoder(name, published.architecture, network, file, preprocessing, device, resize_modes)
+
+
+def _from_folder(name: str, folder: Path, device: torch.device, resize_modes: tuple[str, ...]) -> PictureEncoder:
+    config = _weights.read_config(
+        name, folder, {"architecture": str, "model_args": dict, "image_size": int, "mean": list, "std": list}
+    )
+    file = _weights.safetensors_file(name, folder / _weights.WEIGHTS)
+    preprocessing = Preprocessing(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
+    network = _network(name, config["architecture"], config["model_args"], str(folder / _weights.CONFIG))
+    return _encoder(name, config["architecture"], network, file, preprocessing, device, resize_modes)
+
+
+def _network(name: str, architecture: str, model_args: dict[str, Any], where: str) -> nn.Module:
+    import timm  # takes seconds: only when an encoder is used
+
+    try:
+        return timm.create_model(architecture, num_classes=0, **model_args)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"Encoder '{name}': timm cannot make '{architecture}' ({error}) for {where}.") from error
+
+
+def _encoder(
+    name: str,
+    architecture: str,
+    network: nn.Module,
+    file: Path,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    resize_modes: tuple[str, ...],
+) -> PictureEncoder:
+    wanted = network.state_dict()
+    state = _weights.read_state(name, file)
+    # Published files carry a classifier, which is no part of the features.
+    state = {key: value for key, value in state.items() if key in wanted or not key.startswith("head.")}
+    _fit_positions(network, state)
+    _weights.load_strictly(name, network, state, file)
+    network.to(device)
+
+    def features(batch: torch.Tensor) -> torch.Tensor:
+        return network.forward_head(network.forward_features(batch), pre_logits=True)
+
+    return PictureEncoder(name, architecture, _weights.sha256(file), features, preprocessing, device, resize_modes)
+
+
+def _fit_positions(network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Interpolate position embeddings learnt at another resolution (DINOv2: 518 pixels, used at 224), in place.
+
+    Bicubic with antialiasing, as timm does; the original code of DINOv2 interpolates without antialiasing.
+    """
+    from timm.layers import resample_abs_pos_embed
+
+    wanted, found = getattr(network, "pos_embed", None), state.get("pos_embed")
+    if wanted is None or found is None or found.shape == wanted.shape or found.shape[2:] != wanted.shape[2:]:
+        return
+    prefix = network.num_prefix_tokens
+    if math.isqrt(found.shape[1] - prefix) ** 2 == found.shape[1] - prefix:
+        grid = network.patch_embed.grid_size
+        state["pos_embed"] = resample_abs_pos_embed(found, new_size=list(grid), num_prefix_tokens=prefix)

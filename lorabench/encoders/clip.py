@@ -1,0 +1,109 @@
+"""CLIP: pictures and texts in one space, for text similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lorabench import components
+from lorabench.encoders import _weights
+from lorabench.encoders._pictures import BATCH_SIZE, PictureEncoder, Preprocessing
+from lorabench.errors import UserError
+
+RESIZE_MODES = ("letterbox", "center_crop", "stretch")
+ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"
+FOLDER_WEIGHTS = "open_clip_model.safetensors"
+Tokenizer = Callable[[Sequence[str]], torch.Tensor]
+
+
+@components.encoder(reads_text=True, resize_modes=RESIZE_MODES)
+def clip(weights: Path | None, device: torch.device) -> ClipEncoder:
+    """OpenCLIP ViT-L/14 trained on DataComp-1B, features after the projection (768), pictures at 224 (LyCORIS D.5).
+
+    A folder is one that open_clip loads as "local-dir:": open_clip_config.json, open_clip_model.safetensors, tokenizer.
+    """
+    import open_clip  # takes seconds: only when the encoder is used
+
+    if weights is not None and Path(weights).is_dir():
+        return _from_folder(Path(weights), device)
+    if weights is None:
+        file, state = _published()
+    else:
+        file = _weights.safetensors_file("clip", Path(weights))
+        state = _weights.read_state("clip", file)
+    # On "meta": initialising 430 M weights that are replaced at once would take longer than loading them.
+    with torch.device("meta"):
+        network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
+    _weights.load_strictly("clip", network, state, file)
+    length = network.context_length
+    network.attn_mask = torch.full((length, length), float("-inf")).triu(1)  # causal; no part of the state dict
+    preprocessing = Preprocessing(224, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return ClipEncoder(ARCHITECTURE, file, network, open_clip.get_tokenizer(ARCHITECTURE), preprocessing, device)
+
+
+class ClipEncoder(PictureEncoder):
+    """A picture encoder that reads texts too."""
+
+    def __init__(
+        self,
+        architecture: str,
+        file: Path,
+        network: nn.Module,
+        tokenizer: Tokenizer,
+        preprocessing: Preprocessing,
+        device: torch.device,
+    ) -> None:
+        network.to(device)
+        sha256 = _weights.sha256(file)
+        super().__init__("clip", architecture, sha256, network.encode_image, preprocessing, device, RESIZE_MODES)
+        self._text_network = network.encode_text
+        self._tokenizer = tokenizer
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> float32 [n, d]; what exceeds the context length is cut off."""
+        if not texts:
+            raise ValueError("Encoder 'clip' was given no texts.")
+        batches = [
+            self._text_network(self._tokenizer(list(texts[start : start + BATCH_SIZE])).to(self._device)).float().cpu()
+            for start in range(0, len(texts), BATCH_SIZE)
+        ]
+        return torch.cat(batches).numpy()
+
+
+def _from_folder(folder: Path, device: torch.device) -> ClipEncoder:
+    import open_clip
+
+    file = _weights.safetensors_file("clip", folder / FOLDER_WEIGHTS)
+    try:
+        network = open_clip.create_model(f"local-dir:{folder}", precision="fp32", device="cpu")
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"Encoder 'clip': open_clip cannot load the folder {folder}: {error}") from error
+    network.requires_grad_(False).eval()
+    settings = open_clip.get_model_preprocess_cfg(network)
+    size = settings["size"][0] if isinstance(settings["size"], tuple | list) else settings["size"]
+    preprocessing = Preprocessing(size, tuple(settings["mean"]), tuple(settings["std"]))
+    architecture = f"{type(network.visual).__name__}{size}px"
+    return ClipEncoder(architecture, file, network, tokenizer, preprocessing, device)
+
+
+def _published() -> tuple[Path, dict[str, torch.Tensor]]:
+    """File and tensors of the published weights, from open_clip's cache or its download."""
+    import open_clip
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    settings = open_clip.get_pretrained_cfg(ARCHITECTURE, PRETRAINED)
+    try:
+        file = Path(open_clip.download_pretrained(settings))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, RuntimeError) as error:
+        raise UserError(_weights.missing_weights("clip", settings["hf_hub"].strip("/"))) from error
+    if file.suffix == ".safetensors":
+        return file, _weights.read_state("clip", file)
+    # The repository may hold torch's format only; `weights_only` keeps code in it from running.
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return file, {name.removeprefix("module."): value.float() for name, value in state.items()}

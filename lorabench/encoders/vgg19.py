@@ -1,0 +1,101 @@
+"""VGG-19's Gram matrices: style, for the style loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lorabench import components
+from lorabench.encoders import _weights
+from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
+from lorabench.errors import UserError
+
+RESIZE_MODES = ("scale", "letterbox", "center_crop", "stretch")
+# torchvision's IMAGENET1K_V1 weights, as safetensors.
+HUB_ID = "timm/vgg19.tv_in1k"
+FULL_SIZE = 224
+FULL_LAYERS: tuple[int | str, ...] = (
+    64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M",
+)  # fmt: skip
+STAGES = 5
+
+
+@components.encoder(stored=False, resize_modes=RESIZE_MODES)
+def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
+    """Gram matrices of conv1_1, 2_1, 3_1, 4_1, 5_1, each divided by c h w, flattened and joined (610,304 numbers).
+
+    Squared Euclidean distance of two vectors = the style loss of LyCORIS D.4. Pictures keep their shape, at least 224.
+    As in the paper's runs, the first four layers count after their ReLU (theirs works in place) and conv5_1 before it.
+    """
+    if weights is not None and Path(weights).is_dir():
+        config = _weights.read_config(
+            "vgg19", Path(weights), {"layers": list, "image_size": int, "mean": list, "std": list}
+        )
+        file = _weights.safetensors_file("vgg19", Path(weights) / _weights.WEIGHTS)
+        layers = _checked_layers(config["layers"], Path(weights))
+        architecture = f"vgg{sum(layer != 'M' for layer in layers)}conv"
+        preprocessing = Preprocessing(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
+    else:
+        file = (
+            _weights.published_file("vgg19", HUB_ID)
+            if weights is None
+            else _weights.safetensors_file("vgg19", Path(weights))
+        )
+        layers, architecture = FULL_LAYERS, "vgg19"
+        preprocessing = Preprocessing(FULL_SIZE, IMAGENET_MEAN, IMAGENET_STD)
+    grams = _grams(layers, file).to(device)
+    return PictureEncoder(
+        "vgg19", architecture, _weights.sha256(file), grams, preprocessing, device, RESIZE_MODES, stored=False
+    )
+
+
+class Grams(nn.Module):
+    """float [n, 3, h, w] -> [n, sum of c^2]: normalised Gram matrices at the first convolution of each stage."""
+
+    def __init__(self, features: nn.Sequential, taps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.features = features
+        self.taps = taps
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        grams = []
+        for index, layer in enumerate(self.features):
+            batch = layer(batch)
+            if index in self.taps:
+                maps = batch.flatten(2)
+                grams.append((maps @ maps.transpose(1, 2) / maps[0].numel()).flatten(1))
+        return torch.cat(grams, dim=1)
+
+
+def _grams(layers: tuple[int | str, ...], file: Path) -> Grams:
+    from torchvision.models.vgg import make_layers
+
+    with torch.device("meta"):
+        whole = make_layers(list(layers), batch_norm=False)
+    firsts = _first_convolutions(whole)
+    # After the ReLU that follows, but for the last: see the docstring of `vgg19`.
+    taps = (*(index + 1 for index in firsts[:-1]), firsts[-1])
+    grams = Grams(whole[: firsts[-1] + 1], taps)
+    state = _weights.read_state("vgg19", file, prefix="features.")
+    # What comes after conv5_1 is in every file and never used.
+    used = {name: value for name, value in state.items() if int(name.split(".")[1]) <= firsts[-1]}
+    _weights.load_strictly("vgg19", grams, used, file)
+    return grams
+
+
+def _first_convolutions(features: nn.Sequential) -> list[int]:
+    """Indices of the convolutions that start a stage: the first layer, and those after a pooling."""
+    pools = [-1] + [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
+    return [index + 1 for index in pools[:STAGES]]
+
+
+def _checked_layers(layers: list[int | str], folder: Path) -> tuple[int | str, ...]:
+    stages = " ".join("M" if layer == "M" else "c" for layer in layers).split("M")[:STAGES]
+    if len(stages) < STAGES or not all(stage.strip() for stage in stages):
+        raise UserError(
+            f"Encoder 'vgg19': 'layers' in {folder / _weights.CONFIG} must have {STAGES} stages of channel numbers, "
+            f'each but the last ending in "M", got {layers}.'
+        )
+    return tuple(layers)

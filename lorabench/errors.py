@@ -1,0 +1,18 @@
+"""Errors that are the user's to mend, and the sentence for a name that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A mistake of the user's: one clear sentence, exit code 2, never a traceback."""
+
+
+def unknown(what: str, name: str, available: Sequence[str], where: str = "") -> str:
+    """The sentence for a name that does not exist: the nearest one, all of them, and where it was asked for."""
+    near = difflib.get_close_matches(name, available, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    place = f" ({where})" if where else ""
+    return f"Unknown {what} '{name}'.{hint} Available: {', '.join(available)}.{place}"

@@ -1,0 +1,1 @@
+"""Ways to run the tasks of a stage: in this process, in several, or elsewhere."""

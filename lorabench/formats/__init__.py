@@ -1,0 +1,154 @@
+"""Checkpoint files: read any of them, fit it to a base model, save an adapter. One file = one kind of checkpoint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from lorabench import components as plugins
+from lorabench.adapters import Adapter, Components, canonical, recognise_layers, trainable_modules
+from lorabench.components import Algorithm, LoadedAdapter, Params
+from lorabench.errors import UserError
+from lorabench.formats._params import BIAS_SUFFIX, NORM_SUFFIXES
+from lorabench.formats._safetensors import refuse_pickle
+from lorabench.records import TrainConfig
+
+DType = Literal["float16", "bfloat16", "float32"]
+
+
+def read_adapter(path: Path) -> LoadedAdapter:
+    """Read a checkpoint in whichever format recognises it. UserError, naming file and key, for a faulty one."""
+    if not path.exists():
+        raise UserError(f"Checkpoint {path} does not exist.")
+    refuse_pickle(path)
+    for name in plugins.names("formats"):
+        format_ = plugins.find("formats", name)
+        if format_.recognises(path):
+            return format_.read(path)
+    raise UserError(f"{path} is no checkpoint of a kind that lorabench reads: {', '.join(plugins.names('formats'))}.")
+
+
+def load_adapter(path: Path, components: Components) -> tuple[Adapter, LoadedAdapter]:
+    """Read a checkpoint and fit it to the base model: the adapter to swap in, and what the file says of itself."""
+    loaded = read_adapter(path)
+    return resolve(loaded, components), loaded
+
+
+def save_adapter(
+    path: Path,
+    adapter: Adapter,
+    base: str,
+    seed: int,
+    epoch: int,
+    step: int,
+    dtype: DType = "float16",
+    format_name: str = "kohya",
+) -> None:
+    """Write the adapter, whole or not at all. UserError for a format that is only read."""
+    format_ = plugins.find("formats", format_name)
+    if format_.write is None:
+        raise UserError(f"Format '{format_name}' can be read but not written; write kohya instead.")
+    alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
+    counts = {"seed": seed, "epoch": epoch, "step": step}
+    loaded = LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, base=base, **counts)
+    format_.write(path, loaded, getattr(torch, dtype))
+
+
+def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
+    """The adapter for this base model, params on its device.
+
+    dim, alpha, factor and trained layers that the file does not say are read off its weights. UserError if a module
+    of the file is not in the base model, or its update does not fit there.
+    """
+    algorithm = plugins.find("algorithms", loaded.algorithm, str(loaded.source))
+    modules = trainable_modules(components)
+    name_of = {canonical(name): name for name in modules}
+    names = {key: name_of.get(_canonical_key(key)) for key in loaded.modules}
+    _refuse_unmatched(loaded, [key for key, name in names.items() if name is None])
+    _refuse_twice(names, loaded.source)
+    config = loaded.config or TrainConfig(loaded.source.stem, loaded.algorithm, trained_layers="", lr=float("nan"))
+    for key, name in names.items():
+        _check_fit(modules[name], loaded.modules[key], algorithm, config, f"{loaded.source}: '{key}'")
+    if not config.trained_layers:
+        layers = recognise_layers(components, frozenset(names.values()))
+        config = replace(config, trained_layers=layers, **_sizes(loaded, algorithm))
+    params = {
+        name: {suffix: tensor.to(modules[name].weight.device) for suffix, tensor in loaded.modules[key].items()}
+        for key, name in names.items()
+    }
+    alphas = {names[key]: alpha for key, alpha in loaded.alphas.items() if alpha != config.alpha}
+    return Adapter(algorithm, config, params, alphas)
+
+
+def _alpha(adapter: Adapter, name: str) -> float:
+    """The alpha a file states for the module; where none is set, alpha = dim is the same scale, 1."""
+    alpha = adapter.alphas.get(name, adapter.config.alpha)
+    return float(alpha or adapter.algorithm.sizes_of(adapter.modules[name]).get("dim", 1))
+
+
+def _canonical_key(key: str) -> str:
+    """ "lora_unet_x", "lora_te_text_model_x" or "unet.x" as `adapters.canonical` spells the module."""
+    if key.startswith("lora_te_"):
+        key = f"text_encoder_{key.removeprefix('lora_te_')}"
+    return canonical(key.removeprefix("lora_"))
+
+
+def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:
+    if unmatched:
+        raise UserError(
+            f"{loaded.source}: {len(unmatched)} of its {len(loaded.modules)} modules are not in this base model, "
+            f"'{unmatched[0]}' for one; was it made for another base?"
+        )
+
+
+def _refuse_twice(names: Mapping[str, str], source: Path) -> None:
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            both = " and ".join(f"'{key}'" for key in names if names[key] == name)
+            raise UserError(f"{source}: {both} are the same module of this base model; the file must hold it once.")
+
+
+def _sizes(loaded: LoadedAdapter, algorithm: Algorithm) -> dict[str, float]:
+    """dim, alpha and factor as the weights show them: the most frequent, and the largest factor.
+
+    A factor shows only in layers whose width it divides.
+    """
+    sizes = [algorithm.sizes_of(params) for params in loaded.modules.values() if set(algorithm.suffixes) & set(params)]
+    dims = Counter(size["dim"] for size in sizes if "dim" in size)
+    factors = [size["factor"] for size in sizes if "factor" in size]
+    alphas = Counter(loaded.alphas.values())
+    found = {"dim": dims.most_common(1)[0][0] if dims else None, "factor": max(factors, default=None)}
+    return {**found, "alpha": alphas.most_common(1)[0][0] if alphas else None}
+
+
+def _check_fit(module: nn.Module, params: Params, algorithm: Algorithm, config: TrainConfig, place: str) -> None:
+    """UserError if the update is not one of this module, found on the meta device, where sums cost nothing."""
+    shapes = ", ".join(f"{suffix} {list(tensor.shape)}" for suffix, tensor in params.items())
+    wrong = UserError(
+        f"{place} does not fit this base model: {shapes} on a weight of {list(module.weight.shape)}; "
+        "was it made for another base?"
+    )
+    bias = params.get(NORM_SUFFIXES[1], params.get(BIAS_SUFFIX))
+    if bias is not None and (module.bias is None or bias.shape != module.bias.shape):
+        raise wrong
+    if _norm(params):
+        if params[NORM_SUFFIXES[0]].shape != module.weight.shape:
+            raise wrong
+        return
+    weight = torch.empty(module.weight.shape, device="meta")
+    try:
+        algorithm.delta_weight({suffix: tensor.to("meta") for suffix, tensor in params.items()}, weight, config)
+    except KeyError as error:
+        raise UserError(f"{place} lacks {error}, which {algorithm.name} needs; the file is not whole.") from error
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise wrong from error
+
+
+def _norm(params: Mapping[str, torch.Tensor]) -> bool:
+    return NORM_SUFFIXES[0] in params

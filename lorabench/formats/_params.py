@@ -1,0 +1,76 @@
+"""From the flat keys of a file to params by module: which suffix belongs to which algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lorabench import components
+from lorabench.components import Algorithm, Params
+from lorabench.errors import UserError
+
+NORM_SUFFIXES = ("w_norm", "b_norm")
+BIAS_SUFFIX = "diff_b"
+_OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may train besides
+
+
+def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params], dict[str, float]]:
+    """Params and alphas by module from keys "<module>.<suffix>". UserError for an unknown suffix or an empty file."""
+    suffixes = sorted({"alpha", *_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)})
+    modules: dict[str, Params] = {}
+    alphas: dict[str, float] = {}
+    for key, tensor in tensors.items():
+        suffix = next((suffix for suffix in suffixes if key.endswith(f".{suffix}")), None)
+        if suffix is None:
+            raise UserError(f"{path}: no algorithm of lorabench knows the end of key '{key}'; {_known(suffixes)}.")
+        module = key.removesuffix(f".{suffix}")
+        if suffix != "alpha":
+            modules.setdefault(module, {})[suffix] = tensor
+        elif tensor.numel() == 1:
+            alphas[module] = tensor.item()
+        else:
+            raise UserError(f"{path}: '{key}' must be one number, its shape is {list(tensor.shape)}.")
+    lonely = sorted(alphas.keys() - modules.keys())
+    if lonely:
+        raise UserError(f"{path}: '{lonely[0]}.alpha' stands alone: the file has no weights of that module.")
+    if not modules:
+        raise UserError(f"{path} holds no module of an adapter; is it the right file?")
+    return modules, alphas
+
+
+def recognise_algorithm(modules: Mapping[str, Params], path: Path) -> Algorithm:
+    """The algorithm that uses all suffixes of the file, the one of fewest if several do. UserError if none does."""
+    used = {suffix for params in modules.values() for suffix in params} - _OF_ANY
+    if not used:
+        return components.find("algorithms", "native")  # biases and norms alone: full updates
+    able = [algorithm for algorithm in _algorithms() if used <= set(algorithm.suffixes)]
+    if not able:
+        raise UserError(f"{path} mixes weights that no single algorithm of lorabench uses: {', '.join(sorted(used))}.")
+    return min(able, key=lambda algorithm: (len(algorithm.suffixes), algorithm.name))
+
+
+def require_alphas(
+    modules: Mapping[str, Params], alphas: Mapping[str, float], algorithm: Algorithm, path: Path
+) -> None:
+    """UserError if the algorithm is scaled by alpha and a module of the file has none."""
+    for name, params in modules.items():
+        if has_alpha(algorithm, params) and name not in alphas:
+            raise UserError(
+                f"{path}: '{name}.alpha' is missing, so the scale of its update is unknown; "
+                "add it (alpha = dim is a scale of 1)."
+            )
+
+
+def has_alpha(algorithm: Algorithm, params: Params) -> bool:
+    """Whether the module's update is scaled by alpha: norms, biases and full updates are not."""
+    return "alpha" in algorithm.hyperparameters and bool(params.keys() - _OF_ANY)
+
+
+def _algorithms() -> list[Algorithm]:
+    return [components.find("algorithms", name) for name in components.names("algorithms")]
+
+
+def _known(suffixes: list[str]) -> str:
+    return f"it reads {', '.join(suffixes)}"

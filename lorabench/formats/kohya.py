@@ -1,0 +1,141 @@
+"""kohya and LyCORIS safetensors: `lora_unet_...` and `lora_te_...` keys, `ss_*` metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from lorabench.adapters import canonical
+from lorabench.components import Format, LoadedAdapter, find
+from lorabench.errors import UserError
+from lorabench.formats import _safetensors
+from lorabench.formats._params import gather, has_alpha, recognise_algorithm, require_alphas
+from lorabench.records import TrainConfig
+
+METADATA_KEY = "lorabench"  # what ss_* cannot say: the whole TrainConfig, the base's id, our epoch and step
+
+_LYCORIS_ALGO = {"lora": "locon", "native": "full"}  # others have the same name there
+_LYCORIS_PRESET = {"attention": "attn-only", "linear": "attn-mlp"}
+
+
+def recognises(path: Path) -> bool:
+    """A safetensors file with kohya's prefixes."""
+    if not path.is_file() or path.suffix != ".safetensors":
+        return False
+    return any(key.startswith(("lora_unet_", "lora_te")) for key in _safetensors.keys(path))
+
+
+def read(path: Path) -> LoadedAdapter:
+    """Modules by kohya's names; both spellings of the text encoder's are understood. UserError for a faulty file."""
+    tensors, metadata = _safetensors.read(path)
+    modules, alphas = gather(tensors, path)
+    algorithm = recognise_algorithm(modules, path)
+    require_alphas(modules, alphas, algorithm, path)
+    if METADATA_KEY in metadata:
+        config, base, counts = _own_metadata(metadata[METADATA_KEY], path)
+    else:
+        config, base, counts = _ss_metadata(metadata, algorithm.name, path.stem)
+    return LoadedAdapter(algorithm.name, config, modules, alphas, path, base, *counts, metadata=metadata)
+
+
+def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
+    """Write an adapter whose modules go by dotted names, with an alpha a module and both kinds of metadata."""
+    algorithm = find("algorithms", adapter.algorithm)
+    tensors = {}
+    for name, params in adapter.modules.items():
+        for suffix, tensor in params.items():
+            tensors[f"{kohya_name(name)}.{suffix}"] = tensor
+        if has_alpha(algorithm, params):
+            tensors[f"{kohya_name(name)}.alpha"] = torch.tensor(adapter.alphas[name])
+    _safetensors.write(path, tensors, _metadata_of(adapter), dtype)
+
+
+def kohya_name(name: str) -> str:
+    """ "unet.a.0.b" -> "lora_unet_a_0_b", "text_encoder.encoder.x" -> "lora_te_text_model_encoder_x"."""
+    flat = canonical(name)
+    if flat.startswith("text_encoder_"):
+        return f"lora_te_text_model_{flat.removeprefix('text_encoder_')}"
+    return f"lora_{flat}"
+
+
+# --- metadata --------------------------------------------------------------------------------------------------------
+
+Counts = tuple[int | None, int | None, int | None]  # seed, epoch, step
+
+
+def _metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
+    config = adapter.config
+    own = {
+        "version": version("lorabench"),
+        "algorithm": adapter.algorithm,
+        "base": adapter.base,
+        "seed": adapter.seed,
+        "epoch": adapter.epoch,
+        "step": adapter.step,
+        "config": None if config is None else dataclasses.asdict(config),
+    }
+    metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
+    known = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
+    if config is not None:
+        arguments = {"algo": _LYCORIS_ALGO.get(adapter.algorithm, adapter.algorithm), "factor": config.factor}
+        arguments["preset"] = _LYCORIS_PRESET.get(config.trained_layers, config.trained_layers)
+        text = {key: str(value) for key, value in arguments.items() if value not in (None, "")}
+        # The authors' way to say "no low-rank block" is a dim that no layer reaches.
+        dim = 10000 if adapter.algorithm == "lokr" and config.dim is None else config.dim
+        known |= {"ss_network_dim": dim, "ss_network_alpha": config.alpha, "ss_network_args": json.dumps(text)}
+        known |= {"ss_learning_rate": config.lr, "ss_num_epochs": config.epochs}
+    return metadata | {key: str(value) for key, value in known.items() if value is not None}
+
+
+def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, str, Counts]:
+    """What lorabench wrote; fields of other versions that TrainConfig does not have are left out."""
+    try:
+        own = json.loads(text)
+        fields = own["config"]
+        config = None if fields is None else TrainConfig(**_known_fields(fields))
+        return config, own["base"], (own["seed"], own["epoch"], own["step"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: its '{METADATA_KEY}' metadata is damaged ({error!r}); save it again.") from error
+
+
+def _known_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    names = {field.name for field in dataclasses.fields(TrainConfig)}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items() if key in names}
+
+
+def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tuple[TrainConfig | None, str, Counts]:
+    """What kohya's trainer wrote. Its dims and layers are read off the weights instead, which cannot be wrong."""
+    base = metadata.get("ss_sd_model_name", "")
+    counts = (_integer(metadata, "ss_seed"), _integer(metadata, "ss_epoch"), _integer(metadata, "ss_steps"))
+    if not any(key.startswith("ss_") for key in metadata):
+        return None, base, counts
+    rate = _number(metadata.get("ss_unet_lr")) or _number(metadata.get("ss_learning_rate")) or float("nan")
+    epochs = _integer(metadata, "ss_num_epochs") or 1
+    config = TrainConfig(name, algorithm, trained_layers="", lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
+    return config, base, counts
+
+
+def _integer(metadata: Mapping[str, str], key: str) -> int | None:
+    number = _number(metadata.get(key))
+    return None if number is None else int(number)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")  # kohya writes "None" for what was not set
+    except ValueError:
+        return None
+
+
+kohya = Format(
+    name="kohya",
+    recognises=recognises,
+    read=read,
+    write=write,
+    description="kohya and LyCORIS safetensors file.",
+)

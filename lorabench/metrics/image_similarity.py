@@ -1,0 +1,19 @@
+"""Fidelity as mean cosine."""
+
+from lorabench.components import MetricInputs, metric
+from lorabench.statistics.similarity import mean_cosine
+
+
+@metric(
+    criterion="fidelity",
+    higher_is_better=True,
+    encoders=("dinov2", "clip", "convnextv2"),
+    prompt_types=("train", "trigger", "alter"),
+    compares_with=("dataset",),
+)
+def image_similarity(inputs: MetricInputs) -> float:
+    """Mean cosine over all pairs of a generated and a data-set image, in [-1, 1].
+
+    LyCORIS eq. 22; favours sets of low diversity (eq. 23).
+    """
+    return mean_cosine(inputs.generated, inputs.dataset)

@@ -1,0 +1,19 @@
+"""Base model preservation as the style that leaks into unrelated prompts."""
+
+from lorabench.components import MetricInputs, metric
+from lorabench.statistics.distances import paired_squared_distance
+
+
+@metric(
+    criterion="base_model_preservation",
+    higher_is_better=False,
+    encoders=("vgg19",),
+    prompt_types=("style", "drift"),
+    compares_with=("base",),
+)
+def style_loss_base(inputs: MetricInputs) -> float:
+    """Mean style loss between each image and the base model's image of the same prompt and noise, >= 0 (LyCORIS D.4).
+
+    Features are the Gram matrices of five layers, flattened and joined: their squared distance is the style loss.
+    """
+    return paired_squared_distance(inputs.generated, inputs.base)

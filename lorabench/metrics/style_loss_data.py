@@ -1,0 +1,20 @@
+"""Fidelity to a style."""
+
+from lorabench.components import MetricInputs, metric
+from lorabench.statistics.distances import mean_squared_distance
+
+
+@metric(
+    criterion="fidelity",
+    higher_is_better=False,
+    encoders=("vgg19",),
+    prompt_types=("train", "trigger", "alter"),
+    compares_with=("dataset",),
+    categories=("styles",),
+)
+def style_loss_data(inputs: MetricInputs) -> float:
+    """Mean style loss over all pairs of a generated and a data-set image, >= 0; category "styles" only (LyCORIS F.5).
+
+    Features are the Gram matrices of five layers, flattened and joined: their squared distance is the style loss.
+    """
+    return mean_squared_distance(inputs.generated, inputs.dataset)

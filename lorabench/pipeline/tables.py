@@ -1,0 +1,247 @@
+"""The tables of a run, and the report made from them: what people keep."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from lorabench import components, images, store
+from lorabench.pipeline.plan import STAGE_VERSIONS, Plan
+from lorabench.pipeline.tasks import DATASET, generated_images
+from lorabench.records import Checkpoint, Failure, PromptSet, Score
+from lorabench.report.page import build_report
+from lorabench.report.tables import RunTables
+from lorabench.stages.explain import explain
+from lorabench.stages.rank import rank
+from lorabench.statistics.columns import FACTORS
+
+RUN_FILE = "run.json"  # holds the keys of the tables: written after them, so it never promises what is not there
+THUMBNAIL_SIDE = 128  # pixels at most
+FAILURE_COLUMNS = ["stage", "item", "status", "message"]
+TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations", "images", "costs", "failures")
+
+
+def update(plan: Plan, stages: Sequence[str], failures: list[Failure], line: Callable[[str], None]) -> dict[str, int]:
+    """Bring tables and report up to date with the scores; returns stage -> tables written (0 = were up to date)."""
+    makers = {"rank": _rank, "explain": _explain, "report": _report}
+    done = {}
+    state = store.read_json(plan.root / RUN_FILE) or {"keys": {}}
+    for stage in stages:
+        key = _key(plan, stage, state["keys"], failures)
+        obstacle = _obstacle(plan, stage, state["keys"])
+        done[stage] = 0
+        if obstacle:
+            failures.append(Failure(stage, plan.study.name, "skipped", obstacle))
+            continue
+        if state["keys"].get(stage) == key and _are_there(plan, stage):
+            continue
+        done[stage] = makers[stage](plan, failures)
+        state["keys"][stage] = key
+        store.write_json(plan.root / RUN_FILE, state | {"study": plan.study.model_dump(mode="json")})
+        line(f"{stage}: done")
+    return done
+
+
+def read(plan: Plan) -> RunTables:
+    """All tables of a run, for the report."""
+    tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
+    provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))
+    return RunTables(study=_study_facts(plan), metrics=_metric_facts(plan), provenance=provenance, **tables)
+
+
+_WRITES = {
+    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
+    "explain": ("attributions.parquet", "explanations.parquet"),
+    "report": ("images.parquet", "costs.parquet", "failures.parquet", "report.html"),
+}
+
+
+def _are_there(plan: Plan, stage: str) -> bool:
+    return all((plan.root / name).exists() for name in _WRITES[stage])
+
+
+def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failure]) -> str:
+    if stage == "rank":
+        parameters: list[Any] = [_directions(plan)]
+        inputs = [plan.scores_key(checkpoint) for checkpoint in _scored(plan)]
+    elif stage == "explain":
+        parameters = [plan.study.explain.model_dump()]
+        inputs = [keys.get("rank", "")]
+    else:
+        parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
+        inputs = [keys.get("rank", ""), keys.get("explain", "")]
+    return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
+
+
+def _obstacle(plan: Plan, stage: str, keys: dict[str, str]) -> str:
+    if stage == "rank":
+        return (
+            "" if any(not c.is_base for c in _scored(plan)) else "no checkpoint has been scored: see the failures above"
+        )
+    needed = "rank" if stage == "explain" else "explain"
+    there = needed in keys and _are_there(plan, needed)
+    return "" if there else f"its tables are not there: run `lorabench {needed}` first, or see its failure"
+
+
+# --- rank, explain ---------------------------------------------------------------------------------------------------
+
+
+def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
+    scores = _gathered_scores(plan)
+    ranked = rank(scores, _directions(plan))
+    store.write_table(scores, plan.root / "scores.parquet")
+    store.write_table(ranked.normalized, plan.root / "normalized.parquet")
+    store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
+    return 3
+
+
+def _explain(plan: Plan, failures: Sequence[Failure]) -> int:
+    category_scores = store.read_table(plan.root / "category_scores.parquet")
+    configs = category_scores["config"].unique()
+    excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in plan.study.explain.exclude)]
+    named = set(category_scores["algorithm"])
+    known = {name: components.find("algorithms", name) for name in components.names("algorithms") if name in named}
+    explained = explain(category_scores[category_scores["algorithm"].isin(known)], known, exclude=excluded)
+    store.write_table(explained.attributions, plan.root / "attributions.parquet")
+    store.write_table(explained.explanations, plan.root / "explanations.parquet")
+    return 2
+
+
+def _scored(plan: Plan) -> list[Checkpoint]:
+    return [c for c in plan.checkpoints if store.is_complete(plan.scores_folder(c), plan.scores_key(c))]
+
+
+def _gathered_scores(plan: Plan) -> pd.DataFrame:
+    """One row a leaf and metric of every scored checkpoint, with its factors."""
+    parts = [store.read_table(plan.scores_folder(checkpoint) / "scores.parquet") for checkpoint in _scored(plan)]
+    scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
+    kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
+    return factors(plan).merge(scores, on="checkpoint")[[*FACTORS, *kept]]
+
+
+def factors(plan: Plan) -> pd.DataFrame:
+    """The factor columns of every checkpoint; numbers that do not apply are missing, not zero."""
+    rows = [{"study": plan.study.name} | asdict(c) | {"checkpoint": c.id} for c in plan.checkpoints]
+    table = pd.DataFrame(rows)[FACTORS]
+    kinds = {name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")} | {
+        "lr": "float64",
+        "alpha": "float64",
+    }
+    return table.astype(kinds)
+
+
+def _directions(plan: Plan) -> dict[str, bool]:
+    return {request.metric: plan.metric(request.metric).higher_is_better for request in plan.requests}
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def _report(plan: Plan, failures: Sequence[Failure]) -> int:
+    store.write_table(_image_rows(plan), plan.root / "images.parquet")
+    store.write_table(_costs(plan), plan.root / "costs.parquet")
+    failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
+    store.write_table(failed, plan.root / "failures.parquet")
+    build_report(read(plan), plan.root / "report.html")
+    return 4
+
+
+def _image_rows(plan: Plan) -> pd.DataFrame:
+    """One row an image, the first few of each set with a thumbnail; the data set's own pictures come as "dataset"."""
+    rows = []
+    for checkpoint in plan.checkpoints:
+        for prompt_set in plan.prompt_sets:
+            complete = store.is_complete(
+                plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set)
+            )
+            if complete:
+                rows += _set_rows(plan, checkpoint, prompt_set)
+    table = factors(plan).merge(pd.DataFrame([*rows, *_dataset_rows(plan)]), on="checkpoint", how="right")
+    is_dataset = table["checkpoint"] == DATASET
+    table.loc[is_dataset, ["study", "config", "algorithm"]] = [plan.study.name, DATASET, "none"]
+    return table
+
+
+def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list[dict[str, object]]:
+    paths = generated_images(plan, checkpoint, prompt_set).paths
+    concept, shown = prompt_set.concept, plan.study.images.thumbnails
+    return [
+        {
+            "checkpoint": checkpoint.id,
+            "concept": concept.id,
+            "category": concept.category,
+            "class_name": concept.class_name,
+            "subclass": concept.subclass,
+            "prompt_type": prompt_set.type,
+            "index": request.index,
+            "prompt": request.prompt.text,
+            "noise_seed": request.noise_seed,
+            "thumbnail": images.thumbnail(images.read(path), THUMBNAIL_SIDE) if position < shown else None,
+        }
+        for position, (request, path) in enumerate(zip(prompt_set.requests, paths, strict=True))
+    ]
+
+
+def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
+    shown = plan.study.images.thumbnails
+    return [
+        {
+            "checkpoint": DATASET,
+            "concept": concept.id,
+            "category": concept.category,
+            "class_name": concept.class_name,
+            "subclass": concept.subclass,
+            "prompt_type": DATASET,
+            "index": index,
+            "prompt": image.caption,
+            "noise_seed": None,
+            "thumbnail": images.thumbnail(images.read(image.path), THUMBNAIL_SIDE),
+        }
+        for concept in plan.dataset.concepts
+        for index, image in enumerate(plan.dataset.images_of(concept.id)[:shown])
+    ]
+
+
+def _costs(plan: Plan) -> pd.DataFrame:
+    """Seconds, bytes, peak memory and device of every artifact, from its meta.json."""
+    columns = ["stage", "item", "seconds", "bytes", "peak_memory_bytes", "device"]
+    stages = {"checkpoints": "train", "images": "generate", "features": "encode", "scores": "score"}
+    rows = []
+    for name, stage in stages.items():
+        for meta_file in sorted((plan.root / name).rglob(store.META)):
+            meta = store.read_meta(meta_file.parent)
+            if meta:
+                made = meta["provenance"]
+                item = str(meta_file.parent.relative_to(plan.root / name))
+                numbers = [made["seconds"], meta["bytes"], made["peak_memory_bytes"], made["device"]]
+                rows.append(dict(zip(columns, [stage, item, *numbers], strict=True)))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _study_facts(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": plan.study.name,
+        "description": plan.study.description,
+        "base": plan.study.base,
+        "base_id": plan.base_id,
+        "dataset": plan.dataset.name,
+        "dataset_revision": plan.dataset.revision,
+        "dataset_license": plan.dataset.license,
+        "assumptions": list(plan.dataset.assumptions),
+        "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
+        "n_checkpoints": len(plan.checkpoints) - 1,
+        "seeds": list(plan.study.seeds),
+        "images": plan.study.images.model_dump(mode="json"),
+        "training": plan.study.training.model_dump(mode="json"),
+        "encoders": plan.encoder_ids,
+    }
+
+
+def _metric_facts(plan: Plan) -> list[dict[str, Any]]:
+    names = dict.fromkeys(request.metric for request in plan.requests)
+    return [{key: value for key, value in vars(plan.metric(name)).items() if key != "compute"} for name in names]

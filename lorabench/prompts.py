@@ -1,0 +1,145 @@
+"""Templates + Concept -> prompts: what to draw, from which noise, and the text that the pictures are compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from lorabench.errors import UserError, unknown
+from lorabench.records import Concept, Dataset, ImageRequest, Prompt, PromptSet, PromptType
+from lorabench.seeds import derive_seed
+
+NoiseSeeds = Literal["hashed", "index"]
+PLACEHOLDER = "{}"
+FIRST_INDEX_SEED = 1000  # image k of every prompt set had seed 1000 + k in the paper's runs
+
+# Those that may tie a removed descriptor to the rest of a prompt ("in front of {}", "{} of a city"); longest first.
+_PREPOSITIONS = (
+    "in the style of|in front of|against|among|around|behind|beside|between|beyond|inside|near|onto|over|through|"
+    "toward|towards|under|within|above|across|along|below|about|after|before|beneath|into|from|with|at|by|for|in|of|on|to"
+)
+_GAP = "\0"
+
+
+def build_prompt_sets(
+    dataset: Dataset,
+    prompts_folder: Path,
+    types: Sequence[PromptType],
+    images_per_set: int,
+    study_seed: int,
+    noise: NoiseSeeds = "hashed",
+) -> list[PromptSet]:
+    """One set of `images_per_set` requests for each evaluated concept and prompt type that it has.
+
+    Concepts without a template have no `alter` set; no `style` set where the category is "styles" or the concept says
+    so. "hashed" noise depends on (study seed, concept, type, index), "index" is 1000 + index, the paper's. UserError
+    for a template that does not exist or has lines without {}.
+    """
+    sets = []
+    for concept in dataset.concepts:
+        if not concept.evaluated:
+            continue
+        for type_ in types:
+            captions = [image.caption for image in dataset.images_of(concept.id)]
+            texts = _texts(concept, type_, captions, Path(prompts_folder))
+            if texts:
+                prompts = [Prompt(concept.id, type_, text, _alignment(text, concept, type_)) for text in texts]
+                sets.append(PromptSet(concept, type_, _requests(prompts, images_per_set, study_seed, noise)))
+    return sets
+
+
+def text_for_alignment(text: str, concept: Concept) -> str:
+    """The text without words that only the fine-tuned model knows; "" if nothing remains.
+
+    `trigger class_word` becomes `concept.alignment`: None keeps the class word, "" removes both, and the commas and
+    prepositions that tied them to the rest. Of the sub-class keyword, outfits go ("[V_dark uniform] outfit") and
+    bracketed tokens too; plain words stay ("realistic"). LyCORIS D.4, text-image alignment.
+    """
+    text = _without_made_up_keyword(text, concept.keyword)
+    words = [re.escape(word) for word in (concept.trigger, concept.class_word) if word]
+    called = rf"{words[0]}(?:\s+{words[1]})?" if len(words) == 2 else "".join(words)
+    if called:
+        stands_for = concept.class_word if concept.alignment is None else concept.alignment
+        text = re.sub(rf"(?<!\w){called}(?!\w)", lambda _: stands_for or _GAP, text)
+    return _tidy(text)
+
+
+def _alignment(text: str, concept: Concept, type_: PromptType) -> str:
+    # Prompts without the concept may hold one of its words by chance; they are understood as they are.
+    return text if type_ == "drift" else text_for_alignment(text, concept)
+
+
+def _without_made_up_keyword(text: str, keyword: str) -> str:
+    stays = "" if keyword.endswith("outfit") else " ".join(re.sub(r"\[[^\]]*\]", " ", keyword).split())
+    if stays == keyword:
+        return text
+
+    def rest(found: re.Match[str]) -> str:
+        # The comma before the keyword goes with it: "girl, [V] outfit cooking" -> "girl cooking".
+        return found["comma"] + stays if stays else ("" if found["comma"] else _GAP)
+
+    return re.sub(rf"(?P<comma>\s*,\s*|)(?<!\w){re.escape(keyword)}(?!\w)", rest, text)
+
+
+def _tidy(text: str) -> str:
+    """Close the gaps: no preposition or article left without its noun, no comma without two neighbours."""
+    # "in front of the GAP" -> GAP; then "GAP of a city" at the start of a clause -> "a city".
+    text = re.sub(rf"\b(?:{_PREPOSITIONS})\s+(?:(?:the|an?)\s+)?{_GAP}", _GAP, text, flags=re.IGNORECASE)
+    text = re.sub(rf"\b(?:the|an?)\s+{_GAP}", _GAP, text, flags=re.IGNORECASE)
+    text = re.sub(rf"(^|,)\s*{_GAP}\s+(?:{_PREPOSITIONS})\b", r"\1", text, flags=re.IGNORECASE)
+    text = text.replace(_GAP, " ")
+    parts = [" ".join(part.split()) for part in text.split(",")]
+    return ", ".join(part for part in parts if part)
+
+
+def _texts(concept: Concept, type_: PromptType, captions: list[str], folder: Path) -> list[str]:
+    if type_ == "train":
+        return captions
+    if type_ == "trigger":
+        return [concept.descriptor]
+    if type_ == "drift":
+        return _lines(folder, "drift")
+    if type_ == "style":
+        templates = [] if concept.category == "styles" or not concept.has_style_prompts else _templates(folder, "style")
+    elif type_ == "alter":
+        templates = _templates(folder / "alter", concept.alter) if concept.alter else []
+    else:
+        raise UserError(unknown("prompt type", type_, ("train", "trigger", "alter", "style", "drift")))
+    return [template.replace(PLACEHOLDER, concept.descriptor) for template in templates]
+
+
+def _templates(folder: Path, stem: str) -> list[str]:
+    lines = _lines(folder, stem)
+    for line in lines:
+        if PLACEHOLDER not in line:
+            raise UserError(f"Template {folder / stem}.txt: '{line}' has no {PLACEHOLDER}, the concept's place.")
+    return lines
+
+
+def _lines(folder: Path, stem: str) -> list[str]:
+    path = folder / f"{stem}.txt"
+    if not path.is_file():
+        available = sorted(found.stem for found in folder.glob("*.txt"))
+        raise UserError(unknown("prompt template", stem, available, f"{folder}, one .txt file each"))
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if line]
+    if not lines:
+        raise UserError(f"Prompt template {path} is empty. Write one prompt a line.")
+    return lines
+
+
+def _requests(prompts: Sequence[Prompt], n_images: int, study_seed: int, noise: NoiseSeeds) -> tuple[ImageRequest, ...]:
+    """Images, prompt after prompt: each gets n // p and the first n mod p one more; of p > n prompts the first n."""
+    each, more = divmod(n_images, len(prompts))
+    drawn = [prompt for place, prompt in enumerate(prompts) for _ in range(each + (place < more))]
+    return tuple(
+        ImageRequest(prompt, index, _noise_seed(prompt, index, study_seed, noise)) for index, prompt in enumerate(drawn)
+    )
+
+
+def _noise_seed(prompt: Prompt, index: int, study_seed: int, noise: NoiseSeeds) -> int:
+    if noise == "index":
+        return FIRST_INDEX_SEED + index
+    return derive_seed(study_seed, prompt.concept_id, prompt.type, index)

@@ -1,0 +1,257 @@
+"""Everything that flows between stages: frozen records, in the field's words. numpy and the standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+PromptType = Literal["train", "trigger", "alter", "style", "drift"]
+ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
+
+PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "drift")
+RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox", "center_crop", "scale")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One leaf of a data set: a class, or a sub-class of one, with the words that name it in prompts."""
+
+    category: str
+    class_name: str
+    subclass: str  # "" for a class without sub-classes
+    trigger: str
+    class_word: str
+    keyword: str = ""  # sub-class keyword, e.g. "[V_dark uniform] outfit"
+    alter: str = ""  # stem of the template file in prompts/alter; "" = no `alter` prompts
+    alignment: str | None = (
+        None  # stands for the descriptor in text for alignment; None = the class word; "" removes it
+    )
+    has_style_prompts: bool = True
+    evaluated: bool = True  # False: trained, but no prompts (sub-class "others" of the paper's movie characters)
+
+    @property
+    def id(self) -> str:
+        return "/".join(part for part in (self.category, self.class_name, self.subclass) if part)
+
+    @property
+    def descriptor(self) -> str:
+        """The words that call the concept: `trigger class_word[, keyword]` (LyCORIS appendix D.3)."""
+        words = f"{self.trigger} {self.class_word}".strip()
+        return f"{words}, {self.keyword}" if self.keyword else words
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One captioned image of a data set."""
+
+    concept_id: str
+    path: Path
+    caption: str
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Captioned images of several concepts, and where they come from."""
+
+    name: str
+    revision: str
+    license: str
+    citation: str
+    concepts: tuple[Concept, ...]
+    images: tuple[TrainingImage, ...]
+    fingerprint: str  # sha256 over captions, pixels' files and the words of every concept
+    assumptions: tuple[str, ...] = ()  # what was read from folder names because dataset.toml does not say
+
+    def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
+        return tuple(image for image in self.images if image.concept_id == concept_id)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One text to generate from, and the text its images are compared with."""
+
+    concept_id: str
+    type: PromptType
+    text: str
+    text_for_alignment: str  # "" = text similarity has no meaning here (the trigger prompt of a style)
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """Image `index` of a prompt set: what to draw and from which noise."""
+
+    prompt: Prompt
+    index: int
+    noise_seed: int
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """All images asked for of one concept and prompt type."""
+
+    concept: Concept
+    type: PromptType
+    requests: tuple[ImageRequest, ...]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train: one config of the grid, without its seed."""
+
+    name: str  # the readable id, unique in a study
+    algorithm: str
+    trained_layers: str
+    lr: float
+    dim: int | None = None
+    alpha: float | None = None
+    factor: int | None = None
+    epochs: int = 1
+    checkpoint_epochs: tuple[int, ...] = (1,)
+    batch_size: int = 8
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    max_grad_norm: float = 1.0
+    warmup_epochs: float = 0.0
+    caption_dropout: float = 0.05
+    resolution: int = 512
+    max_tokens: int = 75
+    train_text_encoder: bool = True
+    train_unet: bool = True
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn: DDIM with classifier-free guidance (the paper: 25 steps, guidance 7, 512 x 512)."""
+
+    steps: int = 25
+    guidance: float = 7.0
+    size: int = 512  # pixels, width = height
+    max_tokens: int = 75
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights to measure. The base model is the checkpoint whose algorithm is "none"."""
+
+    id: str
+    config: str
+    algorithm: str
+    trained_layers: str = ""
+    lr: float = float("nan")
+    dim: int | None = None
+    alpha: float | None = None
+    factor: int | None = None
+    seed: int | None = None
+    epoch: int | None = None
+    step: int | None = None
+    scale: float = 1.0  # merge ratio lambda
+    base: str = ""
+    weights: Path | None = None  # None = the base model itself
+    sha256: str = ""
+
+    @property
+    def is_base(self) -> bool:
+        return self.algorithm == "none"
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pictures of one concept and prompt type: generated by a checkpoint, or the data set's own."""
+
+    checkpoint_id: str  # "dataset" for the training images
+    concept: Concept
+    prompt_type: PromptType | Literal["dataset"]
+    ids: tuple[str, ...]  # one an image; generated sets: the index in the prompt set
+    paths: tuple[Path, ...]
+    texts: tuple[str, ...] = ()  # text for alignment of each image; () where there is none
+
+
+@dataclass(frozen=True)
+class Features:
+    """Vectors of an image set: float32 [n, d], row i belongs to ids[i]."""
+
+    encoder: str
+    encoder_id: str  # architecture, weights' hash and preprocessing: values of two ids never mix
+    resize: str  # "" where the images are square already or for texts
+    ids: tuple[str, ...]
+    array: np.ndarray
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a metric answers: a number, or NaN and the reason there is none."""
+
+    value: float
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if np.isnan(self.value) != bool(self.reason):
+            raise ValueError(
+                f"A value is a number or NaN with a reason, got value={self.value}, reason={self.reason!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one leaf: what `scores.parquet` holds a row of."""
+
+    checkpoint_id: str
+    category: str
+    class_name: str
+    subclass: str
+    prompt_type: str
+    metric: str
+    encoder: str
+    resize: str
+    value: float
+    reason: str
+    n_images: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One item of work of a stage; `units` (steps, images, ...) drive the progress bar."""
+
+    stage: str
+    item: str
+    units: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: error None = done."""
+
+    task: Task
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task that did not end well; `status` keeps the three kinds apart."""
+
+    stage: str
+    item: str
+    status: Literal["failed", "skipped", "interrupted"]
+    message: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an artifact comes from: in every meta.json."""
+
+    version: str
+    git_commit: str
+    git_dirty: bool
+    python: str
+    packages: dict[str, str]
+    device: str
+    started: str  # ISO 8601, UTC
+    seconds: float
+    peak_memory_bytes: int
+    inputs: Sequence[str] = field(default_factory=tuple)

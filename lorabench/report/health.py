@@ -1,0 +1,108 @@
+"""What did not work and what it cost: failures, missing values, seconds and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lorabench.report.tables import BASE, RunTables
+from lorabench.report.words import duration, metric_words, number, size
+from lorabench.statistics.columns import METRIC
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Leaf values that are missing for one reason."""
+
+    what: str
+    where: str  # the categories
+    reason: str
+    n: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one stage, or one config, took; words, since missing numbers are said as such."""
+
+    name: str
+    items: int
+    total: str
+    each: str
+    stored: str
+    memory: str
+    device: str
+
+
+def find_missing(scores: pd.DataFrame) -> list[Missing]:
+    """Missing leaf values of trained checkpoints and the base model, by measurement and reason, the most first."""
+    if scores.empty:
+        return []
+    scores = scores.assign(reason=scores["reason"].fillna(""), **{name: scores[name].fillna("") for name in METRIC})
+    totals = scores.groupby(METRIC).size()
+    found = []
+    for key, rows in scores[scores["value"].isna()].groupby([*METRIC, "reason"]):
+        prompt_type, metric, encoder, resize, reason = key
+        what = ", ".join(part for part in (metric_words(metric), f"{prompt_type} prompts", encoder, resize) if part)
+        where = ", ".join(sorted(rows["category"].unique())).replace("_", " ")
+        of = int(totals[prompt_type, metric, encoder, resize])
+        found.append(Missing(what, where, reason or "no reason was recorded", len(rows), of))
+    return sorted(found, key=lambda missing: -missing.n)
+
+
+def missing_share(scores: pd.DataFrame) -> tuple[int, int]:
+    """Missing leaf values of trained checkpoints, and all of them."""
+    trained = scores[scores["algorithm"] != BASE]
+    return int(trained["value"].isna().sum()), len(trained)
+
+
+def failure_counts(failures: pd.DataFrame) -> dict[str, int]:
+    """Number of failed, skipped and interrupted tasks; kinds that did not occur are not in it."""
+    if failures.empty:
+        return {}
+    counts = failures["status"].value_counts()
+    return {kind: int(counts[kind]) for kind in ("failed", "skipped", "interrupted") if kind in counts}
+
+
+def stage_costs(costs: pd.DataFrame) -> list[Cost]:
+    """Costs by stage and device: times of two devices do not add up."""
+    return _costs(costs, "stage")
+
+
+def config_costs(tables: RunTables) -> list[Cost]:
+    """What training cost by config; empty where the costs table does not say which config an item belongs to."""
+    costs = tables.costs
+    if costs.empty or "config" not in costs or costs["config"].isna().all():
+        return []
+    return _costs(costs[costs["stage"] == "train"], "config")
+
+
+def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
+    if costs.empty:
+        return []
+    costs = costs.assign(device=costs["device"].fillna("").replace("", "not recorded"))
+    found = []
+    for (name, device), rows in costs.groupby([by, "device"], sort=False, dropna=True):
+        seconds = rows["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
+        stored = rows["bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
+        memory = rows["peak_memory_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
+        known = np.isfinite(seconds).any()
+        found.append(
+            Cost(
+                name=str(name),
+                items=len(rows),
+                total=duration(float(np.nansum(seconds))) if known else "not recorded",
+                each=duration(float(np.nanmean(seconds))) if known else "not recorded",
+                stored=size(float(np.nansum(stored))) if np.isfinite(stored).any() else "not recorded",
+                memory=size(float(np.nanmax(memory))) if np.isfinite(memory).any() else "not recorded",
+                device=str(device),
+            )
+        )
+    return found
+
+
+def percentage(part: int, whole: int) -> str:
+    """ "3.1 %"; "0 %" of nothing."""
+    return f"{number(100 * part / whole, 2)} %" if whole else "0 %"

@@ -1,0 +1,190 @@
+"""The head of the report: what was run, what came out on top, and how sure one can be of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lorabench.report.health import failure_counts, missing_share, percentage
+from lorabench.report.leaderboard import find_best
+from lorabench.report.points import Means, Points
+from lorabench.report.tables import Column, RunTables
+from lorabench.report.words import (
+    CRITERIA_MEANING,
+    algorithm_order,
+    algorithm_words,
+    count,
+    criterion_words,
+    duration,
+    number,
+)
+from lorabench.statistics.columns import METRIC
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A tile of the header."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best of one criterion's headline column over all classes, at each config's last epoch."""
+
+    criterion: str
+    question: str
+    measured_by: str
+    name: str  # "" = nothing was measured
+    algorithm: str
+    score: str
+    tied: list[str]
+    rest: int  # configs that are neither
+
+
+def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
+    """What was run, from the tables first and from `study` and `provenance` where they know more."""
+    made = tables.provenance
+    configs = points.table["config"].nunique()
+    seeds = sorted(pd.to_numeric(tables.scores["seed"], errors="coerce").dropna().unique().tolist())
+    trained = sum(point >= 0 for point in points.of_checkpoint.values())
+    grid = [count(configs, "config")]
+    grid += [count(len(seeds), "seed")] if seeds else []
+    grid += [count(len(points.moments), "epoch")] if points.moments != ["final"] else []
+    algorithms = ", ".join(algorithm_words(name) for name in algorithm_order(points.table["algorithm"].unique()))
+    classes = tables.scores.loc[tables.scores["class_name"].fillna("") != "", ["category", "class_name"]]
+    found = [
+        Fact("Base model", _base_words(tables)),
+        Fact("Grid", " × ".join(grid), f"{count(trained, 'checkpoint')}: {algorithms}"),
+        Fact("Data", count(len(classes.drop_duplicates()), "class", "classes"), _data_note(tables, n_categories)),
+        Fact("Device", str(made.get("device") or "not recorded"), _time_note(tables)),
+        Fact("lorabench", str(made.get("version") or "not recorded"), _code_note(made)),
+    ]
+    if len(tables.images):
+        found.insert(3, Fact("Images", f"{len(tables.images):,}", _sampling_note(tables.study)))
+    return found
+
+
+def winners(means: Means, points: Points, headlines: Sequence[Column]) -> list[Winner]:
+    """Who leads each criterion."""
+    found = []
+    names = points.table["config"]
+    for column in headlines:
+        mean = means.score.get((column, "all"))
+        if mean is None:
+            continue
+        error = means.score_error[column, "all"]
+        marks = find_best(mean, error, points.last)
+        best = marks.best[0] if marks.best else None
+        tied = [names[point] for point in (*marks.best[1:], *marks.tied)]
+        found.append(
+            Winner(
+                criterion=criterion_words(column.info.criterion),
+                question=CRITERIA_MEANING.get(column.info.criterion, ""),
+                measured_by=column.label,
+                name="" if best is None else names[best],
+                algorithm="" if best is None else points.table["algorithm"][best],
+                score="" if best is None else f"{mean[best]:.2f} ± {number(error[best], 1)}",
+                tied=tied,
+                rest=len(points.last) - len(tied) - 1,
+            )
+        )
+    return found
+
+
+def seed_agreement(tables: RunTables, points: Points, column: Column) -> tuple[int, int, int]:
+    """Pairs of configs that all seeds order the same way, pairs compared, and seeds; at last epochs, over all classes.
+
+    A pair counts when at least two seeds scored both; equal scores are no agreement.
+    """
+    if tables.category_scores.empty:
+        return 0, 0, 0
+    rows = tables.category_scores
+    last = rows["checkpoint"].map(points.of_checkpoint).isin(points.last)
+    same = (rows[METRIC].fillna("") == list(column.identity)).all(axis=1)
+    rows = rows[last & same & (rows["category"] == "all")]
+    wide = rows.pivot_table(index="config", columns="seed", values="score", dropna=False)
+    scores = wide.to_numpy(dtype=np.float64, na_value=np.nan)
+    agree = total = 0
+    for first, second in itertools.combinations(scores, 2):
+        signs = np.sign(first - second)
+        signs = signs[~np.isnan(signs)]
+        if len(signs) > 1:
+            total += 1
+            agree += bool(signs[0] != 0 and (signs == signs[0]).all())
+    return agree, total, scores.shape[1]
+
+
+def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequence[Column]) -> list[str]:
+    """Sentences on how far the numbers carry."""
+    n_trained = sum(point >= 0 for point in points.of_checkpoint.values())
+    sentences = [
+        f"Normalised scores are ranks among the {count(n_trained, 'checkpoint')} of this run, from 0 (last) to 1 (first). "
+        "They say nothing about checkpoints of another run."
+    ]
+    agreements = [(column, *seed_agreement(tables, points, column)) for column in headlines]
+    counted = [(column, agree, total, seeds) for column, agree, total, seeds in agreements if total]
+    if counted:
+        parts = [f"{agree} of {total} on {column.label}" for column, agree, total, _ in counted]
+        sentences.append(
+            f"Pairs of configs that all {counted[0][3]} training seeds put in the same order: {'; '.join(parts)}. "
+            "The order of the other pairs is a matter of luck."
+        )
+    else:
+        sentences.append("No config was trained with two seeds: luck and the effect of a config cannot be told apart.")
+    rows = [n for (_, category), values in means.n.items() if category == "all" for n in values[np.isfinite(values)]]
+    if rows:
+        most, fewest = int(max(rows)), int(min(rows))
+        span = f"{most}" if most == fewest else f"{fewest} to {most}"
+        sentences.append(
+            f"± is one standard error over class × seed rows ({span} of them for all classes). Rows of one class "
+            "resemble each other, so it is a rough guide and no test."
+        )
+    sentences.append(_gaps(tables))
+    return sentences
+
+
+def _gaps(tables: RunTables) -> str:
+    missing, total = missing_share(tables.scores)
+    counts = failure_counts(tables.failures)
+    tasks = ", ".join(f"{n} {kind}" for kind, n in counts.items()) if counts else "none failed"
+    values = f"{missing:,} of {total:,} values ({percentage(missing, total)}) are missing" if missing else "none is missing"
+    return f"Values: {values}. Tasks: {tasks}. A missing value takes no part in any mean; it is never a zero."
+
+
+def _base_words(tables: RunTables) -> str:
+    names = tables.scores["base"].dropna().unique().tolist()
+    return str(tables.study.get("base") or (", ".join(map(str, names)) if names else "not recorded"))
+
+
+def _data_note(tables: RunTables, n_categories: int) -> str:
+    name = tables.study.get("dataset")
+    words = f"in {count(n_categories, 'category', 'categories')}"
+    return f"{words}; {name}" if name else words
+
+
+def _time_note(tables: RunTables) -> str:
+    seconds = pd.to_numeric(tables.costs["seconds"], errors="coerce").sum() if len(tables.costs) else 0.0
+    return f"{duration(float(seconds))} of work in all" if seconds > 0 else ""
+
+
+def _code_note(made: Mapping[str, Any]) -> str:
+    commit = str(made.get("git_commit") or "")[:10]
+    dirty = " with local changes" if made.get("git_dirty") else ""
+    day = str(made.get("started") or "")[:10]
+    return ", ".join(part for part in (f"commit {commit}{dirty}" if commit else "", day) if part)
+
+
+def _sampling_note(study: Mapping[str, Any]) -> str:
+    settings = study.get("images") or study.get("prompts") or {}
+    if not isinstance(settings, Mapping):
+        return ""
+    known = {"steps": "steps", "guidance": "guidance", "size": "pixels"}
+    return ", ".join(f"{settings[key]} {word}" for key, word in known.items() if key in settings)

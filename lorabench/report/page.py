@@ -1,0 +1,184 @@
+"""The report: one HTML file that holds its scripts, numbers and pictures, and loads nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from lorabench.report.beeswarm import LOW_R2, beeswarm_data
+from lorabench.report.gallery import gallery_data
+from lorabench.report.health import config_costs, failure_counts, find_missing, stage_costs
+from lorabench.report.leaderboard import find_views, leaderboard_data
+from lorabench.report.overview import certainty, facts, winners
+from lorabench.report.points import Means, Points, find_means, find_points
+from lorabench.report.scatter import find_pairs, scatter_data
+from lorabench.report.tables import Column, RunTables, find_columns, headline_columns, metric_infos
+from lorabench.report.words import (
+    CRITERIA,
+    CRITERIA_MEANING,
+    algorithm_styles,
+    category_words,
+    criterion_words,
+    metric_words,
+)
+
+_SCRIPTS = ("core.js", "plots.js", "leaderboard.js", "tradeoffs.js", "beeswarm.js", "curves.js", "gallery.js")
+
+
+def build_report(tables: RunTables, out: Path) -> Path:
+    """Write the report to `out` and return it; the file is replaced whole or not at all.
+
+    UserError if `scores` holds a metric that `tables.metrics` does not describe.
+    """
+    columns = find_columns(tables)
+    points = find_points(tables)
+    means = find_means(tables, points, columns)
+    environment = Environment(
+        loader=PackageLoader("lorabench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html.j2").render(
+        **_words(tables, columns, points, means),
+        style=_inline("report.css"),
+        scripts=Markup("\n").join(_inline(name) for name in _SCRIPTS),
+        plotly=Markup(get_plotlyjs()),
+        data=_embedded(_numbers(tables, columns, points, means)),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f"{out.name}.part")
+    part.write_text(html, encoding="utf-8")
+    os.replace(part, out)
+    return out
+
+
+def _words(tables: RunTables, columns: Sequence[Column], points: Points, means: Means) -> dict[str, Any]:
+    """What the templates write themselves."""
+    headlines = headline_columns(columns)
+    return {
+        "title": str(tables.study.get("name") or "study"),
+        "description": str(tables.study.get("description") or ""),
+        "facts": facts(tables, points, len(means.categories) - 1),
+        "winners": winners(means, points, headlines),
+        "certainty": certainty(tables, points, means, headlines),
+        "styles": algorithm_styles(points.table["algorithm"].tolist()),
+        "failures": tables.failures.fillna("").to_dict("records"),
+        "failure_counts": failure_counts(tables.failures),
+        "missing": find_missing(tables.scores),
+        "stage_costs": stage_costs(tables.costs),
+        "config_costs": config_costs(tables),
+        "glossary": _glossary(tables),
+        "settings": _flat(tables.study),
+        "provenance": _flat(tables.provenance),
+        "low_r2": LOW_R2,
+        "metric_words": metric_words,
+        "criterion_words": criterion_words,
+        "criteria_meaning": CRITERIA_MEANING,
+    }
+
+
+def _glossary(tables: RunTables) -> list[Any]:
+    order = {name: place for place, name in enumerate(CRITERIA)}
+    infos = metric_infos(tables.metrics).values()
+    return sorted(infos, key=lambda info: (order.get(info.criterion, len(order)), info.name))
+
+
+def _numbers(tables: RunTables, columns: Sequence[Column], points: Points, means: Means) -> dict[str, Any]:
+    """What the scripts draw: each number once, charts refer to it by column, category and point."""
+    headlines = headline_columns(columns)
+    return {
+        "points": [_point(row) for row in points.table.to_dict("records")],
+        "moments": points.moments,
+        "last": points.last,
+        "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
+        "columns": [_column(column, column in headlines) for column in columns],
+        "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
+        "means": _means(means, columns),
+        "views": leaderboard_data(means, columns, find_views(points)),
+        "pairs": scatter_data(find_pairs(columns), means, columns),
+        "swarm": beeswarm_data(tables, columns),
+        "gallery": gallery_data(tables.images, points),
+    }
+
+
+def _point(row: Mapping[str, Any]) -> dict[str, Any]:
+    settings = [str(row["trained_layers"])] if row["trained_layers"] and pd.notna(row["trained_layers"]) else []
+    settings += [f"{name} {row[name]:g}" for name in ("lr", "dim", "alpha", "factor") if np.isfinite(row[name])]
+    return {
+        "config": str(row["config"]),
+        "algorithm": str(row["algorithm"]),
+        "settings": ", ".join(settings),
+        "moment": row["moment"],
+        "age": float(row["age"]) if np.isfinite(row["age"]) else None,
+        "scale": float(row["scale"]) if np.isfinite(row["scale"]) else 1.0,
+    }
+
+
+def _column(column: Column, is_headline: bool) -> dict[str, Any]:
+    return {
+        "label": column.label,
+        "metric": metric_words(column.metric),
+        "prompt": column.prompt_type,
+        "details": column.details,
+        "criterion": column.info.criterion,
+        "criterionLabel": criterion_words(column.info.criterion),
+        "higher": column.info.higher_is_better,
+        "headline": is_headline,
+    }
+
+
+def _means(means: Means, columns: Sequence[Column]) -> dict[int, dict[str, Any]]:
+    data: dict[int, dict[str, Any]] = {}
+    for (column, category), raw in means.raw.items():
+        key = (column, category)
+        data.setdefault(columns.index(column), {})[category] = {
+            "score": _rounded(means.score[key]),
+            "scoreError": _rounded(means.score_error[key]),
+            "raw": _rounded(raw),
+            "rawError": _rounded(means.raw_error[key]),
+            "n": _rounded(means.n[key]),
+            "base": _rounded([means.base[key]])[0],
+        }
+    return data
+
+
+def _rounded(values: Sequence[float] | np.ndarray) -> list[float | None]:
+    """Five significant digits: more than a reader or a pixel can tell apart. None where there is no number."""
+    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as (dotted name, value) rows."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, (list, tuple)):
+            rows.append((f"{prefix}{key}", ", ".join(map(str, value)) or "none"))
+        else:
+            rows.append((f"{prefix}{key}", "not recorded" if value is None or value == "" else str(value)))
+    return rows
+
+
+def _embedded(data: Mapping[str, Any]) -> Markup:
+    """JSON that is safe inside a script element: no character of it can end the element."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _inline(name: str) -> Markup:
+    return Markup(resources.files("lorabench.report").joinpath("static", name).read_text(encoding="utf-8"))

@@ -1,0 +1,123 @@
+"""Points: what the report compares. One point = one config at one moment of its training, over all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lorabench.report.tables import BASE, DATASET, Column, RunTables
+from lorabench.report.words import algorithm_order
+from lorabench.statistics.columns import FACTORS, METRIC
+from lorabench.statistics.errors import summarise
+
+BASE_POINT = -1
+
+
+@dataclass(frozen=True)
+class Points:
+    """`table` has a row a point (index 0..n-1: config, algorithm, ..., age, moment), `of_checkpoint` its number.
+
+    `moment` is in words ("epoch 10", "final", "epoch 10, scale 0.5"); `age` orders moments of a config. `last` holds
+    each config's last point. The base model is BASE_POINT in `of_checkpoint` and has no row.
+    """
+
+    table: pd.DataFrame
+    of_checkpoint: dict[str, int]
+    moments: list[str]
+    last: list[int]
+
+
+def find_points(tables: RunTables) -> Points:
+    """Number the points of a run by algorithm, config and age."""
+    parts = [frame[FACTORS] for frame in (tables.scores, tables.images) if len(frame)]
+    parts = parts or [tables.scores[FACTORS]]
+    # Missing numbers are pd.NA in one table and NaN in another; as float they group.
+    factors = pd.concat([part.drop_duplicates("checkpoint").astype(object) for part in parts])
+    factors = factors.drop_duplicates("checkpoint")
+    for name in ("lr", "dim", "alpha", "factor", "seed", "epoch", "step", "scale"):
+        factors[name] = pd.to_numeric(factors[name], errors="coerce").astype("float64")
+    base = factors["algorithm"] == BASE
+    trained = factors[~base & (factors["checkpoint"] != DATASET)].copy()
+    trained["age"] = trained["epoch"].fillna(trained["step"])
+    trained["moment"] = _moments(trained)
+    places = {name: place for place, name in enumerate(algorithm_order(trained["algorithm"]))}
+    trained["place"] = trained["algorithm"].map(places)
+    trained = trained.sort_values(["place", "config", "age", "scale"], kind="stable")
+    table = trained.drop_duplicates(["config", "moment"]).reset_index(drop=True)
+    numbers = {key: number for number, key in enumerate(zip(table["config"], table["moment"]))}
+    keys = zip(trained["checkpoint"], trained["config"], trained["moment"])
+    of_checkpoint = {checkpoint: numbers[config, moment] for checkpoint, config, moment in keys}
+    of_checkpoint |= {name: BASE_POINT for name in factors.loc[base, "checkpoint"] if name != DATASET}
+    by_age = table.sort_values(["age", "scale"], kind="stable")["moment"]
+    return Points(table, of_checkpoint, list(dict.fromkeys(by_age)), _last(table))
+
+
+def _moments(trained: pd.DataFrame) -> list[str]:
+    several_scales = trained["scale"].nunique() > 1
+    words = []
+    for epoch, step, scale in zip(trained["epoch"], trained["step"], trained["scale"]):
+        moment = f"epoch {epoch:g}" if np.isfinite(epoch) else f"step {step:g}" if np.isfinite(step) else "final"
+        words.append(f"{moment}, scale {scale:g}" if several_scales else moment)
+    return words
+
+
+def _last(table: pd.DataFrame) -> list[int]:
+    """Of each config the oldest point; of several merge ratios the one nearest 1."""
+    distance = (table["scale"] - 1).abs()
+    ordered = table.assign(distance=-distance).sort_values(["age", "distance"], kind="stable", na_position="first")
+    return sorted(ordered.groupby("config", sort=False).tail(1).index.tolist())
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over class x seed rows: float64 arrays by (column, category), one entry a point, NaN where missing."""
+
+    score: dict[tuple[Column, str], np.ndarray]
+    score_error: dict[tuple[Column, str], np.ndarray]
+    raw: dict[tuple[Column, str], np.ndarray]
+    raw_error: dict[tuple[Column, str], np.ndarray]
+    n: dict[tuple[Column, str], np.ndarray]
+    base: dict[tuple[Column, str], float]  # the base model's raw value: the floor
+    categories: list[str]
+
+
+def find_means(tables: RunTables, points: Points, columns: Sequence[Column]) -> Means:
+    """Normalised scores and raw values of every point, and raw values of the base model."""
+    scores = _summary(tables.normalized, points, "score")
+    values = _summary(tables.scores, points, "value")
+    named = dict.fromkeys(tables.scores["category"])
+    named.pop("all", None)
+    categories = ["all", *named]
+    means = Means({}, {}, {}, {}, {}, {}, categories)
+    for column in columns:
+        for category in categories:
+            key = (category, *column.identity)
+            if key in values:
+                raw = values[key]
+                means.raw[column, category] = _spread(raw, "mean", len(points.table))
+                means.raw_error[column, category] = _spread(raw, "se", len(points.table))
+                means.base[column, category] = float(raw["mean"].get(BASE_POINT, np.nan))
+                score = scores.get(key)
+                means.score[column, category] = _spread(score, "mean", len(points.table))
+                means.score_error[column, category] = _spread(score, "se", len(points.table))
+                means.n[column, category] = _spread(score, "n", len(points.table))
+    return means
+
+
+def _summary(table: pd.DataFrame, points: Points, column: str) -> dict[tuple, pd.DataFrame]:
+    """Mean, se and n by point, for each (category, *METRIC)."""
+    if table.empty:
+        return {}
+    numbered = table.assign(point=table["checkpoint"].map(points.of_checkpoint))
+    numbered[METRIC] = numbered[METRIC].fillna("")
+    summary = summarise(numbered, ["point"], column).set_index("point")
+    return dict(list(summary.groupby(["category", *METRIC])))
+
+
+def _spread(summary: pd.DataFrame | None, name: str, n_points: int) -> np.ndarray:
+    if summary is None:
+        return np.full(n_points, np.nan)
+    return summary[name].reindex(range(n_points)).to_numpy(dtype=np.float64)

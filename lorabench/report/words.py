@@ -1,0 +1,128 @@
+"""The words, colours and number formats of the report: one place, so that page and figures agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+CRITERIA = {
+    "fidelity": "Fidelity",
+    "controllability": "Controllability",
+    "diversity": "Diversity",
+    "base_model_preservation": "Base model preservation",
+    "image_quality": "Image quality",
+}
+CRITERIA_MEANING = {
+    "fidelity": "do the images show the concept?",
+    "controllability": "do they follow the rest of the prompt?",
+    "diversity": "do they differ from each other?",
+    "base_model_preservation": "do other prompts still look as the base model draws them?",
+    "image_quality": "do they look clean?",
+}
+_METRICS = {
+    "squared_centroid_distance": "centroid distance",
+    "vendi": "Vendi score",
+    "style_loss_base": "base style preservation",
+    "style_loss_data": "style distance to the data",
+    "frechet_distance": "Fréchet distance",
+}
+_FACTORS = {
+    "algorithm": "Algorithm",
+    "trained_layers": "Trained layers",
+    "epoch": "Epoch",
+    "capacity": "Capacity",
+    "lr_level": "Learning rate level",
+}
+_ALGORITHMS = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"}
+# Okabe & Ito's colour-blind safe set; yellow is left out because it vanishes on white. (light page, dark page)
+_PALETTE = {
+    "lora": ("#0072b2", "#4aa8e0"),
+    "loha": ("#e69f00", "#f0b432"),
+    "lokr": ("#009e73", "#2dbf95"),
+    "native": ("#d55e00", "#f0803c"),
+    "dora": ("#cc79a7", "#dd94bb"),
+}
+_SPARE = (("#cc79a7", "#dd94bb"), ("#56b4e9", "#7cc8f2"), ("#5b5f66", "#a9b0ba"))
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
+# The names that matplotlib has for them.
+MATPLOTLIB_MARKERS = dict(zip(_SYMBOLS, ("o", "s", "D", "^", "P", "v", "*", "X")))
+
+
+def criterion_words(criterion: str) -> str:
+    return CRITERIA.get(criterion, criterion.replace("_", " "))
+
+
+def metric_words(metric: str) -> str:
+    return _METRICS.get(metric, metric.replace("_", " "))
+
+
+def prompt_words(prompt_type: str) -> str:
+    return f"{prompt_type} prompts"
+
+
+def category_words(category: str) -> str:
+    return "All classes" if category == "all" else category.replace("_", " ").capitalize()
+
+
+def factor_words(factor: str) -> str:
+    return _FACTORS.get(factor, factor.replace("_", " ").capitalize())
+
+
+def algorithm_words(algorithm: str) -> str:
+    return _ALGORITHMS.get(algorithm, algorithm)
+
+
+def algorithm_order(algorithms: Sequence[str]) -> list[str]:
+    """The paper's four first, then the others by name."""
+    known = list(_ALGORITHMS)
+    return sorted(set(algorithms), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def algorithm_styles(algorithms: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Label, colour on light and dark ground, and marker of each algorithm; known ones look the same in every run."""
+    fixed = list(_PALETTE)
+    others = [name for name in algorithm_order(algorithms) if name not in fixed]
+    styles = {}
+    for name in algorithm_order(algorithms):
+        place = fixed.index(name) if name in fixed else len(fixed) + others.index(name)
+        light, dark = _PALETTE[name] if name in fixed else _SPARE[others.index(name) % len(_SPARE)]
+        symbol = _SYMBOLS[place % len(_SYMBOLS)]
+        styles[name] = {"label": algorithm_words(name), "light": light, "dark": dark, "symbol": symbol}
+    return styles
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "34 s", "12 min 05 s", "3 h 20 min"."""
+    if not math.isfinite(seconds):
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes for people, in powers of 1000: "520 kB", "2.1 GB"."""
+    if not math.isfinite(count):
+        return "not recorded"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            break
+        count /= 1000
+    else:
+        unit = "TB"
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.2g} {unit}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A value with that many significant digits and a true minus sign, "–" where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    """ "1 config", "8 configs", "1,204 images"."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -1,0 +1,77 @@
+"""Scores in, normalised scores and their means per category out (LyCORIS D.6)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lorabench.components import UserError, unknown
+from lorabench.statistics.columns import FACTORS, LEAF, METRIC
+from lorabench.statistics.errors import class_scores, with_all_classes
+from lorabench.statistics.ranks import population_scores
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Two tables: a row a leaf (`normalized`), and a row a category (`category_scores`)."""
+
+    normalized: pd.DataFrame
+    category_scores: pd.DataFrame
+
+
+def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> Ranked:
+    """Normalised scores in [0, 1] (1 = best) of all checkpoints but the base model, per leaf and per category.
+
+    `higher_is_better` maps metric names to directions. Missing values are skipped and stay NaN. UserError for a metric
+    without a direction; ValueError where a checkpoint has two values of one leaf and metric.
+    """
+    normalized = scores[scores["algorithm"] != "none"].reset_index(drop=True)
+    better = _directions(normalized["metric"], higher_is_better)
+    leaf = normalized.groupby([*LEAF, *METRIC], sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    _check_unique(normalized, leaf)
+    normalized["score"] = population_scores(normalized["value"].to_numpy(dtype=np.float64), leaf, better)
+    populations = _populations(normalized)
+    normalized = normalized.merge(populations, on=METRIC, how="left")
+    return Ranked(normalized, _category_scores(normalized, populations))
+
+
+def _directions(metrics: pd.Series, higher_is_better: Mapping[str, bool]) -> np.ndarray:
+    codes, names = pd.factorize(metrics)
+    for name in names:
+        if name not in higher_is_better:
+            raise UserError(unknown("metric", name, sorted(higher_is_better), "scores, column metric"))
+    return np.array([higher_is_better[name] for name in names], dtype=bool)[codes]
+
+
+def _check_unique(rows: pd.DataFrame, leaf: np.ndarray) -> None:
+    checkpoint, names = pd.factorize(rows["checkpoint"])
+    pairs = np.sort(leaf * len(names) + checkpoint)
+    repeated = np.flatnonzero(pairs[1:] == pairs[:-1])
+    if len(repeated):
+        name = names[pairs[repeated[0]] % len(names)]
+        raise ValueError(f"Checkpoint '{name}' has two values of one leaf and metric; a rank needs one of each.")
+
+
+def _populations(normalized: pd.DataFrame) -> pd.DataFrame:
+    """METRIC -> id of the population: a hash of what was measured and of the checkpoints it was measured on."""
+    members = normalized[[*METRIC, "checkpoint"]].drop_duplicates()
+    rows = []
+    for identity, group in members.groupby(METRIC, sort=False, observed=True):
+        text = "\n".join([*identity, "", *sorted(group["checkpoint"])])
+        rows.append([*identity, hashlib.sha256(text.encode()).hexdigest()[:12]])
+    return pd.DataFrame(rows, columns=[*METRIC, "population"], dtype="str")
+
+
+def _category_scores(normalized: pd.DataFrame, populations: pd.DataFrame) -> pd.DataFrame:
+    """Means over sub-classes, then over classes; category "all" is the mean over classes, not over categories."""
+    keys = ["checkpoint", "category", *METRIC]
+    classes = with_all_classes(class_scores(normalized))
+    categories = classes.groupby(keys, sort=False, observed=True)["score"].agg(["mean", "count"]).reset_index()
+    table = categories.rename(columns={"mean": "score", "count": "n_classes"})
+    table = table.merge(normalized[FACTORS].drop_duplicates("checkpoint"), on="checkpoint")
+    table = table.merge(populations, on=METRIC)
+    return table[[*FACTORS, "category", *METRIC, "score", "n_classes", "population"]]

@@ -1,0 +1,142 @@
+"""Features in, scores out: every chosen metric on every leaf of a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lorabench.components import Metric, MetricInputs
+from lorabench.records import Concept, Features, PromptType, Score, Value
+from lorabench.statistics.columns import ALL
+
+Source = Literal["generated", "dataset", "base", "text"]
+FeatureSource = Callable[[Source, str, PromptType, str, str], Features | None]
+"""(source, concept id, prompt type, encoder, resize) -> features, or None where there are none.
+
+Rows of "generated", "base" and "text" carry the same ids in the same order: the index in the prompt set.
+"""
+
+
+@dataclass(frozen=True)
+class MetricChoice:
+    """A metric as a study asks for it: with one encoder and one way to resize the data set's images ("" = none)."""
+
+    metric: Metric
+    encoder: str
+    resize: str
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """One concept and prompt type of a checkpoint; `prompt_index` int [n] says which prompt drew image i."""
+
+    concept: Concept
+    prompt_type: PromptType
+    prompt_index: np.ndarray
+
+
+class _NoInputs(Exception):
+    """The sentence that becomes the reason of a missing value."""
+
+
+def score_checkpoint(
+    checkpoint_id: str, leaves: Sequence[Leaf], features: FeatureSource, choices: Sequence[MetricChoice]
+) -> list[Score]:
+    """All scores of a checkpoint: leaf by leaf, then those of scope "checkpoint", which pool leaves of a prompt type.
+
+    A metric gives no row where it has no meaning (prompt type, category), and NaN with a reason where its features are
+    missing or do not belong together. Each set of features is asked for once a leaf, and let go after it.
+    """
+    scores = []
+    for leaf in leaves:
+        source = functools.cache(features)
+        for choice in choices:
+            if choice.metric.scope == "leaf" and _applies(choice.metric, leaf):
+                value, n_images = _measured(choice, [leaf], source)
+                scores.append(_score(checkpoint_id, choice, leaf.prompt_type, value, n_images, leaf.concept))
+    for choice in choices:
+        if choice.metric.scope == "checkpoint":
+            for prompt_type in dict.fromkeys(leaf.prompt_type for leaf in leaves):
+                pool = [leaf for leaf in leaves if leaf.prompt_type == prompt_type and _applies(choice.metric, leaf)]
+                if pool:
+                    value, n_images = _measured(choice, pool, features)
+                    scores.append(_score(checkpoint_id, choice, prompt_type, value, n_images, None))
+    return scores
+
+
+def _applies(metric: Metric, leaf: Leaf) -> bool:
+    in_category = metric.categories is None or leaf.concept.category in metric.categories
+    return leaf.prompt_type in metric.prompt_types and in_category
+
+
+def _measured(choice: MetricChoice, pool: Sequence[Leaf], features: FeatureSource) -> tuple[Value, int]:
+    """The value over all leaves of `pool`, and how many generated images it saw."""
+    try:
+        parts = [_leaf_inputs(choice, leaf, features) for leaf in pool]
+    except _NoInputs as missing:
+        # A pool that lacks a leaf is another pool: its value would not compare with those of other checkpoints.
+        return Value(float("nan"), str(missing)), 0
+    inputs = parts[0] if len(parts) == 1 else _pooled(parts)
+    return choice.metric.compute(inputs), len(inputs.generated)
+
+
+def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> MetricInputs:
+    found = {source: _found(source, choice, leaf, features) for source in ("generated", *choice.metric.compares_with)}
+    generated = found["generated"]
+    place = f"{leaf.concept.id}, {leaf.prompt_type}"
+    for source, other in found.items():
+        if other.encoder_id != generated.encoder_id:
+            ids = f"{generated.encoder_id} and {other.encoder_id}"
+            raise _NoInputs(f"Features of generated and {source} images come from two encoders, {ids} ({place}).")
+        if source in ("base", "text") and other.ids != generated.ids:
+            counts = f"{len(generated.ids)} and {len(other.ids)} rows"
+            raise _NoInputs(f"Rows of generated and {source} features do not pair: other ids, {counts} ({place}).")
+    if len(leaf.prompt_index) != len(generated.array):
+        counts = f"{len(leaf.prompt_index)} images were asked for, {len(generated.array)} have features"
+        raise _NoInputs(f"The set of generated images is not whole: {counts} ({place}).")
+    arrays = {source: other.array for source, other in found.items()}
+    return MetricInputs(prompt_index=leaf.prompt_index, prompt_type=leaf.prompt_type, **arrays)
+
+
+def _found(source: Source, choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> Features:
+    found = features(source, leaf.concept.id, leaf.prompt_type, choice.encoder, choice.resize)
+    if found is None or len(found.array) == 0:
+        whose = {"dataset": "data-set images", "text": "texts", "base": "base-model images"}.get(
+            source, "generated images"
+        )
+        raise _NoInputs(f"No {choice.encoder} features of {whose} ({leaf.concept.id}, {leaf.prompt_type}).")
+    return found
+
+
+def _pooled(parts: Sequence[MetricInputs]) -> MetricInputs:
+    """All leaves as one; prompts of different concepts stay different prompts."""
+    first_prompt = np.cumsum([0] + [int(part.prompt_index.max()) + 1 for part in parts[:-1]])
+    joined = {
+        source: np.concatenate([getattr(part, source) for part in parts])
+        for source in ("generated", "dataset", "base", "text")
+        if getattr(parts[0], source) is not None
+    }
+    prompt_index = np.concatenate([part.prompt_index + offset for part, offset in zip(parts, first_prompt)])
+    return MetricInputs(prompt_index=prompt_index, prompt_type=parts[0].prompt_type, **joined)
+
+
+def _score(
+    checkpoint_id: str, choice: MetricChoice, prompt_type: str, value: Value, n_images: int, concept: Concept | None
+) -> Score:
+    return Score(
+        checkpoint_id=checkpoint_id,
+        category=concept.category if concept else ALL,
+        class_name=concept.class_name if concept else "",
+        subclass=concept.subclass if concept else "",
+        prompt_type=prompt_type,
+        metric=choice.metric.name,
+        encoder=choice.encoder,
+        resize=choice.resize,
+        value=value.value,
+        reason=value.reason,
+        n_images=n_images,
+    )

@@ -1,0 +1,270 @@
+"""Train one config with one seed on captioned images, and yield the adapter at each epoch that is asked for.
+
+Data order, noise, timesteps and caption drop depend on (seed, step, sample) only, never on the algorithm: two configs
+with one seed see the same training, so their comparison is paired.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorabench import adapters, components, datasets, diffusion, images
+from lorabench.adapters import Adapter
+from lorabench.diffusion import BaseModel
+from lorabench.records import TrainConfig, TrainingImage
+from lorabench.seeds import derive_seed
+
+OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss or the weights stopped being finite; the message names config, seed and step."""
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """All that training needs to go on as if it had never stopped; tensors on the CPU."""
+
+    step: int
+    params: Mapping[str, components.Params]
+    optimizer: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training has come to at the end of an epoch."""
+
+    epoch: int
+    step: int
+    adapter: Adapter  # copies on the CPU
+    losses: tuple[float, ...]  # of the steps since the last one yielded
+    state: TrainState
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one bucket, ready for the loss; on the base model's device, but for the tokens."""
+
+    latents: torch.Tensor  # [n, c, h, w]
+    tokens: torch.Tensor  # int64 [n, chunks, length]
+    noise: torch.Tensor  # [n, c, h, w]
+    timesteps: torch.Tensor  # int64 [n]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A data set as training reads it. A sample is one repeat of an image."""
+
+    latents: tuple[torch.Tensor, ...]  # [c, h, w] of each image
+    tokens: torch.Tensor  # int64 [images, chunks, length]
+    no_tokens: torch.Tensor  # int64 [chunks, length]: the empty caption
+    image_of: np.ndarray  # int [samples]
+
+
+def train(
+    base: BaseModel,
+    dataset_images: Sequence[TrainingImage],
+    config: TrainConfig,
+    algorithm: components.Algorithm,
+    seed: int,
+    *,
+    latents: Sequence[torch.Tensor] | None = None,
+    resume: TrainState | None = None,
+    on_step: OnStep | None = None,
+) -> Iterator[Trained]:
+    """Train from scratch or from a state, yielding at each of `config.checkpoint_epochs`.
+
+    `latents` are those of `cache_latents`, made here if not given. A resumed run equals an uninterrupted one bit by bit
+    (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not finite.
+    """
+    if latents is None:
+        latents = cache_latents(base, dataset_images, config.resolution)
+    examples = _examples(base, dataset_images, latents, config)
+    adapter = adapters.create(base.components, algorithm, config, seed)
+    params = adapters.parameters(adapter)
+    optimizer = _optimizer(params, config, base.device)
+    if resume is not None:
+        _restore(adapter, optimizer, resume)
+    first = 0 if resume is None else resume.step
+    log = _LossLog(config, seed, len(epoch_batches(examples, config.batch_size, seed, 0)) * config.epochs, on_step)
+    step = 0
+    for epoch in range(1, config.epochs + 1):
+        for samples in epoch_batches(examples, config.batch_size, seed, epoch - 1):
+            if step >= first:
+                batch = draw_batch(base, examples, samples, seed, step, config.caption_dropout)
+                optimizer.param_groups[0]["lr"] = learning_rate(config, step, log.total // config.epochs)
+                log.add(step, _update(base, adapter, params, optimizer, batch, config.max_grad_norm))
+            step += 1
+        if epoch in config.checkpoint_epochs and step > first:
+            yield _trained(adapter, optimizer, epoch, step, log)
+
+
+def cache_latents(
+    base: BaseModel, dataset_images: Sequence[TrainingImage], resolution: int
+) -> tuple[torch.Tensor, ...]:
+    """One frozen latent of each image in its aspect-ratio bucket, [c, h, w] on the device.
+
+    The draw depends on concept and file name, neither on the training seed nor on the other images.
+    """
+    cached = []
+    for image in dataset_images:
+        picture = images.read(image.path)
+        width, height = datasets.bucket_size(picture.shape[1], picture.shape[0], resolution)
+        base.latent_shape(width, height)  # refuses sizes that the autoencoder cannot take
+        fitted = images.fit(picture, width, height)
+        seed = derive_seed("latent", image.concept_id, image.path.name)
+        # One by one: the encoder is bound by arithmetic, and rounding does not depend on what shares a batch.
+        cached.append(diffusion.encode_latents(base, fitted[None], [seed])[0])
+    return tuple(cached)
+
+
+def epoch_batches(examples: Examples, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The samples of each step of an epoch (counted from 0), every sample once.
+
+    A batch holds one bucket; the last one of a bucket may be smaller, as in kohya's trainer.
+    """
+    rng = np.random.default_rng(derive_seed("order", seed, epoch))
+    shapes = [tuple(latent.shape) for latent in examples.latents]
+    buckets: dict[tuple[int, ...], list[int]] = {}
+    for sample, image in enumerate(examples.image_of):
+        buckets.setdefault(shapes[image], []).append(sample)
+    batches = []
+    for shape in sorted(buckets):
+        shuffled = rng.permutation(buckets[shape])
+        batches += [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def draw_batch(
+    base: BaseModel, examples: Examples, samples: np.ndarray, seed: int, step: int, caption_dropout: float
+) -> Batch:
+    """Latents, captions, noise and timesteps of a step; each sample's draws come from a generator of its own."""
+    image_of = examples.image_of[samples]
+    tokens = examples.tokens[torch.from_numpy(image_of)]
+    noise, timesteps = [], []
+    for row, sample in enumerate(samples.tolist()):
+        rng = torch.Generator().manual_seed(derive_seed("training", seed, step, sample))
+        timesteps.append(torch.randint(len(base.alphas_cumprod), (), generator=rng))
+        # Drawn at any rate of dropout, so that the rate does not change the noise.
+        if torch.rand((), generator=rng) < caption_dropout:
+            tokens[row] = examples.no_tokens
+        noise.append(torch.randn(examples.latents[image_of[row]].shape, generator=rng))
+    return Batch(
+        latents=torch.stack([examples.latents[image] for image in image_of]),
+        tokens=tokens,
+        noise=torch.stack(noise).to(base.device),
+        timesteps=torch.stack(timesteps).to(base.device),
+    )
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Constant after a linear warm-up that starts at 0 and lasts `config.warmup_epochs`."""
+    warmup = config.warmup_epochs * steps_per_epoch
+    return config.lr * min(1.0, step / warmup) if warmup else config.lr
+
+
+def _examples(
+    base: BaseModel, dataset_images: Sequence[TrainingImage], latents: Sequence[torch.Tensor], config: TrainConfig
+) -> Examples:
+    repeats = [image.repeats for image in dataset_images]
+    return Examples(
+        latents=tuple(latents),
+        tokens=diffusion.tokenize(base, [image.caption for image in dataset_images], config.max_tokens),
+        no_tokens=diffusion.tokenize(base, [""], config.max_tokens)[0],
+        image_of=np.repeat(np.arange(len(dataset_images)), repeats),
+    )
+
+
+def _optimizer(params: list[torch.Tensor], config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    fused = device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(params, config.lr, config.betas, weight_decay=config.weight_decay, fused=fused)
+
+
+def _update(
+    base: BaseModel,
+    adapter: Adapter,
+    params: list[torch.Tensor],
+    optimizer: torch.optim.AdamW,
+    batch: Batch,
+    max_grad_norm: float,
+) -> torch.Tensor:
+    """One step of the optimizer; returns the loss, still on the device."""
+    weights = adapters.merged_weights(base.components, adapter)
+    embeddings = diffusion.embed_tokens(base, batch.tokens, weights)
+    losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps, weights)
+    loss = losses.mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+class _LossLog:
+    """Losses, read one step late: waiting for a step that was just launched would leave a GPU idle."""
+
+    def __init__(self, config: TrainConfig, seed: int, total: int, on_step: OnStep | None) -> None:
+        self.total = total
+        self._name = f"Config '{config.name}', seed {seed}"
+        self._on_step = on_step
+        self._pending: tuple[int, torch.Tensor] | None = None
+        self._losses: list[float] = []
+
+    def add(self, step: int, loss: torch.Tensor) -> None:
+        self._read()
+        self._pending = (step, loss)
+
+    def take(self) -> tuple[float, ...]:
+        """All losses since the last call."""
+        self._read()
+        losses, self._losses = tuple(self._losses), []
+        return losses
+
+    def require_finite(self, adapter: Adapter, step: int) -> None:
+        if not all(bool(tensor.isfinite().all()) for tensor in adapters.parameters(adapter)):
+            raise TrainingDiverged(f"{self._name}: the weights are not finite after step {step}; lower its lr.")
+
+    def _read(self) -> None:
+        if self._pending is None:
+            return
+        step, tensor = self._pending
+        loss, self._pending = tensor.item(), None
+        if not np.isfinite(loss):
+            raise TrainingDiverged(
+                f"{self._name}: the loss is {loss} at step {step + 1} of {self.total}; lower its lr."
+            )
+        self._losses.append(loss)
+        if self._on_step is not None:
+            self._on_step(step + 1, self.total, loss)
+
+
+def _trained(adapter: Adapter, optimizer: torch.optim.AdamW, epoch: int, step: int, log: _LossLog) -> Trained:
+    losses = log.take()
+    saved = adapters.copy_to(adapter, "cpu")
+    log.require_finite(saved, step)
+    # Copies: the optimizer goes on changing its own in place.
+    state = TrainState(step, saved.modules, _on_cpu(optimizer.state_dict()))
+    return Trained(epoch, step, saved, losses, state)
+
+
+def _restore(adapter: Adapter, optimizer: torch.optim.AdamW, state: TrainState) -> None:
+    with torch.no_grad():
+        for name, params in adapter.modules.items():
+            for suffix, tensor in params.items():
+                tensor.copy_(state.params[name][suffix])
+    # load_state_dict keeps tensors that fit; without a copy, training would change the caller's state.
+    optimizer.load_state_dict(copy.deepcopy(dict(state.optimizer)))
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return [_on_cpu(item) for item in value] if isinstance(value, list) else value

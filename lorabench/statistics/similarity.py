@@ -1,0 +1,66 @@
+"""Cosines, centroids and diversity of sets of feature vectors, in float64 and from sums instead of n x m matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows of `features` [n, d] divided by their lengths, float64.
+
+    ValueError on an empty set, on values that are not finite and on rows of zeros, which have no direction.
+    """
+    rows = np.asarray(features, dtype=np.float64)
+    if rows.ndim != 2 or len(rows) == 0:
+        raise ValueError(f"A set of feature vectors must be [n, d] with n >= 1, got shape {rows.shape}.")
+    bad = int((~np.isfinite(rows).all(axis=1)).sum())
+    if bad:
+        raise ValueError(f"{bad} of {len(rows)} feature vectors hold values that are not finite.")
+    # Dividing by the largest entry first keeps the squares of tiny vectors from vanishing.
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    if not largest.all():
+        raise ValueError(f"{int((largest == 0).sum())} of {len(rows)} feature vectors are zero and have no direction.")
+    rows = rows / largest
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def mean_cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean cosine over all pairs of `first` [n, d] and `second` [m, d], in [-1, 1].
+
+    LyCORIS eq. 22, as the dot product of the two centroids; favours sets of low diversity (eq. 23).
+    """
+    return float(unit_rows(first).mean(axis=0) @ unit_rows(second).mean(axis=0))
+
+
+def paired_cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean cosine of row i of `first` [n, d] with row i of `second` [n, d], in [-1, 1]."""
+    _check_pairs(first, second)
+    return float(np.einsum("nd,nd->n", unit_rows(first), unit_rows(second)).mean())
+
+
+def squared_centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Squared distance between the centroids of the normalised rows, in [0, 4]; blind to the sets' diversity."""
+    difference = unit_rows(first).mean(axis=0) - unit_rows(second).mean(axis=0)
+    return float(difference @ difference)
+
+
+def vendi_score(features: np.ndarray) -> float:
+    """Effective number of different rows of `features` [n, d], in [1, n]: exp of the entropy of the eigenvalues of K/n.
+
+    K is the linear kernel of the normalised rows. Uses the smaller of the n x n and the d x d matrix: their eigenvalues
+    differ only in zeros, and 0 log 0 = 0.
+    """
+    rows = unit_rows(features)
+    n, d = rows.shape
+    gram = rows @ rows.T if n <= d else rows.T @ rows
+    eigenvalues = np.linalg.eigvalsh(gram) / n
+    # Rounding leaves zeros at about +-1e-17, and the logarithm of a negative one would be NaN.
+    positive = eigenvalues[eigenvalues > 0]
+    return float(np.exp(-(positive * np.log(positive)).sum()))
+
+
+def _check_pairs(first: np.ndarray, second: np.ndarray) -> None:
+    if np.shape(first) != np.shape(second):
+        raise ValueError(
+            f"Rows can only be paired between sets of one shape, got {np.shape(first)} and {np.shape(second)}."
+        )

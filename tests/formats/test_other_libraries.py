@@ -1,0 +1,154 @@
+"""Checkpoint files exchanged with lycoris, peft and diffusers."""
+
+import os
+
+os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
+
+import re
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from lycoris.modules import get_module, make_module
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from saved_adapters import ALGORITHMS, peft_models, rewritten, saved, tiny, trained
+from torch import nn
+
+from lorabench import adapters, formats
+from lorabench.adapters import Adapter
+from lorabench.formats.kohya import kohya_name
+
+ENDS = (("down", (4, 16)), ("up", (16, 4)))
+
+
+def pipeline(base: dict[str, nn.Module]) -> StableDiffusionPipeline:
+    vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
+    others = {"tokenizer": None, "safety_checker": None, "feature_extractor": None}
+    return StableDiffusionPipeline(**base, vae=vae, scheduler=DDIMScheduler(), requires_safety_checker=False, **others)
+
+
+def merged_by_diffusers(base: dict[str, nn.Module], path: Path) -> dict[str, torch.Tensor]:
+    pipe = pipeline(base)
+    pipe.load_lora_weights(path.parent, weight_name=path.name)
+    pipe.fuse_lora()
+    pipe.unload_lora_weights()
+    models = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+    return {f"{key}.{name}": value for key, model in models.items() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("layers", ["attention", "linear"])
+def test_diffusers_reads_our_lora(tmp_path, layers):
+    adapter = trained(tiny(), "lora", layers=layers, dim=4, alpha=1.0)
+    theirs = merged_by_diffusers(tiny(), saved(tmp_path, adapter))
+    ours = adapters.merged_weights(tiny(), adapter)
+    touched = 0
+    for key, weight in ours.items():
+        # float32 products of 4 terms in another order.
+        torch.testing.assert_close(theirs[key], weight, rtol=1e-5, atol=1e-6)
+        touched += 1
+    assert touched == len(adapter.modules)
+
+
+@pytest.mark.parametrize(("name", "values"), ALGORITHMS)
+def test_lycoris_reads_our_files(tmp_path, name, values):
+    base = tiny()
+    adapter = trained(base, name, **values)
+    tensors = load_file(saved(tmp_path, adapter))
+    merged = adapters.merged_weights(base, adapter)
+    # lycoris takes its time over each module: those of one block, and of one text layer, have every kind.
+    chosen = [name for name in adapter.modules if re.search(r"conv_in|down_blocks\.1\.|layers\.0\.|time_emb", name)]
+    for module in chosen:
+        original = adapters.module_of(base, module)
+        key = kohya_name(module)
+        kind, params = get_module(tensors, key)
+        with torch.no_grad():
+            theirs = make_module(kind, params, key, original)
+            # Not get_merged_weight for every kind: it applies alpha / dim twice for LoHa and low-rank LoKr.
+            if kind.name in ("loha", "kron"):
+                weight = original.weight + theirs.get_weight(original.weight.shape)
+            elif kind.name == "full":
+                weight = original.weight + params[0]
+            else:
+                weight = theirs.get_merged_weight()[0]
+        # float32 sums in another order.
+        torch.testing.assert_close(weight, merged[f"{module}.weight"].detach(), rtol=1e-5, atol=1e-5)
+
+
+def merged_by_peft(models: dict[str, peft.PeftModel]) -> dict[str, torch.Tensor]:
+    return {
+        f"{component}.{name}": value
+        for component, model in models.items()
+        for name, value in model.merge_and_unload().named_parameters()
+    }
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_peft_folders_are_read(tmp_path, rslora):
+    models = peft_models(tiny(), rslora)
+    for component, model in models.items():
+        model.save_pretrained(tmp_path / component)
+    found, loaded = formats.load_adapter(tmp_path, tiny())
+    alone = {component: formats.load_adapter(tmp_path / component, tiny())[0].modules for component in models}
+    assert found.modules.keys() == {name for modules in alone.values() for name in modules}
+    check_against(merged_by_peft(models), found)
+    assert loaded.algorithm == "lora" and found.config.dim == 4 and found.config.trained_layers == "custom"
+
+
+def test_diffusers_files_are_read_with_and_without_metadata(tmp_path):
+    models = peft_models(tiny())
+    layers = {component: get_peft_model_state_dict(model) for component, model in models.items()}
+    layers = {
+        component: {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}
+        for component, state in layers.items()
+    }
+    settings = {component: model.peft_config["default"].to_dict() for component, model in models.items()}
+    for setting in settings.values():
+        setting["target_modules"] = sorted(setting["target_modules"])
+    StableDiffusionPipeline.save_lora_weights(
+        tmp_path,
+        layers["unet"],
+        layers["text_encoder"],
+        unet_lora_adapter_metadata=settings["unet"],
+        text_encoder_lora_adapter_metadata=settings["text_encoder"],
+    )
+    found = formats.load_adapter(tmp_path, tiny())[0]
+    check_against(merged_by_peft(models), found)
+    bare = rewritten(tmp_path / "pytorch_lora_weights.safetensors", lambda tensors: None)
+    assert set(formats.read_adapter(bare).alphas.values()) == {4.0}  # the rank, as diffusers has it
+
+
+def test_older_spellings_of_diffusers_are_read(tmp_path):
+    first = "unet.mid_block.attentions.0.transformer_blocks.0.attn1"
+    second = first.replace("attn1", "attn2")
+    older = {f"{first}.processor.to_{name}_lora": f"{first}.to_{name}" for name in ("q", "k", "v")}
+    older |= {f"{first}.processor.to_out_lora": f"{first}.to_out.0"}
+    later = {f"{second}.to_q.lora": f"{second}.to_q"}
+    text = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    later |= {f"{text}.lora_linear_layer": text.replace("text_model.", "")}
+    path = tmp_path / "some.safetensors"
+    for spellings in (older, later):
+        ends = {f"{key}.{end}.weight": torch.randn(size) for key in spellings for end, size in ENDS}
+        save_file(ends, path)
+        found = formats.load_adapter(path, tiny())[0]
+        assert set(found.modules) == set(spellings.values())
+        theirs, ours = merged_by_diffusers(tiny(), path), adapters.merged_weights(tiny(), found)
+        # diffusers drops these older keys of the text encoder without a word; the U-Net's can be compared.
+        for key in (key for key in ours if key.startswith("unet.")):
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-5, atol=1e-5)
+
+
+def check_against(expected: dict[str, torch.Tensor], adapter: Adapter) -> None:
+    base = tiny()
+    merged = adapters.merged_weights(base, adapter)
+    changed = {key for key, weight in expected.items() if not torch.equal(weight, pristine(base, key))}
+    assert changed == merged.keys()
+    for key, weight in merged.items():
+        torch.testing.assert_close(weight, expected[key], rtol=1e-5, atol=1e-5)  # float32 sums in another order
+
+
+def pristine(base: dict[str, nn.Module], key: str) -> torch.Tensor:
+    component, path = key.split(".", 1)
+    return base[component].get_parameter(path)

@@ -1,0 +1,108 @@
+"""What lorabench writes comes back, and files without its metadata tell what they are."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from saved_adapters import ALGORITHMS, rewritten, saved, tiny, trained
+
+from lorabench import adapters, formats
+
+
+@pytest.mark.parametrize(("name", "values"), ALGORITHMS)
+def test_an_adapter_comes_back_exactly(tmp_path, name, values):
+    base = tiny()
+    adapter = trained(base, name, **values)
+    found, loaded = formats.load_adapter(saved(tmp_path, adapter), base)
+    assert found.config == adapter.config and found.algorithm is adapter.algorithm
+    assert (loaded.base, loaded.seed, loaded.epoch, loaded.step) == ("tiny-0", 23, 3, 90)
+    assert found.modules.keys() == adapter.modules.keys()
+    for module, params in adapter.modules.items():
+        assert {suffix: tensor.shape for suffix, tensor in params.items()} == {
+            suffix: tensor.shape for suffix, tensor in found.modules[module].items()
+        }
+    expected, merged = adapters.merged_weights(base, adapter, 0.5), adapters.merged_weights(base, found, 0.5)
+    assert all(torch.equal(weight, expected[key]) for key, weight in merged.items())
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_half_precision_rounds_params_and_nothing_else(tmp_path):
+    base = tiny()
+    adapter = trained(base, "lokr", factor=2, dim=2, alpha=0.1)  # 0.1 is no half-precision number
+    found, loaded = formats.load_adapter(saved(tmp_path, adapter, "float16"), base)
+    for name, params in adapter.modules.items():
+        assert all(torch.equal(tensor.half().float(), found.modules[name][key]) for key, tensor in params.items())
+    assert {round(alpha, 7) for alpha in loaded.alphas.values()} == {0.1}
+    assert found.config == adapter.config
+
+
+def test_names_and_metadata_are_kohyas(tmp_path):
+    path = saved(tmp_path, trained(tiny(), "native", layers="full"))
+    with safe_open(path, "pt") as file:
+        keys, metadata = set(file.keys()), file.metadata()
+    assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj.diff" in keys
+    assert "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_out_0.diff_b" in keys
+    assert "lora_unet_mid_block_resnets_0_norm1.w_norm" in keys and "lora_unet_conv_in.diff" in keys
+    assert not [key for key in keys if key.endswith(".alpha")]
+    assert metadata["ss_network_module"] == "lycoris.kohya" and metadata["ss_seed"] == "23"
+    assert json.loads(metadata["ss_network_args"]) == {"algo": "full", "preset": "full"}
+    path = saved(tmp_path, trained(tiny(), "lokr", layers="attention", factor=2))
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["ss_network_dim"] == "10000"
+    assert json.loads(metadata["ss_network_args"]) == {"algo": "lokr", "factor": "2", "preset": "attn-only"}
+
+
+@pytest.mark.parametrize(("name", "values"), ALGORITHMS)
+def test_without_metadata_the_weights_tell_what_they_are(tmp_path, name, values):
+    base = tiny()
+    adapter = trained(base, name, layers="linear", **values)
+    found, loaded = formats.load_adapter(rewritten(saved(tmp_path, adapter), lambda tensors: None), base)
+    assert loaded.config is None and found.algorithm.name == name
+    assert (found.config.trained_layers, found.config.dim, found.config.factor) == (
+        "linear",
+        values.get("dim"),
+        values.get("factor"),
+    )
+    expected = adapters.merged_weights(base, adapter)
+    assert all(torch.equal(weight, expected[key]) for key, weight in adapters.merged_weights(base, found).items())
+
+
+def test_metadata_of_kohyas_trainer(tmp_path):
+    metadata = {"ss_learning_rate": "0.0001", "ss_unet_lr": "None", "ss_seed": "7", "ss_epoch": "2", "ss_steps": "30"}
+    path = rewritten(saved(tmp_path, trained(tiny(), "lora", dim=4, alpha=2)), lambda tensors: None, metadata)
+    found, loaded = formats.load_adapter(path, tiny())
+    assert (found.config.lr, found.config.dim, found.config.alpha, found.config.trained_layers) == (1e-4, 4, 2, "full")
+    assert (loaded.seed, loaded.epoch, loaded.step, loaded.base) == (7, 2, 30, "")
+
+
+def test_both_spellings_of_the_text_encoder_are_read(tmp_path):
+    base, path = tiny(), saved(tmp_path, trained(tiny(), "loha", dim=2))
+    expected = formats.load_adapter(path, base)[0]
+
+    def flatten(tensors: dict[str, torch.Tensor]) -> None:
+        for key in [key for key in tensors if "text_model_" in key]:
+            tensors[key.replace("text_model_", "")] = tensors.pop(key)
+
+    found = formats.load_adapter(rewritten(path, flatten), base)[0]
+    assert found.modules.keys() == expected.modules.keys()
+
+
+def test_modules_keep_alphas_and_dims_of_their_own(tmp_path):
+    base = tiny()
+    path = saved(tmp_path, trained(base, "lora", layers="attention", dim=4, alpha=1.0))
+    key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[f"{key}.alpha"] = torch.tensor(3.0)
+        tensors[f"{key}.lora_down.weight"] = torch.ones(6, 16)
+        tensors[f"{key}.lora_up.weight"] = torch.ones(16, 6)
+
+    found = formats.load_adapter(rewritten(path, change), base)[0]
+    name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    assert found.alphas == {name: 3.0} and (found.config.dim, found.config.alpha) == (4, 1.0)
+    [(_, _, update)] = adapters.updates(base, found, name)
+    torch.testing.assert_close(update, torch.full((16, 16), 3.0))  # 3 / 6 * 6
+    again = formats.load_adapter(saved(tmp_path, found), base)[0]
+    assert again.alphas == found.alphas

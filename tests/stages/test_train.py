@@ -1,0 +1,174 @@
+"""Training: paired across algorithms, exact to resume, equal to a hand-written loop, honest about divergence."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_base import write_tiny_base
+
+from lorabench import adapters, components, diffusion, images
+from lorabench.records import TrainConfig, TrainingImage
+from lorabench.stages import train as stage
+
+CONFIG = TrainConfig(
+    name="lora-8", algorithm="lora", trained_layers="linear", lr=1e-2, dim=4, alpha=2, epochs=3,
+    checkpoint_epochs=(1, 3), batch_size=4, caption_dropout=0.2, resolution=16, max_tokens=14,
+)  # fmt: skip
+OTHERS = {
+    "lora": CONFIG,
+    "loha": replace(CONFIG, algorithm="loha"),
+    "lokr": replace(CONFIG, algorithm="lokr", dim=None, alpha=None, factor=4),
+    "native": replace(CONFIG, algorithm="native", dim=None, alpha=None),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return diffusion.load_base(str(write_tiny_base(tmp_path_factory.mktemp("base"))), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Six pictures, two of them lying (two buckets at resolution 48, one at 16); 9 samples: 3 steps at batch 4."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(6):
+        shape = (16, 32, 3) if number < 2 else (16, 16, 3)
+        path = folder / f"{number}.png"
+        images.write(path, np.full(shape, rng.integers(0, 256, 3), dtype=np.uint8))
+        made.append(TrainingImage("toys/x", path, f"a red [V_x] dog {number}", repeats=2 if number > 2 else 1))
+    return made
+
+
+def run(base, pictures, config, seed=1, **options):
+    algorithm = components.find("algorithms", config.algorithm)
+    return list(stage.train(base, pictures, config, algorithm, seed, **options))
+
+
+def tensors(trained):
+    return [tensor for params in trained.adapter.modules.values() for tensor in params.values()]
+
+
+def test_every_algorithm_sees_the_same_training(base, pictures):
+    """At lr 0 no update moves, so equal losses at all steps mean equal order, captions, timesteps and noise."""
+    losses = {}
+    for name, config in OTHERS.items():
+        results = run(base, pictures, replace(config, lr=0.0))
+        losses[name] = [loss for result in results for loss in result.losses]
+    assert len(losses["lora"]) == 9 and len(set(losses["lora"])) == 9
+    for name in OTHERS:
+        assert losses[name] == losses["lora"], name
+    assert losses["lora"] != [loss for r in run(base, pictures, replace(CONFIG, lr=0.0), seed=2) for loss in r.losses]
+
+
+def test_training_learns(base, pictures):
+    """Paired with lr 0 on the same draws, the loss falls; one seed is enough because only the weights differ."""
+    config = replace(OTHERS["native"], trained_layers="full", lr=5e-3, epochs=10, checkpoint_epochs=(10,))
+    (learnt,), (still,) = run(base, pictures, config), run(base, pictures, replace(config, lr=0.0))
+    assert np.mean(learnt.losses[-9:]) < 0.9 * np.mean(still.losses[-9:])
+
+
+@pytest.mark.parametrize("name", ["lora", "native"])
+def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name):
+    config = replace(OTHERS[name], lr=1e-3, warmup_epochs=1.5)
+    first, last = run(base, pictures, config)
+    before = [tensor.clone() for tensor in tensors(first)]
+    (resumed,) = run(base, pictures, config, resume=first.state)
+    assert (first.epoch, first.step, last.epoch, last.step) == (1, 3, 3, 9)
+    assert resumed.losses == last.losses and resumed.step == last.step
+    assert all(map(torch.equal, tensors(resumed), tensors(last)))
+    # What was handed out is a copy: neither run changed it.
+    assert all(map(torch.equal, tensors(first), before))
+    assert not all(map(torch.equal, tensors(first), tensors(last)))
+
+
+def test_equals_a_hand_written_loop(base, pictures):
+    """Native without weight decay is plain fine-tuning of the weights themselves: AdamW on them, nothing of ours."""
+    config = replace(
+        OTHERS["native"], lr=1e-4, weight_decay=0.0, trained_layers=r"regex:\.to_[qkv]$|fc1$", max_grad_norm=0.01
+    )
+    results = run(base, pictures, config)
+    ours = [loss for result in results for loss in result.losses]
+
+    adapter = adapters.create(base.components, components.find("algorithms", "native"), config, 0)
+    trained = {  # also biases, which native trains
+        f"{name}.{kind}": parameter
+        for name in adapter.modules
+        for kind, parameter, _ in adapters.updates(base.components, adapter, name)
+    }
+    pristine = {name: parameter.clone() for name, parameter in trained.items()}
+    optimizer = torch.optim.AdamW([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
+    latents = stage.cache_latents(base, pictures, 16)
+    examples = stage._examples(base, pictures, latents, config)
+    theirs = []
+    for epoch in range(3):
+        for samples in stage.epoch_batches(examples, 4, 1, epoch):
+            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.caption_dropout)
+            text = base.text_encoder(batch.tokens[:, 0]).last_hidden_state
+            signal = base.alphas_cumprod[batch.timesteps][:, None, None, None]
+            noisy = signal.sqrt() * batch.latents + (1 - signal).sqrt() * batch.noise
+            loss = torch.nn.functional.mse_loss(base.unet(noisy, batch.timesteps, text).sample, batch.noise)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(list(trained.values()), 0.01)
+            optimizer.step()
+            theirs.append(loss.item())
+    for name, parameter in trained.items():
+        parameter.requires_grad_(False).copy_(pristine[name])
+    # W0 + sum of updates against a running W: one rounding of float32 a step, through nine steps.
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
+    latents = stage.cache_latents(base, pictures, 48)
+    assert [tuple(latent.shape) for latent in latents] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
+    examples = stage._examples(base, pictures, latents, CONFIG)
+    epochs = [stage.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
+    for batches in epochs:
+        assert sorted(np.concatenate(batches)) == list(range(9))
+        assert Counter(examples.image_of[np.concatenate(batches)]) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
+        assert sorted(len(batch) for batch in batches) == [2, 3, 4]
+        for batch in batches:
+            assert len({latents[image].shape for image in examples.image_of[batch]}) == 1
+    assert not all(map(np.array_equal, *epochs))
+
+
+def test_draws_belong_to_the_sample(base, pictures):
+    """Neither its place in the batch nor its company nor the dropout changes a sample's noise and timestep."""
+    examples = stage._examples(base, pictures, stage.cache_latents(base, pictures, 16), CONFIG)
+    one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, 0.0)
+    other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, 1.0)
+    assert torch.equal(one.noise[1], other.noise[1]) and one.timesteps[1] == other.timesteps[1]
+    assert torch.equal(other.tokens, examples.no_tokens.expand_as(other.tokens))
+    assert not torch.equal(one.tokens[1], other.tokens[1])
+    assert examples.image_of[3] == examples.image_of[4]  # two repeats of a picture, and yet not the same noise
+    assert not torch.equal(*stage.draw_batch(base, examples, np.array([3, 4]), 1, 7, 0.0).noise)
+
+
+def test_warm_up_and_progress(base, pictures):
+    config = replace(CONFIG, warmup_epochs=2.0)
+    assert [stage.learning_rate(config, step, 3) for step in (0, 3, 6, 60)] == [0, CONFIG.lr / 2, CONFIG.lr, CONFIG.lr]
+    calls = []
+    results = run(base, pictures, CONFIG, on_step=lambda *call: calls.append(call))
+    assert [call[:2] for call in calls] == [(step, 9) for step in range(1, 10)]
+    assert [call[2] for call in calls] == [loss for result in results for loss in result.losses]
+
+
+def test_divergence_names_config_seed_and_step(base, pictures):
+    with pytest.raises(stage.TrainingDiverged, match=r"'lora-8', seed 1: the (loss|weights)"):
+        run(base, pictures, replace(CONFIG, lr=1e38, weight_decay=0.0))
+    broken = [torch.full_like(latent, math.nan) for latent in stage.cache_latents(base, pictures, 16)]
+    with pytest.raises(stage.TrainingDiverged, match="loss is nan at step 1 of 9"):
+        run(base, pictures, CONFIG, latents=broken)
+
+
+def test_the_base_is_as_it_was(base, pictures):
+    before = {name: tensor.clone() for name, tensor in base.unet.state_dict().items()}
+    run(base, pictures, OTHERS["native"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base.unet.state_dict().items())

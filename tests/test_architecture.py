@@ -1,0 +1,95 @@
+"""Imports go down only, never sideways; each heavy library has one knower; importing the package stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import lorabench
+
+PACKAGE = Path(lorabench.__file__).parent
+
+LAYERS = (
+    {"records", "errors", "seeds"},
+    {"components", "config", "store", "prompts", "images", "datasets", "base_files"},
+    {"diffusion", "adapters", "statistics"},
+    {"algorithms", "formats", "encoders", "metrics"},
+    {"stages", "report"},
+    {"pipeline", "executors", "mini"},
+    {"cli"},
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+KNOWERS = {
+    "diffusers": {"diffusion", "mini"},  # mini makes the models that diffusion loads
+    "catboost": {"stages"},
+    "shap": {"stages"},
+    "jinja2": {"report"},
+    "plotly": {"report"},
+    "pyarrow": {"store"},
+    "ray": {"executors"},
+    "PIL": {"images", "mini"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def modules() -> list[tuple[str, str, ast.AST]]:
+    """(top-level part, path, syntax tree) of every module of the package but its entry points."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part not in ("__init__", "__main__"):
+            found.append((part, str(path.relative_to(PACKAGE)), ast.parse(path.read_text())))
+    return found
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_part_has_its_layer():
+    assert {part for part, _, _ in modules()} == set(LEVEL)
+
+
+def test_imports_go_down_only():
+    wrong = [
+        f"{path} imports {name}"
+        for part, path, tree in modules()
+        for name in imported(tree)
+        if name.startswith("lorabench.")
+        and (other := name.split(".")[1]) in LEVEL
+        and other != part
+        and LEVEL[other] >= LEVEL[part]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_library_has_one_knower():
+    wrong = [
+        f"{path} imports {name}"
+        for part, path, tree in modules()
+        for name in imported(tree)
+        if name.split(".")[0] in KNOWERS and part not in KNOWERS[name.split(".")[0]]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_architecture_page_shows_the_same_layers():
+    page = (PACKAGE.parent / "docs/architecture.md").read_text()
+    for level, names in enumerate(LAYERS):
+        row = next(line for line in page.splitlines() if line.startswith(f"{level} "))
+        assert set(row.split()[1:]) == names, row
+
+
+def test_importing_the_package_loads_no_framework():
+    code = "import sys, lorabench, lorabench.mini; sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'pandas')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,287 @@
+"""Loading, encoding, the loss and sampling against diffusers' own pipeline and schedulers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+from tiny_base import write_tiny_base
+
+from lorabench import diffusion
+from lorabench.base_files import base_id
+from lorabench.errors import UserError
+from lorabench.records import Sampling
+
+TEXTS = [
+    "a red robot on the beach",
+    "a blue dog [V_x]",
+    "",
+    "castle snow castle snow castle snow castle snow castle snow",
+]
+LONG = " ".join(["red", "dog", "a"] * 7)  # 21 words of one token each; a chunk holds 14
+SAMPLING = Sampling(steps=6, guidance=5.0, size=16, max_tokens=14)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def base(folder):
+    return diffusion.load_base(str(folder), CPU)
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder):
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def stock_embedding(pipeline, text):
+    return pipeline.encode_prompt(text, CPU, 1, False)[0]
+
+
+def test_one_chunk_is_the_stock_embedding(base, pipeline):
+    with torch.no_grad():
+        ours = diffusion.encode_prompts(base, TEXTS, 14)
+        theirs = torch.cat([stock_embedding(pipeline, text) for text in TEXTS])
+    # The batch is another, so sums may be ordered otherwise: rounding of values of order 1.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_long_captions_are_chunks_without_inner_frames(base, pipeline):
+    words = LONG.split()
+    assert len(base.tokenizer(LONG).input_ids) == len(words) + 2
+    with torch.no_grad():
+        ours = diffusion.encode_prompts(base, [LONG], 28)
+        first, second = (stock_embedding(pipeline, " ".join(part)) for part in (words[:14], words[14:]))
+        cut = diffusion.encode_prompts(base, [LONG], 14)
+    joined = torch.cat([first[:, :-1], second[:, 1:]], dim=1)
+    torch.testing.assert_close(ours, joined, rtol=0, atol=1e-5)
+    torch.testing.assert_close(cut, first, rtol=0, atol=1e-5)
+
+
+def test_sampling_is_the_stock_pipeline(base, pipeline):
+    noise = torch.stack([diffusion.gaussian_noise(seed, base.latent_shape(16, 16)) for seed in range(4)])
+    with torch.no_grad():
+        ours = diffusion.sample(
+            base, diffusion.encode_prompts(base, TEXTS, 14), diffusion.encode_prompts(base, [""], 14), noise, SAMPLING
+        )
+    theirs = pipeline(
+        TEXTS, latents=noise, num_inference_steps=6, guidance_scale=5.0, height=16, width=16, output_type="np"
+    ).images
+    # The same operations in the same order; one level of 255 is left for a value on the edge between two.
+    assert np.abs(ours.astype(int) - np.round(theirs * 255).astype(int)).max() <= 1
+    assert ours.shape == (4, 16, 16, 3) and len(np.unique(ours)) > 10
+
+
+def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp_path):
+    """SD1.5 ships a PNDM scheduler: only its noise schedule counts."""
+    other = shutil.copytree(folder, tmp_path / "pndm")
+    settings = {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": True, "steps_offset": 0}
+    settings |= {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    (other / "scheduler/scheduler_config.json").write_text(json.dumps(settings))
+    noise = diffusion.gaussian_noise(1, (1, 4, 8, 8))
+    pictures = []
+    for model in (base, diffusion.load_base(str(other), CPU)):
+        with torch.no_grad():
+            text = diffusion.encode_prompts(model, ["a dog"], 14)
+        pictures.append(diffusion.sample(model, text, text, noise, SAMPLING))
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_loss_is_the_textbook_one(base, prediction):
+    model = replace(base, scheduler_config={**base.scheduler_config, "prediction_type": prediction})
+    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    latents, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    steps = torch.tensor([0, 500, 999])
+    with torch.no_grad():
+        text = diffusion.encode_prompts(base, TEXTS[:3], 14)
+        ours = diffusion.noise_prediction_loss(model, latents, text, noise, steps)
+        predicted = base.unet(scheduler.add_noise(latents, noise, steps), steps, text).sample
+    target = noise if prediction == "epsilon" else scheduler.get_velocity(latents, noise, steps)
+    torch.testing.assert_close(ours, ((predicted - target) ** 2).flatten(1).mean(1))  # float32 rounding
+
+
+def test_given_weights_take_the_place_of_the_models_own(base):
+    """functional weights = the same weights copied into the model, for both components, and gradients reach them."""
+    names = ["unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight"]
+    names += [f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters() if name.endswith("fc1.weight")]
+    live = {name: base.components[name.split(".")[0]].get_parameter(name.split(".", 1)[1]) for name in names}
+    rng = torch.Generator().manual_seed(1)
+    weights = {
+        name: (parameter + torch.randn(parameter.shape, generator=rng)).requires_grad_()
+        for name, parameter in live.items()
+    }
+    pristine = {name: parameter.clone() for name, parameter in live.items()}
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def loss(given):
+        text = diffusion.encode_prompts(base, TEXTS[:2], 14, given)
+        return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]), given)
+
+    functional, untouched = loss(weights), loss(None)
+    functional.sum().backward()
+    for name, parameter in live.items():
+        parameter.copy_(weights[name].detach())
+    copied = loss(None)
+    for name, parameter in live.items():
+        parameter.copy_(pristine[name])
+    assert torch.equal(functional, copied)
+    assert not torch.allclose(functional, untouched)
+    assert all(tensor.grad.abs().max() > 0 for tensor in weights.values())
+    assert torch.equal(loss(None), untouched)
+
+
+def test_latents_are_frozen_draws_of_each_picture(base):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    together = diffusion.encode_latents(base, pictures, [5, 6, 7])
+    alone = diffusion.encode_latents(base, pictures[1:2], [6])
+    torch.testing.assert_close(together[1:2], alone, rtol=0, atol=1e-5)  # convolutions may sum in another order
+    assert not torch.allclose(alone, diffusion.encode_latents(base, pictures[1:2], [8]), atol=1e-3)
+    with torch.no_grad():
+        posterior = base.vae.encode(torch.from_numpy(pictures / 127.5 - 1).permute(0, 3, 1, 2).float()).latent_dist
+    draws = torch.stack(
+        [diffusion.encode_latents(base, pictures[:1], [seed])[0] for seed in range(400)]
+    ) / 0.18215  # fmt: skip
+    # 400 draws of 256 values: the mean of squared standardised distances is 1 within 3 sqrt(2 / 102400).
+    assert ((draws - posterior.mean[0]) / posterior.std[0]).square().mean() == pytest.approx(1, abs=0.014)
+
+
+def test_half_precision_is_close(base):
+    """bfloat16 trains; it draws in float16. Rounding of 8 and 11 bits through some 30 layers."""
+    half = replace(base, dtype=torch.bfloat16)
+    latents, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    steps = torch.tensor([100, 700])
+    with torch.no_grad():
+        text, none = diffusion.encode_prompts(base, TEXTS[:2], 14), diffusion.encode_prompts(base, [""], 14)
+        losses = [diffusion.noise_prediction_loss(model, latents, text, noise, steps) for model in (base, half)]
+        torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
+        assert not torch.equal(losses[1], losses[0])
+        pictures = [diffusion.sample(model, text, none, noise, SAMPLING).astype(int) for model in (base, half)]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+def test_the_base_is_frozen(base):
+    for module in (base.unet, base.text_encoder, base.vae):
+        assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_base_id_follows_content(folder, base, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert base_id(str(copy)) == base.id
+    assert base.id.startswith("custom-")
+    file = copy / "text_encoder/model.safetensors"
+    tensors = load_file(file)
+    next(iter(tensors.values())).view(-1)[0] += 1
+    save_file(tensors, file, {"format": "pt"})
+    assert base_id(str(copy)) != base.id
+
+
+def _without_index(folder: Path) -> None:
+    (folder / "model_index.json").unlink()
+
+
+def _other_class(folder: Path) -> None:
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(folder / "unet/diffusion_pytorch_model.bin")
+
+
+def _truncated(folder: Path) -> None:
+    file = folder / "vae/diffusion_pytorch_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def _no_vae(folder: Path) -> None:
+    (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
+
+
+def _no_tokenizer(folder: Path) -> None:
+    shutil.rmtree(folder / "tokenizer")
+
+
+def _other_shapes(folder: Path) -> None:
+    config = json.loads((folder / "unet/config.json").read_text())
+    (folder / "unet/config.json").write_text(json.dumps({**config, "cross_attention_dim": 24}))
+
+
+def _predicts_sample(folder: Path) -> None:
+    file = folder / "scheduler/scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "prediction_type": "sample"}))
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (_without_index, ["has no model_index.json"]),
+        (_other_class, ["StableDiffusionXLPipeline", "SD1.x"]),
+        (_pickled, ["unet/diffusion_pytorch_model.bin", "pickle", "save_pretrained"]),
+        (_truncated, ["vae/diffusion_pytorch_model.safetensors", "corrupt or truncated"]),
+        (_no_vae, ["lacks vae/diffusion_pytorch_model.safetensors"]),
+        (_no_tokenizer, ["lacks tokenizer/vocab.json"]),
+        (_other_shapes, ["cannot be loaded"]),
+        (_predicts_sample, ["'sample'", "epsilon and v_prediction"]),
+    ],
+)
+def test_damaged_folders_are_refused_in_a_sentence(folder, tmp_path, damage, words):
+    copy = shutil.copytree(folder, tmp_path / "damaged")
+    damage(copy)
+    with pytest.raises(UserError) as refusal:
+        diffusion.load_base(str(copy), CPU)
+    assert str(copy) in str(refusal.value) and "\n" not in str(refusal.value)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_other_sources_are_refused_in_a_sentence(tmp_path):
+    (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
+    (tmp_path / "noise.safetensors").write_bytes(b"\xff" * 100)
+    save_file({"lora_unet_x.lora_up.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    unet = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({unet: torch.zeros(320, 768)}, tmp_path / "sd.safetensors")
+    cases = {
+        "nobody/no-such-model": ["local cache", "hf download nobody/no-such-model", "unet/diffusion_pytorch_model"],
+        str(tmp_path / "missing"): ["does not exist"],
+        "./missing": ["does not exist"],
+        "missing.safetensors": ["does not exist"],
+        str(tmp_path / "model.ckpt"): ["pickle"],
+        str(tmp_path / "noise.safetensors"): ["corrupt or truncated"],
+        str(tmp_path / "lora.safetensors"): ["no Stable Diffusion U-Net", "adapter"],
+        str(tmp_path / "sd.safetensors"): [f"the folder {tmp_path / 'sd'}", "hf download"],
+    }
+    for source, words in cases.items():
+        with pytest.raises(UserError) as refusal:
+            diffusion.load_base(source, CPU)
+        assert all(word in str(refusal.value) for word in [source, *words]), str(refusal.value)
+
+
+def test_devices():
+    assert diffusion.pick_device("cpu") == CPU
+    assert diffusion.pick_device("auto").type in ("cpu", "cuda", "mps")
+    for name, word in [
+        ("gpu", "Available: auto"),
+        ("cpu:1", "Available"),
+        ("cuda:x", "Available"),
+        ("cuda:99", "found"),
+    ]:
+        with pytest.raises(UserError, match=word):
+            diffusion.pick_device(name)
+
+
+def test_sizes_that_do_not_fit(base):
+    assert base.latent_shape(16, 24) == (4, 12, 8)
+    with pytest.raises(UserError, match="multiples of 2"):
+        base.latent_shape(16, 15)
