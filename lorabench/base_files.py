@@ -22,7 +22,8 @@ WEIGHTS = {
 SETTINGS = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 CONFIG_SOURCE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-_CROSS_ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+# In a single file: keys of the text vectors, [channels, width of a text vector].
+_CROSS_ATTENTION = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
 _FAMILIES = {768: "sd1", 1024: "sd2"}
 
 
@@ -139,9 +140,8 @@ def _check_safetensors(file: Path) -> None:
 
 def _width_in_file(file: Path) -> int | None:
     with safe_open(file, framework="pt") as tensors:
-        if _CROSS_ATTENTION not in tensors.keys():  # it has no `in` of its own
-            return None
-        return tensors.get_slice(_CROSS_ATTENTION).get_shape()[1]
+        names = [name for name in tensors.keys() if _CROSS_ATTENTION.fullmatch(name)]
+        return tensors.get_slice(names[0]).get_shape()[1] if names else None
 
 
 def _family(width: int | None) -> str:

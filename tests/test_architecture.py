@@ -91,5 +91,5 @@ def test_architecture_page_shows_the_same_layers():
 
 
 def test_importing_the_package_loads_no_framework():
-    code = "import sys, lorabench, lorabench.mini; sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'pandas')))"
+    code = "import sys, lorabench.mini; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

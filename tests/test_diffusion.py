@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
+from single_file import write_single_file
 from tiny_base import write_tiny_base
 
 from lorabench import diffusion
@@ -176,6 +177,21 @@ def test_half_precision_is_close(base):
 def test_the_base_is_frozen(base):
     for module in (base.unet, base.text_encoder, base.vae):
         assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_a_single_file_is_read_like_its_folder(folder, base, tmp_path):
+    """The configs lie in the folder named like the file; nothing is fetched."""
+    file = tmp_path / "model.safetensors"
+    write_single_file(folder, file, layers_per_block=1)
+    configs = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    read = diffusion.load_base(str(file), CPU)
+    assert not list(configs.rglob("*.safetensors"))
+    for ours, theirs in [(read.unet, base.unet), (read.vae, base.vae), (read.text_encoder, base.text_encoder)]:
+        expected = theirs.state_dict()
+        assert ours.state_dict().keys() == expected.keys()
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items())
+    assert torch.equal(diffusion.tokenize(read, TEXTS, 14), diffusion.tokenize(base, TEXTS, 14))
+    assert read.id != base.id  # of the bytes on disk, which are others
 
 
 def test_base_id_follows_content(folder, base, tmp_path):

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, lorabench
 
+from lorabench.cli import studies
+from lorabench.errors import UserError
+
 STUDY = (ROOT / "configs/smoke.toml").read_text()
 
 
@@ -31,7 +34,7 @@ CASES = {
     "unknown table": ("[encoders]", "[encoder]", ["unknown key 'encoder'", "Did you mean 'encoders'?"]),
     "negative dim": ("dim = 4", "dim = -4", ["grid[0].dim", "greater than 0", "-4"]),
     "unknown algorithm": ('"lokr"', '"lokrr"', ["Unknown algorithm 'lokrr'", "Did you mean 'lokr'?"]),
-    "unknown layers": ('"attention"', '"attentoin"', ["attentoin", "Did you mean 'attention'?"]),
+    "unknown layers": ("alpha = 2", 'trained_layers = "attentoin"', ["attentoin", "Did you mean 'attention'?"]),
     "unknown concept": ("scenes/volcano", "scenes/vulcano", ["vulcano", "Did you mean 'scenes/volcano'?"]),
     "missing data": ("lorabench:mini/dataset", "nowhere", ["nowhere"]),
     "missing base": ("lorabench:mini/weights/base", "./no-such-base", ["no-such-base", "does not exist"]),
@@ -44,8 +47,12 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_wrong_study(case, tmp_path):
+    """In this process, where a case costs no start-up; the command line's part is tested once, below."""
     old, new, says = CASES[case]
-    refused("grid", changed(tmp_path, old, new), "--out", str(tmp_path / "out"), says=says)
+    with pytest.raises(UserError) as caught:
+        studies.planned(Path(changed(tmp_path, old, new)), tmp_path / "out", None, None, (), None)
+    for part in says:
+        assert part in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -56,6 +63,7 @@ def test_missing_study_names_the_others():
 def test_hub_base_without_network_says_how_to_get_it(tmp_path):
     study = changed(tmp_path, "lorabench:mini/weights/base", "stable-diffusion-v1-5/stable-diffusion-v1-5")
     refused("grid", study, "--out", str(tmp_path / "out"), says=["hf download", "base"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").exists(), reason="nothing here is read-only for root")
@@ -75,3 +83,10 @@ def test_evaluate_refuses(tmp_path):
 def test_unknown_words():
     refused("list", "metric", says=["Unknown kind 'metric'", "Did you mean 'metrics'?"])
     assert lorabench("gird").returncode == 2
+
+
+def test_dry_run_says_what_the_paper_study_comes_to_and_what_is_missing():
+    done = lorabench("grid", "configs/paper.toml", "--dry-run")
+    assert done.returncode == 2
+    assert "234" in done.stdout and "26 configs x 3 seeds x 3 epochs" in done.stdout
+    assert "data/paper" in done.stderr

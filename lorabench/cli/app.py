@@ -80,10 +80,14 @@ def grid(
     """Run a whole study: train, generate, encode, score, rank, explain, report. Run again to go on where it stopped."""
     from lorabench.cli import studies
 
-    plan = studies.planned(study, out, device, workers, only or (), limit)
     if dry_run:
-        _show(studies.describe(plan), as_json)
+        rows = [studies.describe_grid(study)]
+        try:  # the grid can be said even where weights or data are missing; the error then follows it
+            rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit))
+        finally:
+            _show(rows, as_json)
         return
+    plan = studies.planned(study, out, device, workers, only or (), limit)
     _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet), plan.root, as_json)
 
 

@@ -34,12 +34,13 @@ def planned(
     """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
     files = adapter_files(folder)
     loaded, refused = _read_all(files)
+    if not loaded:
+        raise _nothing_left(folder, refused)
     study = _study(study_file, base, data, concepts, list(loaded.values()), _result_name(folder))
     study = studies.prepared(study, device, workers)
     checkpoints = _fitting(loaded, study, folder, refused)
     if not checkpoints:
-        reasons = "\n".join(f"  {failure.message}" for failure in refused)
-        raise UserError(f"None of the {len(files)} files in {folder} can be evaluated:\n{reasons}")
+        raise _nothing_left(folder, refused)
     return plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints), refused
 
 
@@ -82,6 +83,11 @@ def _read_all(files: Sequence[Path]) -> tuple[dict[Path, LoadedAdapter], list[Fa
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return loaded, refused
+
+
+def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
+    reasons = "\n".join(f"  {failure.message}" for failure in refused)
+    return UserError(f"None of the {len(refused)} files in {folder} can be evaluated:\n{reasons}")
 
 
 def _study(

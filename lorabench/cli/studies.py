@@ -67,6 +67,18 @@ def suitable_workers(plan: Plan) -> int:
     return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1
 
 
+def describe_grid(path: Path) -> dict[str, object]:
+    """What the grid of a study file comes to, whether or not its weights and data are here."""
+    study = config.load_study(path)
+    configs = config.expand(study)
+    epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
+    count = len(configs) * len(seeds) * len(epochs) * len(scales)
+    words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
+    if len(scales) > 1:
+        words += f" x {len(scales)} merge ratios"
+    return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}
+
+
 def describe(plan: Plan) -> list[dict[str, object]]:
     """What a plan comes to: one row a stage, for `--dry-run`."""
     rows: list[dict[str, object]] = []

@@ -62,7 +62,7 @@ def unet() -> nn.Module:
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(48, 96, 128),
+        block_out_channels=(32, 64, 128),
         layers_per_block=1,
         cross_attention_dim=128,
         attention_head_dim=4,  # in this class: the number of heads

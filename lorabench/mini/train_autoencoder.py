@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lorabench.mini.architectures import LATENT_SIZE, autoencoder, half
+from lorabench.mini.architectures import LATENT_SIZE, autoencoder
 from lorabench.mini.parallel import Plan, train
 from lorabench.mini.training_data import load
 
@@ -86,16 +88,27 @@ def psnr(model: nn.Module, pixels: np.ndarray) -> float:
     return float((-10 * torch.log10(((found - images) / 2).square().mean((1, 2, 3)))).mean())
 
 
-def encode_all(model: nn.Module, data: Path, device: str = "cpu", batch: int = 128) -> torch.Tensor:
-    """Means and log variances of all training pictures, float16 [n, 8, 16, 16]; kept as latents.pt."""
+def encode_all(vae: Path, data: Path, count: int, processes: int = 2) -> torch.Tensor:
+    """Means and log variances of the first `count` training pictures, float16 [n, 8, 16, 16]; kept as latents.pt."""
     path = data / "latents.pt"
-    if path.exists():
-        return torch.load(path, weights_only=True, mmap=True)
-    pixels, parts = load(data, "pixels"), []
-    model = model.to(device).eval()
-    with torch.no_grad():
-        for start in range(0, len(pixels), batch):
-            posterior = model.encode(to_model(pixels[start : start + batch]).to(device)).latent_dist
-            parts.append(torch.cat([posterior.mean, posterior.logvar], 1).half().cpu())
-    torch.save(half({"latents": torch.cat(parts)})["latents"], path)
+    if not path.exists():
+        count = min(count, len(load(data, "pixels")))
+        starts = range(0, count, 1000)
+        jobs = [(vae, data, start, min(start + 1000, count)) for start in starts]
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_encode_part, jobs))
+        torch.save(torch.from_numpy(np.concatenate(parts)), path)
     return torch.load(path, weights_only=True, mmap=True)
+
+
+def _encode_part(job: tuple[Path, Path, int, int]) -> np.ndarray:
+    torch.set_num_threads(1)
+    vae, data, start, stop = job
+    model = autoencoder().eval()
+    model.load_state_dict(torch.load(vae, weights_only=True))
+    pixels, parts = load(data, "pixels"), []
+    with torch.no_grad():
+        for low in range(start, stop, 50):
+            posterior = model.encode(to_model(pixels[low : min(low + 50, stop)])).latent_dist
+            parts.append(torch.cat([posterior.mean, posterior.logvar], 1).half())
+    return torch.cat(parts).numpy()

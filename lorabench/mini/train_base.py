@@ -19,6 +19,7 @@ from lorabench.mini.training_data import load
 
 MIN_SNR = 5.0
 EMPTY_CAPTIONS = 0.10
+PICTURES = 20_000  # the rest of the rendered pictures is for the encoders: encoding costs as much as training
 
 
 def caption_ids(data: Path, work: Path) -> torch.Tensor:
@@ -56,7 +57,7 @@ class BaseTask:
 
     def __init__(self, data: Path, plan: Plan, out: Path) -> None:
         self.vae = trained_vae(plan.work)
-        self.latents = encode_all(self.vae, data)
+        self.latents = encode_all(plan.work / "vae.pth", data, PICTURES)
         self.scale = scaling_factor(self.latents)
         self.vae.register_to_config(scaling_factor=round(self.scale, 5))
         self.ids, self.out, self.work = caption_ids(data, plan.work), out, plan.work
@@ -109,7 +110,7 @@ def train_decoder(data: Path, plan: Plan, out: Path) -> dict[str, float]:
     finer = plan.work / "vae_decoder.pth"
     result = train(plan, partial(AutoencoderTask, data, finer, plan.compiled, plan.work / "vae.pth", True))
     vae = trained_vae(plan.work)
-    vae.register_to_config(scaling_factor=round(scaling_factor(encode_all(vae, data)), 5))
+    vae.register_to_config(scaling_factor=round(scaling_factor(encode_all(plan.work / "vae.pth", data, PICTURES)), 5))
     vae.half().save_pretrained(plan.work / "export-vae")
     publish(plan.work / "export-vae", out / "vae")
     return result
@@ -127,7 +128,7 @@ def publish(source: Path, target: Path) -> None:
 
 def train_base(data: Path, plan: Plan, out: Path) -> dict[str, float]:
     """Train on the latents of the autoencoder in `plan.work`; every save publishes to `out`."""
-    encode_all(trained_vae(plan.work), data)  # once, before the processes start
+    encode_all(plan.work / "vae.pth", data, PICTURES)  # once, before the processes start
     caption_ids(data, plan.work)
     return train(plan, partial(BaseTask, data, plan, out))
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lorabench import adapters, base_files, components, config, datasets, diffusion, prompts, store
-from lorabench.components import Algorithm, EncoderSpec, Metric
+from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
@@ -266,14 +266,7 @@ def _checked_configs(study: Study) -> tuple[TrainConfig, ...]:
     configs = config.expand(study)
     for each in configs:
         place = f"study '{study.name}', config '{each.name}'"
-        algorithm: Algorithm = components.find("algorithms", each.algorithm, place)
-        for key in ("dim", "alpha", "factor"):
-            if getattr(each, key) is not None and key not in algorithm.hyperparameters:
-                takes = ", ".join(algorithm.hyperparameters) or "none of dim, alpha, factor"
-                raise UserError(f"Algorithm '{each.algorithm}' takes no {key}; it takes {takes} ({place}).")
-        needed = algorithm.capacity_from
-        if needed and getattr(each, needed) is None:
-            raise UserError(f"Algorithm '{each.algorithm}' needs {needed} ({place}).")
+        adapters.check_config(components.find("algorithms", each.algorithm, place), each)
     return configs
 
 

@@ -15,7 +15,16 @@ from lorabench.components import Executor, Work
 from lorabench.errors import UserError
 from lorabench.pipeline import tables
 from lorabench.pipeline.plan import Plan, TrainingRun
-from lorabench.pipeline.tasks import DATASET, TEXTS, execute, features_key, image_sets, missing_epochs, missing_sets
+from lorabench.pipeline.tasks import (
+    DATASET,
+    TEXTS,
+    check_encoders,
+    execute,
+    features_key,
+    image_sets,
+    missing_epochs,
+    missing_sets,
+)
 from lorabench.records import Checkpoint, Failure, Task
 
 Stage = Literal["train", "generate", "encode", "score", "rank", "explain", "report"]
@@ -59,6 +68,8 @@ def run(
     disk ends the run: nothing after it could be kept. KeyboardInterrupt passes through after the processes are stopped.
     """
     result = Result()
+    if any(any(pending(plan, stage)) for stage in stages if stage not in TABLE_STAGES):
+        check_encoders(plan)
     with plan.folder.locked():
         executor = open_executor(_Execute(plan))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -106,7 +107,8 @@ def _explain(plan: Plan, failures: Sequence[Failure]) -> int:
     excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in plan.study.explain.exclude)]
     named = set(category_scores["algorithm"])
     known = {name: components.find("algorithms", name) for name in components.names("algorithms") if name in named}
-    explained = explain(category_scores[category_scores["algorithm"].isin(known)], known, exclude=excluded)
+    rows = category_scores[category_scores["algorithm"].isin(known)]
+    explained = explain(rows, known, exclude=excluded, workers=os.cpu_count() or 1)
     store.write_table(explained.attributions, plan.root / "attributions.parquet")
     store.write_table(explained.explanations, plan.root / "explanations.parquet")
     return 2

@@ -300,6 +300,13 @@ def _load_encoder(name: str, weights: str, device: str) -> Encoder:
     return spec.load(Path(weights) if weights else None, torch.device(device))
 
 
+def check_encoders(plan: Plan) -> None:
+    """Load each encoder once on the CPU and let it go: missing weights are found before the hours of training."""
+    for name in plan.encoder_ids:
+        choice = plan.study.encoders.get(name)
+        plan.encoder_spec(name).load(Path(choice.weights) if choice and choice.weights else None, torch.device("cpu"))
+
+
 def _resize(plan: Plan, encoder: str) -> str:
     request: MetricRequest = next(request for request in plan.requests if request.encoder == encoder)
     return request.resize

@@ -46,6 +46,8 @@ def find_factors(attributions: pd.DataFrame) -> list[Factor]:
 def level_label(factor: Factor, level: str) -> str:
     if level == "":
         return "not known"
+    if factor.is_numeric:
+        return f"{float(level):g}"
     return algorithm_words(level) if factor.name == "algorithm" else level
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from lorabench.report.health import failure_counts, missing_share, percentage
 from lorabench.report.leaderboard import find_best
 from lorabench.report.points import Means, Points
-from lorabench.report.tables import Column, RunTables
+from lorabench.report.tables import DATASET, Column, RunTables
 from lorabench.report.words import (
     CRITERIA_MEANING,
     algorithm_order,
@@ -21,7 +22,6 @@ from lorabench.report.words import (
     count,
     criterion_words,
     duration,
-    number,
 )
 from lorabench.statistics.columns import METRIC
 
@@ -67,8 +67,9 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
         Fact("Device", str(made.get("device") or "not recorded"), _time_note(tables)),
         Fact("lorabench", str(made.get("version") or "not recorded"), _code_note(made)),
     ]
-    if len(tables.images):
-        found.insert(3, Fact("Images", f"{len(tables.images):,}", _sampling_note(tables.study)))
+    generated = int((tables.images["checkpoint"] != DATASET).sum())
+    if generated:
+        found.insert(3, Fact("Images", f"{generated:,}", _sampling_note(tables.study)))
     return found
 
 
@@ -91,12 +92,16 @@ def winners(means: Means, points: Points, headlines: Sequence[Column]) -> list[W
                 measured_by=column.label,
                 name="" if best is None else names[best],
                 algorithm="" if best is None else points.table["algorithm"][best],
-                score="" if best is None else f"{mean[best]:.2f} ± {number(error[best], 1)}",
+                score="" if best is None else _with_error(mean[best], error[best]),
                 tied=tied,
                 rest=len(points.last) - len(tied) - 1,
             )
         )
     return found
+
+
+def _with_error(mean: float, error: float) -> str:
+    return f"{mean:.2f} ± {error:.2f}" if np.isfinite(error) else f"{mean:.2f}"
 
 
 def seed_agreement(tables: RunTables, points: Points, column: Column) -> tuple[int, int, int]:
@@ -126,20 +131,20 @@ def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequen
     """Sentences on how far the numbers carry."""
     n_trained = sum(point >= 0 for point in points.of_checkpoint.values())
     sentences = [
-        f"Normalised scores are ranks among the {count(n_trained, 'checkpoint')} of this run, from 0 (last) to 1 (first). "
-        "They say nothing about checkpoints of another run."
+        f"Normalised scores are ranks among the {count(n_trained, 'checkpoint')} of this run, from 0 (last) to 1 "
+        "(first). They say nothing about checkpoints of another run."
     ]
     agreements = [(column, *seed_agreement(tables, points, column)) for column in headlines]
     counted = [(column, agree, total, seeds) for column, agree, total, seeds in agreements if total]
     if counted:
         parts = [f"{agree} of {total} on {column.label}" for column, agree, total, _ in counted]
         sentences.append(
-            f"Pairs of configs that all {counted[0][3]} training seeds put in the same order: {'; '.join(parts)}. "
+            f"Pairs of configs that {_all_of(counted[0][3])} training seeds put in the same order: {'; '.join(parts)}. "
             "The order of the other pairs is a matter of luck."
         )
     else:
         sentences.append("No config was trained with two seeds: luck and the effect of a config cannot be told apart.")
-    rows = [n for (_, category), values in means.n.items() if category == "all" for n in values[np.isfinite(values)]]
+    rows = [n for (_, category), values in means.n.items() if category == "all" for n in values[values > 0]]
     if rows:
         most, fewest = int(max(rows)), int(min(rows))
         span = f"{most}" if most == fewest else f"{fewest} to {most}"
@@ -151,17 +156,25 @@ def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequen
     return sentences
 
 
+def _all_of(n: int) -> str:
+    return "both" if n == 2 else f"all {n}"
+
+
 def _gaps(tables: RunTables) -> str:
     missing, total = missing_share(tables.scores)
     counts = failure_counts(tables.failures)
     tasks = ", ".join(f"{n} {kind}" for kind, n in counts.items()) if counts else "none failed"
-    values = f"{missing:,} of {total:,} values ({percentage(missing, total)}) are missing" if missing else "none is missing"
+    values = (
+        f"{missing:,} of {total:,} values ({percentage(missing, total)}) are missing" if missing else "none is missing"
+    )
     return f"Values: {values}. Tasks: {tasks}. A missing value takes no part in any mean; it is never a zero."
 
 
 def _base_words(tables: RunTables) -> str:
     names = tables.scores["base"].dropna().unique().tolist()
-    return str(tables.study.get("base") or (", ".join(map(str, names)) if names else "not recorded"))
+    base = str(tables.study.get("base") or (", ".join(map(str, names)) if names else "not recorded"))
+    # Of a folder the end says which one it is; the settings at the end of the page have the whole path.
+    return "…/" + "/".join(PurePath(base).parts[-2:]) if PurePath(base).is_absolute() else base
 
 
 def _data_note(tables: RunTables, n_categories: int) -> str:

@@ -20,19 +20,29 @@ from lorabench.report.gallery import gallery_data
 from lorabench.report.health import config_costs, failure_counts, find_missing, stage_costs
 from lorabench.report.leaderboard import find_views, leaderboard_data
 from lorabench.report.overview import certainty, facts, winners
-from lorabench.report.points import Means, Points, find_means, find_points
+from lorabench.report.points import Comparison, Means, compare
 from lorabench.report.scatter import find_pairs, scatter_data
-from lorabench.report.tables import Column, RunTables, find_columns, headline_columns, metric_infos
+from lorabench.report.tables import Column, RunTables, headline_columns, metric_infos
 from lorabench.report.words import (
     CRITERIA,
     CRITERIA_MEANING,
     algorithm_styles,
     category_words,
     criterion_words,
+    learning_rate,
     metric_words,
 )
 
-_SCRIPTS = ("core.js", "plots.js", "leaderboard.js", "tradeoffs.js", "beeswarm.js", "curves.js", "gallery.js")
+_SCRIPTS = (
+    "core.js",
+    "plots.js",
+    "leaderboard.js",
+    "point_pictures.js",
+    "tradeoffs.js",
+    "beeswarm.js",
+    "curves.js",
+    "gallery.js",
+)
 
 
 def build_report(tables: RunTables, out: Path) -> Path:
@@ -40,9 +50,7 @@ def build_report(tables: RunTables, out: Path) -> Path:
 
     UserError if `scores` holds a metric that `tables.metrics` does not describe.
     """
-    columns = find_columns(tables)
-    points = find_points(tables)
-    means = find_means(tables, points, columns)
+    run = compare(tables)
     environment = Environment(
         loader=PackageLoader("lorabench.report"),
         autoescape=True,
@@ -51,11 +59,11 @@ def build_report(tables: RunTables, out: Path) -> Path:
         lstrip_blocks=True,
     )
     html = environment.get_template("report.html.j2").render(
-        **_words(tables, columns, points, means),
+        **_words(run),
         style=_inline("report.css"),
         scripts=Markup("\n").join(_inline(name) for name in _SCRIPTS),
         plotly=Markup(get_plotlyjs()),
-        data=_embedded(_numbers(tables, columns, points, means)),
+        data=_embedded(_numbers(run)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f"{out.name}.part")
@@ -64,9 +72,10 @@ def build_report(tables: RunTables, out: Path) -> Path:
     return out
 
 
-def _words(tables: RunTables, columns: Sequence[Column], points: Points, means: Means) -> dict[str, Any]:
+def _words(run: Comparison) -> dict[str, Any]:
     """What the templates write themselves."""
-    headlines = headline_columns(columns)
+    tables, points, means = run.tables, run.points, run.means
+    headlines = headline_columns(run.columns)
     return {
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
@@ -95,8 +104,9 @@ def _glossary(tables: RunTables) -> list[Any]:
     return sorted(infos, key=lambda info: (order.get(info.criterion, len(order)), info.name))
 
 
-def _numbers(tables: RunTables, columns: Sequence[Column], points: Points, means: Means) -> dict[str, Any]:
+def _numbers(run: Comparison) -> dict[str, Any]:
     """What the scripts draw: each number once, charts refer to it by column, category and point."""
+    tables, columns, points, means = run.tables, run.columns, run.points, run.means
     headlines = headline_columns(columns)
     return {
         "points": [_point(row) for row in points.table.to_dict("records")],
@@ -115,7 +125,8 @@ def _numbers(tables: RunTables, columns: Sequence[Column], points: Points, means
 
 def _point(row: Mapping[str, Any]) -> dict[str, Any]:
     settings = [str(row["trained_layers"])] if row["trained_layers"] and pd.notna(row["trained_layers"]) else []
-    settings += [f"{name} {row[name]:g}" for name in ("lr", "dim", "alpha", "factor") if np.isfinite(row[name])]
+    settings += [f"lr {learning_rate(row['lr'])}"] if np.isfinite(row["lr"]) else []
+    settings += [f"{name} {row[name]:g}" for name in ("dim", "alpha", "factor") if np.isfinite(row[name])]
     return {
         "config": str(row["config"]),
         "algorithm": str(row["algorithm"]),
@@ -168,8 +179,14 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         elif isinstance(value, (list, tuple)):
             rows.append((f"{prefix}{key}", ", ".join(map(str, value)) or "none"))
         else:
-            rows.append((f"{prefix}{key}", "not recorded" if value is None or value == "" else str(value)))
+            rows.append((f"{prefix}{key}", _word(value)))
     return rows
+
+
+def _word(value: Any) -> str:
+    if value is None or value == "":
+        return "not recorded"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _embedded(data: Mapping[str, Any]) -> Markup:

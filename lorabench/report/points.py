@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lorabench.report.tables import BASE, DATASET, Column, RunTables
+from lorabench.report.tables import BASE, DATASET, Column, RunTables, find_columns
 from lorabench.report.words import algorithm_order
 from lorabench.statistics.columns import FACTORS, METRIC
 from lorabench.statistics.errors import summarise
@@ -121,3 +121,19 @@ def _spread(summary: pd.DataFrame | None, name: str, n_points: int) -> np.ndarra
     if summary is None:
         return np.full(n_points, np.nan)
     return summary[name].reindex(range(n_points)).to_numpy(dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run ready to be drawn: its tables, measurements, points and their means."""
+
+    tables: RunTables
+    columns: list[Column]
+    points: Points
+    means: Means
+
+
+def compare(tables: RunTables) -> Comparison:
+    """UserError if `scores` holds a metric that `tables.metrics` does not describe."""
+    columns, points = find_columns(tables), find_points(tables)
+    return Comparison(tables, columns, points, find_means(tables, points, columns))

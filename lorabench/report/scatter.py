@@ -71,7 +71,7 @@ def front(pair: Pair, means: Means, category: str, raw: bool) -> np.ndarray:
 
 
 def scatter_data(pairs: Sequence[Pair], means: Means, columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """The pairs for the page: numbers of their columns, and the front's points by category, of scores and raw values."""
+    """The pairs for the page: their columns, and the points of the front by category, of scores and raw values."""
     data = []
     for pair in pairs:
         fronts = {

@@ -16,6 +16,10 @@ BASE = "none"  # the algorithm of the base model
 DATASET = "dataset"  # the "checkpoint" of the training images
 
 
+# The tables of a run, as its parquet files are called.
+TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations", "images", "costs", "failures")
+
+
 @dataclass(frozen=True)
 class RunTables:
     """A run as tables; columns are the ones of its parquet files. Any table may be empty, none may be missing.

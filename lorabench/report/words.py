@@ -34,15 +34,20 @@ _FACTORS = {
     "lr_level": "Learning rate level",
 }
 _ALGORITHMS = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"}
-# Okabe & Ito's colour-blind safe set; yellow is left out because it vanishes on white. (light page, dark page)
+# Okabe & Ito's colour-blind safe set; yellow is left out because it vanishes on white. (light page, dark page, text)
+# The third is the first, dark enough to write with on white (contrast 4.5).
 _PALETTE = {
-    "lora": ("#0072b2", "#4aa8e0"),
-    "loha": ("#e69f00", "#f0b432"),
-    "lokr": ("#009e73", "#2dbf95"),
-    "native": ("#d55e00", "#f0803c"),
-    "dora": ("#cc79a7", "#dd94bb"),
+    "lora": ("#0072b2", "#4aa8e0", "#0069a6"),
+    "loha": ("#e69f00", "#f0b432", "#8f6200"),
+    "lokr": ("#009e73", "#2dbf95", "#00775a"),
+    "native": ("#d55e00", "#f0803c", "#b34e00"),
+    "dora": ("#cc79a7", "#dd94bb", "#a04a7c"),
 }
-_SPARE = (("#cc79a7", "#dd94bb"), ("#56b4e9", "#7cc8f2"), ("#5b5f66", "#a9b0ba"))
+_SPARE = (
+    ("#cc79a7", "#dd94bb", "#a04a7c"),
+    ("#56b4e9", "#7cc8f2", "#1f74a8"),
+    ("#5b5f66", "#a9b0ba", "#5b5f66"),
+)
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
 # The names that matplotlib has for them.
 MATPLOTLIB_MARKERS = dict(zip(_SYMBOLS, ("o", "s", "D", "^", "P", "v", "*", "X")))
@@ -79,16 +84,22 @@ def algorithm_order(algorithms: Sequence[str]) -> list[str]:
 
 
 def algorithm_styles(algorithms: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Label, colour on light and dark ground, and marker of each algorithm; known ones look the same in every run."""
+    """Label, colours, and marker of each algorithm; known ones look the same in every run."""
     fixed = list(_PALETTE)
     others = [name for name in algorithm_order(algorithms) if name not in fixed]
     styles = {}
     for name in algorithm_order(algorithms):
         place = fixed.index(name) if name in fixed else len(fixed) + others.index(name)
-        light, dark = _PALETTE[name] if name in fixed else _SPARE[others.index(name) % len(_SPARE)]
+        light, dark, text = _PALETTE[name] if name in fixed else _SPARE[others.index(name) % len(_SPARE)]
         symbol = _SYMBOLS[place % len(_SYMBOLS)]
-        styles[name] = {"label": algorithm_words(name), "light": light, "dark": dark, "symbol": symbol}
+        styles[name] = {"label": algorithm_words(name), "light": light, "dark": dark, "text": text, "symbol": symbol}
     return styles
+
+
+def learning_rate(value: float) -> str:
+    """ "5e-4", as configs write it."""
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def duration(seconds: float) -> str:
@@ -107,13 +118,11 @@ def size(count: float) -> str:
     """Bytes for people, in powers of 1000: "520 kB", "2.1 GB"."""
     if not math.isfinite(count):
         return "not recorded"
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            break
-        count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.0f} {unit}" if unit == "B" or count >= 99.5 else f"{count:.2g} {unit}"
+    power = 0
+    while abs(count) >= 999.5 and power < 4:
+        count, power = count / 1000, power + 1
+    unit = ("B", "kB", "MB", "GB", "TB")[power]
+    return f"{count:.0f} {unit}" if power == 0 or count >= 99.5 else f"{count:.2g} {unit}"
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Look at image sets and their texts through an encoder."""
+"""Look at image sets through an encoder."""
 
 from __future__ import annotations
 
@@ -30,17 +30,6 @@ def encode_set(encoder: Encoder, image_set: ImageSet, resize: str, batch_size: i
         for paths in _parts(image_set.paths, batch_size)
     ]
     return Features(encoder.name, encoder.id, resize, image_set.ids, np.concatenate(parts))
-
-
-def encode_texts(encoder: Encoder, image_set: ImageSet) -> Features:
-    """Features of each picture's text for alignment, NaN where that is "". ValueError if every text is."""
-    texts = [text for text in dict.fromkeys(image_set.texts) if text]
-    if not texts:
-        raise ValueError(f"The image set of {image_set.concept.id} ({image_set.prompt_type}) has no texts.")
-    vectors = dict(zip(texts, encoder.encode_texts(texts), strict=True))
-    missing = np.full_like(vectors[texts[0]], np.nan)
-    rows = np.stack([vectors.get(text, missing) for text in image_set.texts])
-    return Features(encoder.name, encoder.id, "", image_set.ids, rows)
 
 
 def _parts(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -16,12 +16,10 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     bad = int((~np.isfinite(rows).all(axis=1)).sum())
     if bad:
         raise ValueError(f"{bad} of {len(rows)} feature vectors hold values that are not finite.")
-    # Dividing by the largest entry first keeps the squares of tiny vectors from vanishing.
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    if not largest.all():
-        raise ValueError(f"{int((largest == 0).sum())} of {len(rows)} feature vectors are zero and have no direction.")
-    rows = rows / largest
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not lengths.all():
+        raise ValueError(f"{int((lengths == 0).sum())} of {len(rows)} feature vectors are zero and have no direction.")
+    return rows / lengths
 
 
 def mean_cosine(first: np.ndarray, second: np.ndarray) -> float:

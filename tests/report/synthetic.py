@@ -1,7 +1,7 @@
 """A made-up run with planted effects: what the report is developed and tested against.
 
-Planted: a config's strength and its epochs raise fidelity and lower controllability, diversity and preservation; LoKr is
-the most controllable; seeds add noise. One metric has no values for one category, and a few leaves are missing.
+Planted: a config's strength and its epochs raise fidelity and lower controllability, diversity and preservation; LoKr
+is the most controllable; seeds add noise. One metric has no values for one category, and a few leaves are missing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from PIL import Image
 from lorabench.report import RunTables
 
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
+PROMPTS = ("train", "trigger", "alter", "style")
 COLUMN = ["prompt_type", "metric", "encoder", "resize"]
 CONCEPTS = {
     "anime_characters": [("abukuma", "dark uniform"), ("abukuma", "summer uniform"), ("bulbul", "")],
@@ -76,7 +77,12 @@ def synthetic_run(
         costs=_costs(checkpoints, rng),
         failures=pd.DataFrame(
             [
-                ("train", "loha-4-2, seed 24, epoch 30", "failed", "The loss became NaN at step 412; a lower lr may help."),
+                (
+                    "train",
+                    "loha-4-2, seed 24, epoch 30",
+                    "failed",
+                    "The loss became NaN at step 412; a lower lr may help.",
+                ),
                 ("generate", "movie_characters/pike/others", "skipped", "This concept has no prompts."),
                 ("score", "native-lr1e-6, seed 24", "interrupted", "Stopped by the user after 00:12:31."),
             ],
@@ -119,7 +125,9 @@ def write_run(tables: RunTables, folder: Path) -> Path:
 def _checkpoints(configs: Sequence[tuple], seeds: Sequence[int], epochs: Sequence[int]) -> list[dict]:
     nothing = dict(lr=np.nan, dim=np.nan, alpha=np.nan, factor=np.nan, seed=np.nan, epoch=np.nan, step=np.nan)
     common = dict(study="synthetic", base="toy-base-1", scale=1.0)
-    rows = [dict(common, checkpoint="base", config="base", algorithm="none", trained_layers="", strength=0.0, **nothing)]
+    rows = [
+        dict(common, checkpoint="base", config="base", algorithm="none", trained_layers="", strength=0.0, **nothing)
+    ]
     for (name, algorithm, layers, lr, dim, alpha, factor, strength), seed, epoch in itertools.product(
         configs, seeds, epochs
     ):
@@ -192,7 +200,8 @@ def _rank(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def _explain(category_scores: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
     key = ["category", *COLUMN]
     attributions, explanations = [], []
-    for identity, group in category_scores.groupby(key):
+    explained = category_scores[category_scores.category.isin(["all", "scenes", "styles"])]
+    for identity, group in explained.groupby(key):
         named = dict(zip(key, identity))
         usable = group.dropna(subset="score")
         if len(usable) < 8 or named["category"] == "scenes":
@@ -246,28 +255,34 @@ def _costs(checkpoints: list[dict], rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _images(checkpoints: list[dict], per_set: int) -> pd.DataFrame:
-    extra = [
-        *FACTORS, "concept", "category", "class_name", "subclass", "prompt_type", "index", "prompt", "seed", "thumbnail",
-    ]  # fmt: skip
-    columns = list(dict.fromkeys(extra))
+    leaf = ["concept", "category", "class_name", "subclass", "prompt_type"]
+    columns = [*FACTORS, *leaf, "index", "prompt", "noise_seed", "thumbnail"]
     rows = []
-    for number, checkpoint in enumerate(checkpoints):
+    training = dict(checkpoints[0], checkpoint="dataset", config="dataset", strength=1.2) if checkpoints else None
+    for checkpoint in [*checkpoints, *([training] if training else [])]:
+        is_dataset = checkpoint["checkpoint"] == "dataset"
         for category, leaves in CONCEPTS.items():
-            for (class_name, subclass), prompt in itertools.product(leaves, ("train", "trigger", "alter", "style")):
+            for (class_name, subclass), prompt in itertools.product(leaves, ("dataset",) if is_dataset else PROMPTS):
                 for index in range(per_set):
                     strength = checkpoint["strength"]
                     concept = "/".join(part for part in (category, class_name, subclass) if part)
-                    picture = _thumbnail(class_name + subclass, prompt, index, strength, number == 0)
+                    picture = _thumbnail(
+                        class_name + subclass, prompt, index, strength, checkpoint["checkpoint"] == "base"
+                    )
                     rows.append(
                         {key: checkpoint[key] for key in FACTORS}
                         | dict(concept=concept, category=category, class_name=class_name, subclass=subclass)
-                        | dict(prompt_type=prompt, index=index, prompt=f"[V_{class_name}] thing, {prompt} {index}")
-                        | dict(thumbnail=picture)
+                        | dict(
+                            prompt_type=prompt,
+                            index=index,
+                            prompt=f"[V_{class_name}] thing, {prompt} scene number {index}",
+                        )
+                        | dict(noise_seed=pd.NA if is_dataset else 2**62 + index, thumbnail=picture)
                     )
     return pd.DataFrame(rows, columns=columns)
 
 
-def _thumbnail(name: str, prompt: str, index: int, strength: float, is_base: bool, side: int = 64) -> bytes:
+def _thumbnail(name: str, prompt: str, index: int, strength: float, is_base: bool, side: int = 32) -> bytes:
     """A disc of the concept's colour on a ground of the prompt's; strength mixes the concept in."""
     rng = np.random.default_rng([sum(name.encode()), 1])
     concept = rng.integers(40, 255, 3)

@@ -14,7 +14,10 @@ function el(tag, props = {}, ...children) {
   return node;
 }
 
-const fill = (node, ...children) => { node.replaceChildren(...children.flat().filter((c) => c !== null)); return node; };
+const fill = (node, ...children) => {
+  node.replaceChildren(...children.flat().filter((c) => c !== null));
+  return node;
+};
 const note = (text, kind = "") => el("p", { class: `note ${kind}` }, text);
 const minus = (text) => text.replace("-", "−");
 const fixed = (value, digits) => (value === null ? "–" : minus(value.toFixed(digits)));
@@ -22,14 +25,18 @@ const signed = (value, digits) => (value > 0 ? "+" : "") + fixed(value, digits);
 function significant(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  return minus(size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits))));
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return minus(value.toExponential(digits - 1));
+  return minus(size >= 10 ** digits ? value.toFixed(0) : value.toPrecision(digits));
 }
-const withError = (value, error, digits = 2) => (error === null ? fixed(value, digits) : `${fixed(value, digits)} ± ${fixed(error, digits)}`);
+const withError = (value, error, digits = 2) =>
+  error === null ? fixed(value, digits) : `${fixed(value, digits)} ± ${fixed(error, digits)}`;
 
 // options: [value, text] or [group, [[value, text], ...]]
 function selector(label, options, value, onchange) {
   const option = ([key, text]) => el("option", { value: key, selected: String(key) === String(value) }, text);
-  const items = options.map((o) => (Array.isArray(o[1]) ? el("optgroup", { label: o[0] }, o[1].map(option)) : option(o)));
+  const items = options.map((o) =>
+    Array.isArray(o[1]) ? el("optgroup", { label: o[0] }, o[1].map(option)) : option(o),
+  );
   const select = el("select", { onchange: () => onchange(select.value) }, items);
   return el("label", {}, label, select);
 }
@@ -53,45 +60,79 @@ const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const redraws = [];
 let theme = "auto";
 let printing = false;
-try { theme = localStorage.getItem("lorabench-theme") ?? "auto"; } catch { /* files may be denied storage */ }
+try {
+  theme = localStorage.getItem("lorabench-theme") ?? "auto";
+} catch {
+  /* files may be denied storage */
+}
 const isDark = () => !printing && (theme === "dark" || (theme === "auto" && prefersDark.matches));
 const colorOf = (algorithm) => DATA.algorithms[algorithm]?.[isDark() ? "dark" : "light"] ?? "#808080";
+const textColorOf = (algorithm) => DATA.algorithms[algorithm]?.[isDark() ? "dark" : "text"] ?? "#808080";
 const cssColor = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function applyTheme() {
   document.documentElement.dataset.theme = isDark() ? "dark" : "light";
   byId("theme").textContent = `Theme: ${theme}`;
-  for (const dot of document.querySelectorAll(".dot[data-algorithm]")) dot.style.background = colorOf(dot.dataset.algorithm);
+  for (const dot of document.querySelectorAll(".dot[data-algorithm]"))
+    dot.style.background = colorOf(dot.dataset.algorithm);
 }
-function redrawAll() { applyTheme(); for (const redraw of redraws) redraw(); }
+function redrawAll() {
+  applyTheme();
+  for (const redraw of redraws) redraw();
+}
 byId("theme").addEventListener("click", () => {
   theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-  try { localStorage.setItem("lorabench-theme", theme); } catch { /* the choice lasts until the page is closed */ }
+  try {
+    localStorage.setItem("lorabench-theme", theme);
+  } catch {
+    /* the choice lasts until the page is closed */
+  }
   redrawAll();
 });
 prefersDark.addEventListener("change", redrawAll);
-addEventListener("beforeprint", () => { printing = true; redrawAll(); });
-addEventListener("afterprint", () => { printing = false; redrawAll(); });
+addEventListener("beforeprint", () => {
+  printing = true;
+  redrawAll();
+});
+addEventListener("afterprint", () => {
+  printing = false;
+  redrawAll();
+});
 applyTheme();
 
 const SYMBOL_PATHS = {
-  circle: "M8 3a5 5 0 1 0 .01 0z", square: "M3.5 3.5h9v9h-9z", diamond: "M8 2l6 6-6 6-6-6z", "triangle-up": "M8 2.5l6 10.5H2z",
-  cross: "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z", "triangle-down": "M8 13.5l6-10.5H2z", star: "M8 1.5l2 4.5 5 .5-3.7 3.3 1.1 4.8L8 12l-4.4 2.6 1.1-4.8L1 6.5l5-.5z",
+  circle: "M8 3a5 5 0 1 0 .01 0z",
+  square: "M3.5 3.5h9v9h-9z",
+  diamond: "M8 2l6 6-6 6-6-6z",
+  "triangle-up": "M8 2.5l6 10.5H2z",
+  cross: "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
+  "triangle-down": "M8 13.5l6-10.5H2z",
+  star: "M8 1.5l2 4.5 5 .5-3.7 3.3 1.1 4.8L8 12l-4.4 2.6 1.1-4.8L1 6.5l5-.5z",
   x: "M4 2l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z",
 };
-const symbolMark = (symbol, color) => el("svg", { width: 14, height: 14, viewBox: "0 0 16 16", "aria-hidden": "true" }, el("path", { d: SYMBOL_PATHS[symbol] ?? SYMBOL_PATHS.circle, fill: color }));
+const symbolMark = (symbol, color) =>
+  el(
+    "svg",
+    { width: 14, height: 14, viewBox: "0 0 16 16", "aria-hidden": "true" },
+    el("path", { d: SYMBOL_PATHS[symbol] ?? SYMBOL_PATHS.circle, fill: color }),
+  );
 const algorithmMark = (algorithm) => symbolMark(DATA.algorithms[algorithm].symbol, colorOf(algorithm));
 
 // --- contents: the section on screen is marked ---
 const links = [...document.querySelectorAll("#contents li a")];
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    for (const link of links) {
-      const here = link.hash === `#${entry.target.id}`;
-      if (here) { link.setAttribute("aria-current", "true"); link.parentElement.parentElement.scrollLeft = link.offsetLeft - 40; }
-      else link.removeAttribute("aria-current");
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links) {
+        const here = link.hash === `#${entry.target.id}`;
+        if (here) {
+          link.setAttribute("aria-current", "true");
+          link.parentElement.parentElement.scrollLeft = link.offsetLeft - 40;
+        } else link.removeAttribute("aria-current");
+      }
     }
-  }
-}, { rootMargin: "-20% 0px -70% 0px" });
+  },
+  { rootMargin: "-20% 0px -70% 0px" },
+);
 for (const section of document.querySelectorAll(".section")) seen.observe(section);

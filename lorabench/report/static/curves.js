@@ -5,59 +5,169 @@ const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 function curveSeries() {
   const m = meansOf(curves.column, curves.category);
   if (!m) return null;
-  const raw = curves.raw === "raw", v = raw ? m.raw : m.score, e = raw ? m.rawError : m.scoreError;
+  const raw = curves.raw === "raw",
+    v = raw ? m.raw : m.score,
+    e = raw ? m.rawError : m.scoreError;
   const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && DATA.points[i].age !== null);
   return { v, e, base: raw ? m.base : null, lines: tracks(ids) };
 }
 
+function curveTraces(lines, series, color, raw) {
+  return lines.map((ids, k) => ({
+    type: "scatter",
+    mode: "lines+markers",
+    x: ids.map((i) => DATA.points[i].age),
+    y: ids.map((i) => series.v[i]),
+    error_y: { type: "data", array: ids.map((i) => series.e[i] ?? 0), thickness: 1.2, width: 3, color: `${color}99` },
+    line: { color, width: 2, dash: DASHES[k % DASHES.length] },
+    marker: {
+      color,
+      size: 7,
+      symbol: LEVEL_SYMBOLS[k % LEVEL_SYMBOLS.length],
+      line: { color: cssColor("surface"), width: 1 },
+    },
+    text: ids.map(
+      (i) =>
+        `<b>${plain(DATA.points[i].config)}</b>, ${plain(DATA.points[i].moment)}<br>` +
+        (raw ? significant(series.v[i]) : withError(series.v[i], series.e[i])),
+    ),
+    hovertemplate: "%{text}<extra></extra>",
+  }));
+}
+
+// The heading of a chart names its algorithm, so names need not start with it.
+function lineName(ids) {
+  const { config, algorithm } = DATA.points[ids[0]];
+  return config.startsWith(`${algorithm}-`) ? config.slice(algorithm.length + 1) : config;
+}
+
+// Names at the ends of the lines, pushed apart; `room` and `height` in pixels.
+function endLabels(lines, series, range, room, height, color) {
+  const shorten = (name) => {
+    let text = name;
+    while (text.length > 4 && textWidth(text) > room - 12) text = `${text.slice(0, -2)}…`;
+    return text;
+  };
+  const toPixels = (v) => (1 - (v - range[0]) / (range[1] - range[0])) * height;
+  const heights = spread(
+    lines.map((ids) => toPixels(series.v[ids.at(-1)])),
+    15,
+    4,
+    height - 4,
+  );
+  return lines.map((ids, k) => ({
+    xref: "paper",
+    yref: "paper",
+    x: 1,
+    y: 1 - heights[k] / height,
+    xanchor: "left",
+    yanchor: "middle",
+    xshift: 6,
+    text: plain(shorten(lineName(ids))),
+    showarrow: false,
+    font: { size: 12, color },
+  }));
+}
+
+function baseLine(base) {
+  const line = { color: cssColor("muted"), dash: "dot", width: 1.5 };
+  const font = { size: 11.5, color: cssColor("muted") };
+  const place = { xref: "paper", yref: "y", x: 0, y: base, xanchor: "left", yanchor: "bottom" };
+  return {
+    shape: { type: "line", xref: "paper", x0: 0, x1: 1, y0: base, y1: base, line },
+    label: { ...place, text: "base model", showarrow: false, font },
+  };
+}
+
 function drawCurve(box, algorithm, series, range, raw) {
   const lines = series.lines.filter((ids) => DATA.points[ids[0]].algorithm === algorithm);
-  const width = box.clientWidth, height = 300, color = colorOf(algorithm);
-  const names = lines.map((ids) => DATA.points[ids[0]].config);
-  // Names of one algorithm usually begin alike; the chart's heading says that part.
-  const room = Math.min(width * .42, Math.max(40, ...names.map((name) => textWidth(name) + 14)));
-  const margin = { l: 50, r: room, t: 10, b: 44 }, h = height - margin.t - margin.b;
-  const py = (v) => (1 - (v - range[0]) / (range[1] - range[0])) * h;
-  const ends = lines.map((ids) => ids.at(-1));
-  const ys = spread(ends.map((i) => py(series.v[i])), 15, 4, h - 4);
+  const [width, height] = [box.clientWidth, 300];
+  const widest = Math.max(40, ...lines.map((ids) => textWidth(lineName(ids)) + 14));
+  const room = Math.min(width * 0.42, widest);
+  const margin = { l: 50, r: room, t: 10, b: 44 };
   const ages = [...new Set(series.lines.flat().map((i) => DATA.points[i].age))].sort((a, b) => a - b);
-  const pad = ages.length > 1 ? (ages.at(-1) - ages[0]) * .06 : 1;
-  const traces = lines.map((ids, k) => ({
-    type: "scatter", mode: "lines+markers", x: ids.map((i) => DATA.points[i].age), y: ids.map((i) => series.v[i]), error_y: { type: "data", array: ids.map((i) => series.e[i] ?? 0), thickness: 1.2, width: 3, color: color + "99" },
-    line: { color, width: 2, dash: DASHES[k % DASHES.length] }, marker: { color, size: 7, symbol: LEVEL_SYMBOLS[k % LEVEL_SYMBOLS.length], line: { color: cssColor("surface"), width: 1 } },
-    text: ids.map((i) => `<b>${plain(DATA.points[i].config)}</b>, ${plain(DATA.points[i].moment)}<br>${raw ? significant(series.v[i]) : withError(series.v[i], series.e[i])}`), hovertemplate: "%{text}<extra></extra>",
-  }));
-  const short = (name) => { let text = name; while (text.length > 4 && textWidth(text) > room - 12) text = `${text.slice(0, -2)}…`; return text; };
-  const annotations = lines.map((_, k) => ({ xref: "paper", yref: "paper", x: 1, y: 1 - ys[k] / h, xanchor: "left", xshift: 6, text: plain(short(names[k])), showarrow: false, font: { size: 12, color } }));
-  const shapes = series.base === null ? [] : [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: series.base, y1: series.base, line: { color: cssColor("muted"), dash: "dot", width: 1.5 } }];
-  if (shapes.length) annotations.push({ xref: "paper", yref: "y", x: 0, y: series.base, xanchor: "left", yanchor: "bottom", text: "base model", showarrow: false, font: { size: 11.5, color: cssColor("muted") } });
-  Plotly.react(box, traces, layoutOf({ width, height, margin, annotations, shapes,
-    xaxis: axisOf(DATA.points[ends[0]].moment.startsWith("step") ? "Step" : "Epoch", { tickvals: ages.length <= 6 ? ages : undefined, range: [ages[0] - pad, ages.at(-1) + pad] }), yaxis: axisOf("", { range }) }), CONFIG);
+  const pad = ages.length > 1 ? (ages.at(-1) - ages[0]) * 0.06 : 1;
+  const color = textColorOf(algorithm);
+  const annotations = endLabels(lines, series, range, room, height - margin.t - margin.b, color);
+  const base = series.base === null ? null : baseLine(series.base);
+  if (base) annotations.push(base.label);
+  const layout = layoutOf({
+    width,
+    height,
+    margin,
+    annotations,
+    shapes: base ? [base.shape] : [],
+    xaxis: axisOf(DATA.points[lines[0][0]].moment.startsWith("step") ? "Step" : "Epoch", {
+      tickvals: ages.length <= 6 ? ages : undefined,
+      range: [ages[0] - pad, ages.at(-1) + pad],
+    }),
+    yaxis: axisOf("", { range }),
+  });
+  Plotly.react(box, curveTraces(lines, series, colorOf(algorithm), raw), layout, CONFIG);
 }
 
 function drawCurves() {
-  const host = byId("epochs-plots"), series = curveSeries(), raw = curves.raw === "raw";
+  const host = byId("epochs-plots"),
+    series = curveSeries(),
+    raw = curves.raw === "raw";
   for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
-  if (!series || !series.lines.length) return fill(host, note("Nothing to draw: no value of this measurement in this category has an epoch."));
+  if (!series || !series.lines.length)
+    return fill(host, note("Nothing to draw: no value of this measurement in this category has an epoch."));
   const column = DATA.columns[curves.column];
   const ends = series.lines.flat().flatMap((i) => [series.v[i] - (series.e[i] ?? 0), series.v[i] + (series.e[i] ?? 0)]);
   const range = paddedRange([...ends, series.base]);
   if (raw && !column.higher) range.reverse();
-  const names = Object.keys(DATA.algorithms).filter((name) => series.lines.some((ids) => DATA.points[ids[0]].algorithm === name));
-  const boxes = names.map((name) => [name, el("div", { class: "plot", role: "img", "aria-label": `${DATA.algorithms[name].label} over the epochs` })]);
-  fill(host, ...boxes.map(([name, box]) => el("div", { class: "card" }, el("h3", {}, algorithmMark(name), DATA.algorithms[name].label), box)));
+  const names = Object.keys(DATA.algorithms).filter((name) =>
+    series.lines.some((ids) => DATA.points[ids[0]].algorithm === name),
+  );
+  const boxes = names.map((name) => [
+    name,
+    el("div", { class: "plot", role: "img", "aria-label": `${DATA.algorithms[name].label} over the epochs` }),
+  ]);
+  host.className = `plots ${names.length === 3 || names.length > 4 ? "three" : "two"}`;
+  fill(
+    host,
+    ...boxes.map(([name, box]) =>
+      el("div", { class: "card" }, el("h3", {}, algorithmMark(name), DATA.algorithms[name].label), box),
+    ),
+  );
   for (const [name, box] of boxes) drawCurve(box, name, series, range, raw);
-  return byId("epochs-axis").textContent = `Vertical: ${axisTitle(column, raw, 999)}, ${column.details || "no encoder"}. All charts share the scale; up is better.`;
+  return (byId("epochs-axis").textContent =
+    `Vertical: ${axisTitle(column, raw, Infinity)}, ${column.details || "no encoder"}. ` +
+    "All charts share the scale; up is better.");
 }
 
 function startCurves() {
   const host = byId("epochs-plots");
   if (!DATA.columns.length || !DATA.points.length) return fill(host, note("No checkpoint was scored."));
-  if (DATA.moments.length < 2) return fill(host, note(`Every config has one checkpoint in time (${DATA.moments[0]}), so there is no curve to draw.`));
-  fill(byId("epochs-controls"),
-    selector("Category", categoryOptions(), curves.category, (value) => { curves.category = value; drawCurves(); }),
-    selector("Measurement", columnOptions(DATA.columns.map((_, i) => i)), curves.column, (value) => { curves.column = Number(value); drawCurves(); }),
-    selector("Axis", [["score", "Normalised scores"], ["raw", "Raw values, with the base model"]], curves.raw, (value) => { curves.raw = value; drawCurves(); }));
+  if (DATA.moments.length < 2)
+    return fill(
+      host,
+      note(`Every config has one checkpoint in time (${DATA.moments[0]}), so there is no curve to draw.`),
+    );
+  fill(
+    byId("epochs-controls"),
+    selector("Category", categoryOptions(), curves.category, (value) => {
+      curves.category = value;
+      drawCurves();
+    }),
+    selector("Measurement", columnOptions(DATA.columns.map((_, i) => i)), curves.column, (value) => {
+      curves.column = Number(value);
+      drawCurves();
+    }),
+    selector(
+      "Axis",
+      [
+        ["score", "Normalised scores"],
+        ["raw", "Raw values, with the base model"],
+      ],
+      curves.raw,
+      (value) => {
+        curves.raw = value;
+        drawCurves();
+      },
+    ),
+  );
   host.before(el("p", { class: "hint", id: "epochs-axis" }));
   live(byId("epochs"), drawCurves);
   return redraws.push(drawCurves);

@@ -9,84 +9,210 @@ function boardColumns() {
 
 function meter(score, error) {
   const at = (v) => 100 * Math.min(1, Math.max(0, v));
-  const parts = [el("rect", { class: "track", width: 100, height: 10, rx: 1.5 }), el("rect", { class: "fill", width: at(score), height: 10, rx: 1.5 })];
+  const parts = [
+    el("rect", { class: "track", width: 100, height: 10, rx: 1.5 }),
+    el("rect", { class: "fill", width: at(score), height: 10, rx: 1.5 }),
+  ];
   if (error !== null) {
     const [a, b] = [at(score - error), at(score + error)];
-    for (const [x1, y1, x2, y2] of [[a, 5, b, 5], [a, 2, a, 8], [b, 2, b, 8]]) parts.push(el("line", { x1, y1, x2, y2 }));
+    for (const [x1, y1, x2, y2] of [
+      [a, 5, b, 5],
+      [a, 2, a, 8],
+      [b, 2, b, 8],
+    ])
+      parts.push(el("line", { x1, y1, x2, y2 }));
   }
-  return el("svg", { class: "meter", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" }, parts);
+  return el(
+    "svg",
+    { class: "meter", viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    parts,
+  );
 }
 
 function boardCell(column, point) {
-  const m = meansOf(column, board.category), marks = DATA.views[board.view].marks[column]?.[board.category];
+  const m = meansOf(column, board.category),
+    marks = DATA.views[board.view].marks[column]?.[board.category];
   const score = m.score[point];
   const raw = m.raw[point] === null ? null : el("span", { class: "raw" }, `raw ${significant(m.raw[point])}`);
-  if (score === null) return el("td", {}, el("div", { class: "value" }, el("span", { class: "raw" }, "not measured")), raw);
+  if (score === null)
+    return el("td", {}, el("div", { class: "value" }, el("span", { class: "raw" }, "not measured")), raw);
   const kind = marks?.best.includes(point) ? "best" : marks?.tied.includes(point) ? "tied" : "";
   const titles = { best: "highest mean", tied: "within one standard error of the highest mean" };
-  const mark = kind ? el("span", { class: `mark ${kind}`, title: titles[kind], "aria-label": titles[kind], role: "img" }, kind === "best" ? "★" : "≈") : null;
-  return el("td", { class: kind }, el("div", { class: "value" }, el("span", {}, el("b", {}, fixed(score, 2)), m.scoreError[point] === null ? "" : ` ± ${fixed(m.scoreError[point], 2)}`), mark), meter(score, m.scoreError[point]), raw);
+  const mark = kind
+    ? el(
+        "span",
+        { class: `mark ${kind}`, title: titles[kind], "aria-label": titles[kind], role: "img" },
+        kind === "best" ? "★" : "≈",
+      )
+    : null;
+  return el(
+    "td",
+    { class: kind, title: `${m.n[point]} class × seed rows` },
+    el(
+      "div",
+      { class: "value" },
+      el(
+        "span",
+        {},
+        el("b", {}, fixed(score, 2)),
+        m.scoreError[point] === null ? "" : ` ± ${fixed(m.scoreError[point], 2)}`,
+      ),
+      mark,
+    ),
+    meter(score, m.scoreError[point]),
+    raw,
+  );
 }
 
 function boardHead(columns) {
-  const sortButton = (key, ...content) => el("button", { type: "button", onclick: () => {
-    board.ascending = board.sort === key ? !board.ascending : key === "name";
-    board.sort = key;
-    drawBoard();
-    byId("leaderboard-table").querySelector(`[data-key="${key}"]`)?.focus();
-  }, "data-key": key }, content);
+  const sortButton = (key, ...content) =>
+    el(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          board.ascending = board.sort === key ? !board.ascending : key === "name";
+          board.sort = key;
+          drawBoard();
+          byId("leaderboard-table").querySelector(`[data-key="${key}"]`)?.focus();
+        },
+        "data-key": key,
+      },
+      content,
+    );
   const arrow = (key) => (board.sort === key ? (board.ascending ? " ▲" : " ▼") : "");
   const order = (key) => (board.sort === key ? (board.ascending ? "ascending" : "descending") : "none");
-  return el("thead", {}, el("tr", {},
-    el("th", { scope: "col", "aria-sort": order("name") }, sortButton("name", `Config${arrow("name")}`)),
-    columns.map((i) => {
-      const c = DATA.columns[i];
-      return el("th", { scope: "col", "aria-sort": order(i) }, sortButton(i, el("span", { class: "column" }, (board.columns === "headline" ? c.criterionLabel : c.label) + arrow(i)),
-        el("small", {}, board.columns === "headline" ? columnText(c) : c.details), el("small", {}, `raw: ${c.higher ? "higher" : "lower"} is better`)));
-    })));
+  return el(
+    "thead",
+    {},
+    el(
+      "tr",
+      {},
+      el("th", { scope: "col", "aria-sort": order("name") }, sortButton("name", `Config${arrow("name")}`)),
+      columns.map((i) => {
+        const c = DATA.columns[i];
+        return el(
+          "th",
+          { scope: "col", "aria-sort": order(i) },
+          sortButton(
+            i,
+            el("span", { class: "column" }, (board.columns === "headline" ? c.criterionLabel : c.label) + arrow(i)),
+            el("small", {}, board.columns === "headline" ? columnText(c) : c.details),
+            el("small", {}, `raw: ${c.higher ? "higher" : "lower"} is better`),
+          ),
+        );
+      }),
+    ),
+  );
 }
 
 function boardName(point) {
-  const p = DATA.points[point], every = DATA.views[board.view].label === "every epoch";
-  const differs = every || (DATA.views[board.view].points.some((q) => DATA.points[q].moment !== p.moment));
-  return el("th", { scope: "row" }, el("span", { class: "name" }, el("span", { class: "dot", "data-algorithm": p.algorithm, style: `background:${colorOf(p.algorithm)}` }), el("span", {}, p.config)),
-    el("small", {}, `${DATA.algorithms[p.algorithm].label}${p.settings ? ` · ${p.settings}` : ""}`), differs ? el("small", {}, p.moment) : null);
+  const p = DATA.points[point],
+    every = DATA.views[board.view].label === "every epoch";
+  const differs = every || DATA.views[board.view].points.some((q) => DATA.points[q].moment !== p.moment);
+  return el(
+    "th",
+    { scope: "row" },
+    el(
+      "span",
+      { class: "name" },
+      el("span", { class: "dot", "data-algorithm": p.algorithm, style: `background:${colorOf(p.algorithm)}` }),
+      el("span", {}, p.config),
+    ),
+    el("small", {}, `${DATA.algorithms[p.algorithm].label}${p.settings ? ` · ${p.settings}` : ""}`),
+    differs ? el("small", {}, p.moment) : null,
+  );
 }
 
 function sortedPoints(columns) {
   const points = [...DATA.views[board.view].points];
-  if (board.sort !== "name" && !columns.includes(board.sort)) { board.sort = columns[0] ?? "name"; board.ascending = board.sort === "name"; }
+  if (board.sort !== "name" && !columns.includes(board.sort)) {
+    board.sort = columns[0] ?? "name";
+    board.ascending = board.sort === "name";
+  }
   if (board.sort === "name") return board.ascending ? points : points.reverse();
-  const score = meansOf(board.sort, board.category).score, sign = board.ascending ? 1 : -1;
+  const score = meansOf(board.sort, board.category).score,
+    sign = board.ascending ? 1 : -1;
   // Points without a score come last, whichever way the column is sorted.
   return points.sort((a, b) => (score[a] === null) - (score[b] === null) || sign * (score[a] - score[b]) || a - b);
 }
 
 function drawBoard() {
   const columns = boardColumns();
-  const table = byId("leaderboard-table"), say = byId("leaderboard-note");
+  const table = byId("leaderboard-table"),
+    say = byId("leaderboard-note");
   if (!columns.length || !DATA.points.length) {
-    fill(table, el("tbody", {}, el("tr", {}, el("td", {}, DATA.points.length ? "Nothing of this kind was measured for this category." : "No checkpoint was scored."))));
+    fill(
+      table,
+      el(
+        "tbody",
+        {},
+        el(
+          "tr",
+          {},
+          el(
+            "td",
+            {},
+            DATA.points.length ? "Nothing of this kind was measured for this category." : "No checkpoint was scored.",
+          ),
+        ),
+      ),
+    );
     say.textContent = "";
     return;
   }
-  const rows = sortedPoints(columns).map((point) => el("tr", {}, boardName(point), columns.map((i) => boardCell(i, point))));
-  const floor = columns.map((i) => el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category).base)}`)));
-  const base = el("tr", { class: "floor" }, el("th", { scope: "row" }, el("span", { class: "name" }, el("span", { class: "dot" }), "base model"), el("small", {}, "the floor; not ranked")), floor);
+  const rows = sortedPoints(columns).map((point) =>
+    el(
+      "tr",
+      {},
+      boardName(point),
+      columns.map((i) => boardCell(i, point)),
+    ),
+  );
+  const floor = columns.map((i) =>
+    el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category).base)}`)),
+  );
+  const base = el(
+    "tr",
+    { class: "floor" },
+    el(
+      "th",
+      { scope: "row" },
+      el("span", { class: "name" }, el("span", { class: "dot" }), "base model"),
+      el("small", {}, "floor of fidelity; not ranked"),
+    ),
+    floor,
+  );
   fill(table, boardHead(columns), el("tbody", {}, rows, base));
   const counts = columns.flatMap((i) => meansOf(i, board.category).n).filter((n) => n);
-  const few = counts.length && Math.min(...counts) < 5 ? ` With as few as ${Math.min(...counts)} class × seed rows here, the errors themselves are uncertain.` : "";
-  const alone = counts.length && Math.max(...counts) === 1 ? " One class and one seed leave no standard error: differences cannot be judged." : few;
+  const few =
+    counts.length && Math.min(...counts) < 5
+      ? ` With as few as ${Math.min(...counts)} class × seed rows here, the errors themselves are uncertain.`
+      : "";
+  const alone =
+    counts.length && Math.max(...counts) === 1
+      ? " One class and one seed leave no standard error: differences cannot be judged."
+      : few;
   say.textContent = `An overlap of bars means: not told apart. The reverse is no proof of a difference.${alone}`;
 }
 
 function drawBoardControls() {
-  const change = (key) => (value) => { board[key] = key === "view" ? Number(value) : value; drawBoard(); };
+  const change = (key) => (value) => {
+    board[key] = key === "view" ? Number(value) : value;
+    drawBoard();
+  };
   const criteria = [...new Map(DATA.columns.map((c) => [c.criterion, `${c.criterionLabel}: every measurement`]))];
-  fill(byId("leaderboard-controls"),
+  fill(
+    byId("leaderboard-controls"),
     selector("Category", categoryOptions(), board.category, change("category")),
-    selector("Epoch", DATA.views.map((v, i) => [i, v.label]), board.view, change("view")),
-    selector("Columns", [["headline", "One for each criterion"], ...criteria], board.columns, change("columns")));
+    selector(
+      "Epoch",
+      DATA.views.map((v, i) => [i, v.label]),
+      board.view,
+      change("view"),
+    ),
+    selector("Columns", [["headline", "One for each criterion"], ...criteria], board.columns, change("columns")),
+  );
 }
 drawBoardControls();
 drawBoard();

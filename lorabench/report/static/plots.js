@@ -3,56 +3,115 @@ const FONT = getComputedStyle(document.documentElement).getPropertyValue("--font
 // Plotly reads a few tags in its texts; names must come out as they are.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const CONFIG = {
-  displaylogo: false, responsive: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
-  toImageButtonOptions: { format: "svg", filename: "lorabench" }, displayModeBar: "hover",
+  displaylogo: false,
+  responsive: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
+  toImageButtonOptions: { format: "svg", filename: "lorabench" },
+  displayModeBar: "hover",
 };
 // On touch screens a drag scrolls the page.
 const dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
 
 function layoutOf(extra) {
   return {
-    font: { family: FONT, size: 13, color: cssColor("ink") }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    showlegend: false, hovermode: "closest", dragmode,
-    hoverlabel: { bgcolor: cssColor("surface"), bordercolor: cssColor("muted"), font: { family: FONT, size: 13, color: cssColor("ink") }, align: "left" },
+    font: { family: FONT, size: 13, color: cssColor("ink") },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false,
+    hovermode: "closest",
+    dragmode,
+    hoverlabel: {
+      bgcolor: cssColor("surface"),
+      bordercolor: cssColor("muted"),
+      font: { family: FONT, size: 13, color: cssColor("ink") },
+      align: "left",
+    },
     ...extra,
   };
 }
 function axisOf(title, extra) {
   return {
-    title: { text: plain(title).replaceAll("\n", "<br>"), font: { size: 13, color: cssColor("muted") }, standoff: 10 }, gridcolor: cssColor("line"), zeroline: false,
-    linecolor: cssColor("line"), tickfont: { color: cssColor("muted"), size: 12 }, ticks: "", nticks: 6, ...extra,
+    title: { text: plain(title).replaceAll("\n", "<br>"), font: { size: 13, color: cssColor("muted") }, standoff: 10 },
+    gridcolor: cssColor("line"),
+    zeroline: false,
+    linecolor: cssColor("line"),
+    tickfont: { color: cssColor("muted"), size: 12 },
+    ticks: "",
+    nticks: 6,
+    ...extra,
   };
 }
 
 // Labels of axes in words: what, of which prompts and encoder, and which way is better.
-function axisTitle(c, raw, width) {
+// Two lines where one is longer than `length` pixels.
+function axisTitle(c, raw, length) {
   const what = raw ? c.label : `Score: ${c.label}`;
   const way = raw && !c.higher ? "lower is better, axis reversed" : "higher is better";
-  return width < 420 ? `${what}\n(${way})` : `${what} (${way})`;
+  const line = `${what} (${way})`;
+  return textWidth(line, 13) > length ? `${what}\n(${way})` : line;
 }
 
 const canvas = document.createElement("canvas").getContext("2d");
-function textWidth(text, size = 12) { canvas.font = `${size}px ${FONT}`; return canvas.measureText(text).width; }
-const overlap = (a, b) => Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+function textWidth(text, size = 12) {
+  canvas.font = `${size}px ${FONT}`;
+  return canvas.measureText(text).width;
+}
+const overlap = (a, b) =>
+  Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 
 // Greedy: each label takes the free place nearest to its point; one without a free place is left to the hover text.
-// items: {x, y, text} in pixels, the most important first; obstacles: [x, y] points. Returns {x, y, text, ...} of label centres.
-function placeLabels(items, obstacles, width, height) {
-  const taken = obstacles.map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
+// Points are never covered, lines only where there is no better place.
+// items: {x, y, text, ...} in pixels, the most important first; points, lines: [x, y] of each.
+// Returns the items that found a place, x and y now the centres of their labels.
+function placeLabels(items, points, lines, width, height) {
+  const taken = points.map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
   const placed = [];
   for (const item of items) {
-    const w = textWidth(item.text) / 2 + 2, h = 8;
+    const w = textWidth(item.text) / 2 + 2,
+      h = 8;
     const places = [];
-    for (const gap of [10, 17, 26]) for (const [dx, dy] of [[1, 0], [0, -1], [-1, 0], [0, 1], [.8, -.8], [-.8, -.8], [.8, .8], [-.8, .8]]) places.push([item.x + dx * (w + gap - 3), item.y + dy * (gap + 4)]);
+    for (const gap of [10, 17, 26])
+      for (const [dx, dy] of [
+        [1, 0],
+        [0, -1],
+        [-1, 0],
+        [0, 1],
+        [0.8, -0.8],
+        [-0.8, -0.8],
+        [0.8, 0.8],
+        [-0.8, 0.8],
+      ])
+        places.push([item.x + dx * (w + gap - 3), item.y + dy * (gap + 4)]);
+    let best = null;
     for (const [x, y] of places) {
       const box = [x - w, y - h, x + w, y + h];
-      if (box[0] < 0 || box[1] < 0 || box[2] > width || box[3] > height || taken.some((other) => overlap(box, other) > 0)) continue;
-      taken.push(box);
-      placed.push({ ...item, px: item.x, py: item.y, x, y });
-      break;
+      if (
+        box[0] < 0 ||
+        box[1] < 0 ||
+        box[2] > width ||
+        box[3] > height ||
+        taken.some((other) => overlap(box, other) > 0)
+      )
+        continue;
+      const crossed = lines.filter((p) => p[0] > box[0] && p[0] < box[2] && p[1] > box[1] && p[1] < box[3]).length;
+      if (!best || crossed < best.crossed) best = { x, y, box, crossed };
+      if (crossed === 0) break;
+    }
+    if (best) {
+      taken.push(best.box);
+      placed.push({ ...item, x: best.x, y: best.y });
     }
   }
   return placed;
+}
+
+// Points every few pixels along a line through `corners`.
+function along(corners) {
+  return corners.slice(1).flatMap(([x, y], k) => {
+    const [x0, y0] = corners[k],
+      n = Math.ceil(Math.hypot(x - x0, y - y0) / 6);
+    return Array.from({ length: n }, (_, i) => [x0 + ((x - x0) * i) / n, y0 + ((y - y0) * i) / n]);
+  });
 }
 
 // One dimension: labels at the ends of lines are pushed apart, keeping their order.
@@ -60,26 +119,37 @@ function spread(ys, gap, low, high) {
   const order = ys.map((y, i) => [y, i]).sort((a, b) => a[0] - b[0]);
   const out = new Array(ys.length);
   let last = -Infinity;
-  for (const [y, i] of order) { out[i] = Math.max(y, last + gap, low); last = out[i]; }
+  for (const [y, i] of order) {
+    out[i] = Math.max(y, last + gap, low);
+    last = out[i];
+  }
   let next = high + gap;
-  for (const [, i] of order.reverse()) { out[i] = Math.min(out[i], next - gap); next = out[i]; }
+  for (const [, i] of order.reverse()) {
+    out[i] = Math.min(out[i], next - gap);
+    next = out[i];
+  }
   return out;
 }
 
-function paddedRange(values, fraction = .08) {
+function paddedRange(values, fraction = 0.08) {
   const finite = values.filter((v) => v !== null && Number.isFinite(v));
   if (!finite.length) return [0, 1];
-  const low = Math.min(...finite), high = Math.max(...finite);
+  const low = Math.min(...finite),
+    high = Math.max(...finite);
   const pad = (high - low || Math.abs(high) || 1) * fraction;
   return [low - pad, high + pad];
 }
 
 // Draw now, and again when the box changes its width: labels are placed in pixels.
 function live(node, draw) {
-  let width = 0, timer = 0;
+  let width = 0,
+    timer = 0;
   new ResizeObserver(() => {
     if (node.clientWidth === width || node.clientWidth === 0) return;
     clearTimeout(timer);
-    timer = setTimeout(() => { width = node.clientWidth; draw(); }, 60);
+    timer = setTimeout(() => {
+      width = node.clientWidth;
+      draw();
+    }, 60);
   }).observe(node);
 }

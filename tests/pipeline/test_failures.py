@@ -1,0 +1,89 @@
+"""What fails is listed and stops nothing else; a full disk and Ctrl-C end the run with a sentence and lose nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from conftest import ROOT, environment, lorabench
+
+from lorabench import images
+from lorabench.cli import main
+
+
+def small_study(folder, **replacements):
+    """The smoke study on one concept, with replaced pieces of text."""
+    text = (ROOT / "configs/smoke.toml").read_text().replace('"scenes/volcano", "stuffed_toys/octo", ', "")
+    for old, new in replacements.values():
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "study.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def run_main(monkeypatch, *words) -> int:
+    monkeypatch.setattr(sys, "argv", ["lorabench", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path):
+    study = small_study(tmp_path, lr=("lr = 3e-4", "lr = 1e30"), seeds=("[1, 2]", "[1]"))
+    done = lorabench("grid", study, "--out", str(tmp_path / "run"), "--json")
+    assert done.returncode == 1, done.stderr
+    summary = json.loads(done.stdout)
+    failed = [failure for failure in summary["failures"] if failure["status"] == "failed"]
+    skipped = [failure for failure in summary["failures"] if failure["status"] == "skipped"]
+    assert [failure["item"] for failure in failed] == ["native-linear-lr1e30-s1"]
+    assert "lower its lr" in failed[0]["message"]
+    assert {failure["item"].split("|")[0] for failure in skipped} == {f"native-linear-lr1e30-s1-e{e}" for e in (1, 2)}
+    scores = pd.read_parquet(tmp_path / "run/scores.parquet")
+    assert set(scores["algorithm"]) == {"none", "lora", "lokr"}
+    assert "native-linear-lr1e30-s1" in (tmp_path / "run/report.html").read_text()
+
+
+def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, capsys):
+    study = small_study(tmp_path)
+    words = ("grid", study, "--out", str(tmp_path / "run"), "--limit", "1", "--workers", "1")
+    write, calls = images.write, []
+
+    def write_until_full(path, picture):
+        calls.append(path)
+        if len(calls) > 6:  # in the middle of the second image set
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, picture)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "write", write_until_full)
+        assert run_main(patch, *words) == 1
+    assert "No space left" in capsys.readouterr().err
+    whole = [meta.parent for meta in (tmp_path / "run/images").rglob("meta.json")]
+    assert len(whole) == 1 and len(list(whole[0].glob("*.png"))) == 4
+    assert len(list((tmp_path / "run/images").rglob("*.png"))) == 4
+    assert run_main(monkeypatch, *words) == 0
+
+
+def test_control_c_leaves_with_130(tmp_path):
+    command = [sys.executable, "-m", "lorabench", "grid", small_study(tmp_path), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run/.lock").exists():
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in stderr and "Traceback" not in stderr
+
+
+def test_a_stage_alone_says_what_it_lacks(tmp_path):
+    done = lorabench("score", small_study(tmp_path), "--out", str(tmp_path / "run"), "--limit", "1")
+    assert done.returncode == 1
+    assert "lorabench encode" in done.stdout and "skipped" in done.stdout

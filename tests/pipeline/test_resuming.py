@@ -1,0 +1,69 @@
+"""Killed at a random moment and run again, a study comes to the same tables; batches change no picture."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, environment, lorabench
+from PIL import Image
+
+KILLS = int(os.environ.get("LORABENCH_KILLS", "2"))  # 20 before a release; each costs up to a minute
+TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations")
+
+
+def test_killed_runs_end_in_the_same_tables(smoke_run, tmp_path):
+    out = tmp_path / "run"
+    rng = random.Random(os.environ.get("LORABENCH_KILL_SEED", "7"))
+    command = [sys.executable, "-m", "lorabench", "grid", "configs/smoke.toml", "--out", str(out)]
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(6, 25))  # the first seconds are imports
+        process.send_signal(signal.SIGKILL)  # the parent only: its workers have to notice
+        process.wait()
+    done = lorabench("grid", "configs/smoke.toml", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    for name in TABLES:
+        undisturbed, resumed = (pd.read_parquet(run / f"{name}.parquet") for run in (smoke_run, out))
+        pd.testing.assert_frame_equal(undisturbed, resumed)
+    assert not any((out / ".tmp").iterdir())
+
+
+@pytest.fixture(scope="module")
+def one_by_one(smoke_run, tmp_path_factory) -> Path:
+    """The first training of the smoke study again, its images drawn in batches of one."""
+    folder = tmp_path_factory.mktemp("batches")
+    study = (ROOT / "configs/smoke.toml").read_text().replace("[images]", "[images]\nbatch_size = 1")
+    (folder / "study.toml").write_text(study)
+    done = lorabench("grid", str(folder / "study.toml"), "--out", str(folder / "run"), "--limit", "1")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_batch_size_changes_no_picture(smoke_run, one_by_one):
+    """Matrix products of other shapes round differently in the last bit; a pixel may fall on the other side of .5."""
+    files = sorted((one_by_one / "images").rglob("*.png"))
+    assert files
+    differences = [
+        np.abs(np.array(Image.open(file)).astype(int) - np.array(Image.open(smoke_run / file.relative_to(one_by_one))))
+        for file in files
+    ]
+    assert max(difference.max() for difference in differences) <= 1
+    assert np.mean([difference.mean() for difference in differences]) < 1e-3
+
+
+def test_batch_size_changes_no_score(smoke_run, one_by_one):
+    keys = ["checkpoint", "category", "class_name", "subclass", "prompt_type", "metric", "encoder", "resize"]
+    small, large = (pd.read_parquet(run / "scores.parquet").set_index(keys)["value"] for run in (one_by_one, smoke_run))
+    scale = large.abs().groupby("metric").transform("max").clip(lower=1.0)
+    assert ((small - large.loc[small.index]).abs() / scale.loc[small.index]).max() < 1e-5

@@ -1,0 +1,229 @@
+"""The whole road once, and its numbers against computations that share no code with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, lorabench
+from PIL import Image
+from scipy import stats
+
+FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
+CONTRACT = {
+    "scores": "category class_name subclass prompt_type metric encoder resize value reason n_images",
+    "normalized": "category class_name subclass prompt_type metric encoder resize value reason n_images score",
+    "category_scores": "category prompt_type metric encoder resize score n_classes population",
+    "attributions": "category prompt_type metric encoder resize factor_name factor_value shap",
+    "images": "concept prompt_type index prompt thumbnail",
+}
+METRIC = ["metric", "prompt_type", "encoder", "resize"]
+LEAF = ["category", "class_name", "subclass"]
+LOWER_IS_BETTER = {"squared_centroid_distance", "style_loss_base", "style_loss_data"}
+
+
+def table(run: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(run / f"{name}.parquet")
+
+
+def features(run: Path, source: str, encoder: str) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(run / "features" / source / encoder / "features.safetensors")
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    rows = rows.astype(np.float64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def picked(run: Path, metric: str, prompt_type: str) -> pd.DataFrame:
+    scores = table(run, "scores")
+    return scores[(scores["metric"] == metric) & (scores["prompt_type"] == prompt_type)]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_tables_have_the_columns_of_the_contract(smoke_run, name):
+    found = table(smoke_run, name)
+    assert set(FACTORS) | set(CONTRACT[name].split()) <= set(found.columns)
+    assert len(found)
+
+
+def test_every_checkpoint_leaf_and_prompt_type_is_scored(smoke_run):
+    scores = table(smoke_run, "scores")
+    assert scores["checkpoint"].nunique() == 1 + 3 * 2 * 2
+    missing = scores[scores["value"].isna()]
+    # The trigger prompt of a style has no text to align with; nothing else may be missing.
+    assert set(missing["metric"]) == {"text_similarity"}
+    assert set(missing["category"]) == {"styles"} and set(missing["prompt_type"]) == {"trigger"}
+    assert (missing["reason"] != "").all() and (scores["reason"] == "").sum() == scores["value"].notna().sum()
+    assert "none" not in set(table(smoke_run, "normalized")["algorithm"])
+
+
+def test_a_second_run_changes_nothing(smoke_run):
+    def state() -> dict[str, str]:
+        files = (file for file in smoke_run.rglob("*") if file.is_file() and file.name != ".lock")
+        return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    before = state()
+    done = lorabench("grid", "configs/smoke.toml", "--out", str(smoke_run))
+    assert done.returncode == 0 and "Everything was up to date" in done.stdout
+    assert state() == before
+
+
+def test_ranks_and_aggregates_equal_a_few_lines_of_pandas(smoke_run):
+    scores = table(smoke_run, "scores").query("algorithm != 'none'").copy()
+    scores["value"] *= np.where(scores["metric"].isin(LOWER_IS_BETTER), -1, 1)
+
+    def by_scipy(values: pd.Series) -> pd.Series:
+        there = values.dropna()
+        return pd.Series((stats.rankdata(there) - 1) / (len(there) - 1), index=there.index).reindex(values.index)
+
+    scores["expected"] = scores.groupby([*LEAF, *METRIC])["value"].transform(by_scipy)
+    keys = ["checkpoint", *LEAF, *METRIC]
+    ours = table(smoke_run, "normalized").merge(scores[[*keys, "expected"]], on=keys)
+    assert len(ours) == len(scores)
+    np.testing.assert_allclose(ours["score"], ours["expected"], atol=1e-12)
+
+    classes = scores.groupby(["checkpoint", "category", "class_name", *METRIC])["expected"].mean()
+    expected = classes.groupby(["checkpoint", "category", *METRIC]).mean()
+    category = table(smoke_run, "category_scores").set_index(["checkpoint", "category", *METRIC])["score"]
+    np.testing.assert_allclose(category.loc[expected.index], expected, atol=1e-12)
+    over_classes = classes.groupby(["checkpoint", *METRIC]).mean()
+    everything = category.xs("all", level="category")
+    np.testing.assert_allclose(everything.loc[over_classes.index], over_classes, atol=1e-12)
+
+
+def test_standard_errors_equal_scipy(smoke_run):
+    from lorabench.statistics.errors import summarise
+
+    normalized = table(smoke_run, "normalized")
+    ours = summarise(normalized, ["config", "epoch"]).query("category == 'all' and metric == 'vendi'")
+    classes = (
+        normalized.query("metric == 'vendi'")
+        .groupby(["config", "epoch", "seed", "category", "class_name", "prompt_type"], as_index=False)["score"]
+        .mean()
+    )
+    for row in ours.itertuples():
+        same = classes.query("config == @row.config and epoch == @row.epoch and prompt_type == @row.prompt_type")
+        assert row.n == len(same) > 1
+        assert row.se == pytest.approx(stats.sem(same["score"]), abs=1e-12)
+
+
+def test_similarity_and_centroid_distance_satisfy_equation_23(smoke_run):
+    """SCD = |mu|^2 + |nu|^2 - 2 (mean cosine over all pairs), of normalised features (LyCORIS eq. 23)."""
+    dataset = features(smoke_run, "dataset", "dinov2")
+    similarity = picked(smoke_run, "image_similarity", "trigger").set_index(["checkpoint", "category", "class_name"])
+    distance = picked(smoke_run, "squared_centroid_distance", "trigger")
+    for row in distance.itertuples():
+        concept = f"{row.category}/{row.class_name}"
+        generated = unit(features(smoke_run, row.checkpoint, "dinov2")[f"{concept}|trigger"])
+        reference = unit(dataset[f"{concept}|dataset"])
+        pairs = (generated @ reference.T).mean()
+        value = similarity.loc[(row.checkpoint, row.category, row.class_name), "value"]
+        assert value == pytest.approx(pairs, abs=1e-6)
+        norms = (generated @ generated.T).mean() + (reference @ reference.T).mean()
+        assert row.value == pytest.approx(norms - 2 * pairs, abs=1e-6)
+
+
+def test_vendi_equals_vendi_score(smoke_run):
+    from vendi_score import vendi
+
+    for row in picked(smoke_run, "vendi", "trigger").itertuples():
+        rows = unit(features(smoke_run, row.checkpoint, "dinov2")[f"{row.category}/{row.class_name}|trigger"])
+        assert row.value == pytest.approx(vendi.score_dual(rows, normalize=True), abs=1e-5)
+
+
+def test_style_loss_equals_a_direct_computation_with_torchvision(smoke_run):
+    """Five Gram matrices of torchvision's own VGG on the pictures as they lie on disk; float32 leaves 1e-4."""
+    from safetensors.torch import load_file
+    from torchvision.models.vgg import VGG, make_layers
+
+    folder = ROOT / "lorabench/mini/weights/vgg19"
+    settings = json.loads((folder / "config.json").read_text())
+    network = VGG(make_layers(settings["layers"]), init_weights=False).features.eval()
+    weights = load_file(folder / "model.safetensors")
+    network.load_state_dict({name.removeprefix("features."): tensor.float() for name, tensor in weights.items()})
+    convolutions = [i for i, layer in enumerate(network) if isinstance(layer, torch.nn.Conv2d)]
+    firsts = [i for i in convolutions if i == 0 or isinstance(network[i - 1], torch.nn.MaxPool2d)]
+
+    def grams(path: Path) -> list[torch.Tensor]:
+        pixels = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1).float() / 255
+        x = ((pixels - torch.tensor(settings["mean"]).view(3, 1, 1)) / torch.tensor(settings["std"]).view(3, 1, 1))[
+            None
+        ]
+        found = []
+        for i, layer in enumerate(network):
+            x = layer(x)
+            if i in firsts:
+                # The authors read conv1_1 to conv4_1 after their in-place ReLU and conv5_1 before it.
+                seen = x if i == firsts[-1] else x.relu()
+                flat = seen[0].flatten(1).double()
+                found.append(flat @ flat.T / seen[0].numel())
+        return found
+
+    run = picked(smoke_run, "style_loss_base", "style")
+    row = run[run["checkpoint"] == "native-linear-lr3e-4-s1-e2"].iloc[0]
+    place = Path(row["category"]) / row["class_name"] / "style"
+    losses = [
+        sum(((a - b) ** 2).sum() for a, b in zip(grams(path), grams(smoke_run / "images/base" / place / path.name)))
+        for path in sorted((smoke_run / "images" / row["checkpoint"] / place).glob("*.png"))
+    ]
+    assert row["value"] == pytest.approx(float(np.mean(losses)), rel=1e-4)
+    assert run[run["checkpoint"] == "base"]["value"].max() == 0
+
+
+def test_algorithms_see_the_same_noise_timesteps_and_captions(smoke_run):
+    """At dW = 0 the first loss depends on nothing else: equal over algorithms, different over seeds."""
+    first = {
+        seed: [
+            json.loads((folder / "epoch-0001/losses.json").read_text())[0]
+            for folder in sorted((smoke_run / "checkpoints").glob(f"*/seed-{seed}"))
+        ]
+        for seed in (1, 2)
+    }
+    for losses in first.values():
+        assert len(losses) == 3
+        np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+    assert abs(first[1][0] - first[2][0]) > 1e-3
+
+
+def test_shap_equals_shaps_tree_explainer(smoke_run):
+    import catboost
+    import shap
+
+    from lorabench import components
+    from lorabench.stages.explain import factor_table
+
+    one = ["category == 'all'", "metric == 'image_similarity'", "prompt_type == 'trigger'"]
+    rows = table(smoke_run, "category_scores").query(" and ".join(one))
+    rows = rows.sort_values(["config", "seed", "epoch"], kind="stable")
+    algorithms = {name: components.find("algorithms", name) for name in rows["algorithm"].unique()}
+    x = factor_table(rows[FACTORS], algorithms).loc[rows["checkpoint"]]
+    x = x[[name for name in x.columns if x[name].nunique() > 1]]
+    categorical = [name for name in ("algorithm", "trained_layers") if name in x.columns]
+    model = catboost.CatBoostRegressor(
+        iterations=300, learning_rate=0.1, random_seed=123, nan_mode="Min", verbose=False, allow_writing_files=False
+    ).fit(x, rows["score"], cat_features=categorical)
+    values = shap.TreeExplainer(model).shap_values(catboost.Pool(x, cat_features=categorical))
+    expected = pd.DataFrame(values, columns=x.columns, index=rows["checkpoint"])
+    if "capacity" in expected.columns:
+        native = (rows["algorithm"] == "native").to_numpy()
+        expected.loc[native, "algorithm"] += expected.loc[native, "capacity"]
+        expected.loc[native, "capacity"] = np.nan
+    ours = table(smoke_run, "attributions").query(" and ".join(one))
+    ours = ours.pivot(index="checkpoint", columns="factor_name", values="shap").loc[expected.index, expected.columns]
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_report_is_one_file_that_needs_no_network(smoke_run):
+    page = (smoke_run / "report.html").read_text()
+    assert len(page) < 15e6
+    assert 'src="http' not in page and "src='http" not in page and "@import" not in page
+    for config in table(smoke_run, "normalized")["config"].unique():
+        assert config in page

@@ -1,0 +1,122 @@
+"""The page in a real browser: no errors, working selectors, a phone's width, the keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from synthetic import CONFIGS, synthetic_run
+
+from lorabench.report import build_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a file; at the end of the test no error may have been logged and nothing asked of the network."""
+    contexts, complaints = [], []
+
+    def open_(path: Path, width: int = 1280, **options):
+        context = browser.new_context(viewport={"width": width, "height": 860}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request",
+            lambda r: r.url.startswith(("file:", "data:", "blob:")) or complaints.append(f"asked for {r.url}"),
+        )
+        page.goto(path.as_uri())
+        page.wait_for_selector("#leaderboard-table tbody tr")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _choose(page, section: str, label: str, value: str) -> None:
+    page.locator(f"#{section}-controls label", has_text=label).locator("select").select_option(value)
+
+
+def test_selectors_change_what_is_shown(report: Path, open_page):
+    page = open_page(report)
+    page.wait_for_selector("#epochs-plots .main-svg")
+    rows = page.locator("#leaderboard-table tbody tr")
+    assert rows.count() == len(CONFIGS) + 1
+    _choose(page, "leaderboard", "Epoch", "every epoch")
+    assert rows.count() == 2 * len(CONFIGS) + 1
+    _choose(page, "leaderboard", "Category", "styles")
+    assert "not measured" in page.locator("#leaderboard-table").inner_text()
+    page.locator("#leaderboard-table thead button", has_text="Config").click()
+    assert page.locator("#leaderboard-table thead th").first.get_attribute("aria-sort") == "ascending"
+
+    _choose(page, "tradeoffs", "Category", "styles")
+    assert "no config has both values" in page.locator("#tradeoffs-plots").inner_text()
+    _choose(page, "tradeoffs", "Category", "scenes")
+    _choose(page, "tradeoffs", "Axes", "raw")
+    assert "axis reversed" in page.locator("#tradeoffs-plots").text_content()
+    page.locator("#tradeoffs-legend button").first.click()
+
+    _choose(page, "factors", "Category", "scenes")
+    assert "worse than by their mean" in page.locator("#factors-quality").inner_text()
+    assert page.locator("#factors-levels li").count() > 8
+
+    assert page.locator("#epochs-plots .main-svg").count() >= 4
+    _choose(page, "epochs", "Axis", "raw")
+    assert "base model" in page.locator("#epochs-plots").text_content()
+
+    for theme in ("light", "dark"):  # from "auto"
+        page.locator("#theme").click()
+        assert page.locator("html").get_attribute("data-theme") == theme
+    assert page.locator("#epochs-plots .main-svg").count() >= 4
+
+
+def test_pictures_compare_with_the_base_model(report: Path, open_page):
+    page = open_page(report)
+    _choose(page, "pictures", "Prompts", "alter")
+    grid = page.locator("#pictures-grid table")
+    assert grid.locator("tbody tr").count() == len(CONFIGS) + 1
+    grid.locator("tbody tr").nth(2).locator("button").first.press("Enter")
+    assert page.locator("#viewer img").count() == 3  # training image, base model, this one
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    assert not page.locator("#viewer").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_phone_has_no_sideways_scroll(report: Path, open_page, tmp_path: Path, scheme: str):
+    page = open_page(report, width=390, color_scheme=scheme)
+    page.wait_for_selector("#epochs-plots .main-svg")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    assert len(page.screenshot(path=tmp_path / "phone.png", full_page=True)) > 10_000
+
+
+def test_hostile_and_missing_content_raise_no_error(open_page, tmp_path: Path):
+    hostile = '<img src="http://example.invalid/x" onerror="alert(1)"><a href="javascript:alert(1)">x</a>'
+    configs = [(hostile, *CONFIGS[0][1:]), ("a<b>b</b>", *CONFIGS[1][1:])]
+    page = open_page(build_report(synthetic_run(configs, thumbnails=False), tmp_path / "hostile.html"))
+    page.wait_for_selector("#epochs-plots .main-svg")
+    assert hostile in page.locator("#leaderboard-table").inner_text()
+    assert "a<b>b</b>" in page.locator("#epochs-plots").text_content()
+    assert page.locator("#tradeoffs-plots img, #epochs-plots img").count() == 0
+
+    alone = synthetic_run(CONFIGS[:1], seeds=(23,), epochs=(10,), thumbnails=False)
+    page = open_page(build_report(alone, tmp_path / "alone.html"))
+    assert "no curve to draw" in page.locator("#epochs").inner_text()
+    assert "Too few rows" in page.locator("#factors").inner_text()
+    assert "kept no thumbnails" in page.locator("#pictures").inner_text()

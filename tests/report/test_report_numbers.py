@@ -1,0 +1,174 @@
+"""What the report says is in the tables: means, ties, fronts, agreement of seeds, pictures, gaps."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import CONFIGS, synthetic_run
+
+from lorabench.components import UserError
+from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
+from lorabench.report.gallery import gallery_data
+from lorabench.report.health import find_missing, stage_costs
+from lorabench.report.leaderboard import find_best, find_views
+from lorabench.report.overview import seed_agreement
+from lorabench.report.points import BASE_POINT, compare
+from lorabench.report.scatter import find_pairs, front
+from lorabench.report.tables import find_columns, headline_columns
+from lorabench.report.words import duration, number, size
+
+
+@pytest.fixture(scope="module")
+def run(tables):
+    return compare(tables)
+
+
+def test_columns_start_with_the_metric_s_own_encoder(run):
+    fidelity = [column for column in run.columns if column.info.criterion == "fidelity"]
+    assert [(c.prompt_type, c.encoder) for c in fidelity[:2]] == [("train", "dinov2"), ("train", "clip")]
+    assert [(c.metric, c.prompt_type) for c in headline_columns(run.columns)] == [
+        ("image_similarity", "train"),
+        ("text_similarity", "alter"),
+        ("vendi", "trigger"),
+        ("style_loss_base", "style"),
+    ]
+
+
+def test_a_metric_that_nobody_describes_is_refused(tables):
+    scores = tables.scores.assign(metric=tables.scores.metric.replace("vendi", "vendy"))
+    with pytest.raises(UserError, match="Unknown metric 'vendy'. Did you mean 'vendi'"):
+        find_columns(dataclasses.replace(tables, scores=scores))
+
+
+def test_means_are_over_classes_and_not_over_leaves(run, tables):
+    column = headline_columns(run.columns)[0]
+    point = run.points.table.query("config == 'lokr-f8' and epoch == 30").index[0]
+    rows = tables.normalized.query("config == 'lokr-f8' and epoch == 30 and category == 'anime_characters'")
+    rows = rows[(rows.metric == "image_similarity") & (rows.prompt_type == "train") & (rows.encoder == "dinov2")]
+    by_class = rows.groupby(["seed", "class_name"]).score.mean()  # abukuma has two sub-classes, bulbul none
+    key = (column, "anime_characters")
+    assert run.means.score[key][point] == pytest.approx(by_class.mean())
+    assert run.means.score_error[key][point] == pytest.approx(by_class.std(ddof=1) / np.sqrt(len(by_class)))
+    assert run.means.n[key][point] == len(by_class) == 4
+
+
+def test_base_model_is_a_floor_and_not_a_point(run, tables):
+    assert run.points.of_checkpoint["base"] == BASE_POINT
+    assert "none" not in set(run.points.table.algorithm)
+    column = headline_columns(run.columns)[1]
+    rows = tables.scores.query("algorithm == 'none' and metric == 'text_similarity' and prompt_type == 'alter'")
+    expected = rows.query("category == 'scenes'").value.mean()
+    assert run.means.base[column, "scenes"] == pytest.approx(expected)
+
+
+def test_best_and_tied():
+    mean = np.array([0.50, 0.60, 0.57, np.nan, 0.60, 0.59])
+    error = np.array([0.01, 0.02, 0.03, 0.10, np.nan, np.nan])
+    found = find_best(mean, error, range(4))
+    assert (found.best, found.tied) == ([1], [2])  # 0.03 <= sqrt(0.02^2 + 0.03^2), 0.10 > sqrt(0.02^2 + 0.01^2)
+    assert find_best(mean, error, [3]).best == []
+    assert find_best(mean, error, [4, 5]).tied == []  # without errors nothing is said to be tied
+
+
+def test_views_put_last_epochs_first(run):
+    views = find_views(run.points)
+    assert [view.label for view in views] == ["last epoch of each config", "epoch 10", "epoch 30", "every epoch"]
+    assert views[0].points == views[2].points
+    assert len(views[3].points) == 2 * len(CONFIGS)
+
+
+def test_front_of_raw_values_knows_directions(run):
+    pair = find_pairs(run.columns)[1]  # Vendi up, centroid distance down
+    x, y = run.means.raw[pair.x, "all"], run.means.raw[pair.y, "all"]
+    expected = [not any((x > x[i]) & (y <= y[i]) | (x >= x[i]) & (y < y[i])) for i in range(len(x))]
+    assert front(pair, run.means, "all", raw=True).tolist() == expected
+    assert 1 < sum(expected) < len(expected)
+
+
+def test_seed_agreement_counts_pairs_that_all_seeds_order_alike(tables):
+    scores = {23: [0.1, 0.5, 0.9], 24: [0.2, 0.8, 0.7]}  # the last two change places
+    rows = tables.category_scores.query("category == 'all' and metric == 'vendi' and prompt_type == 'trigger'")
+    rows = rows[(rows.epoch == 30) & rows.config.isin(["lora-8-4", "loha-4-2", "lokr-f8"])].sort_values("config")
+    rows = rows.assign(score=[scores[seed][i // 2] for i, seed in enumerate(rows.seed)])
+    changed = dataclasses.replace(tables, category_scores=rows)
+    run = compare(changed)
+    column = next(c for c in run.columns if (c.metric, c.prompt_type) == ("vendi", "trigger"))
+    assert seed_agreement(changed, run.points, column) == (2, 3, 2)
+
+
+def test_factors_are_typed_by_their_levels(tables):
+    factors = {factor.name: factor for factor in find_factors(tables.attributions)}
+    assert not factors["algorithm"].is_numeric and factors["epoch"].is_numeric
+    assert factors["algorithm"].levels == ["lora", "loha", "lokr", "native"]
+    assert [trust(r2) for r2 in (0.7, 0.1, -0.2, float("nan"))] == ["good", "low", "none", "unknown"]
+
+
+def test_shap_values_keep_their_checkpoint(run, tables):
+    data = beeswarm_data(tables, run.columns)
+    column = run.columns.index(headline_columns(run.columns)[0])
+    target = next(t for t in data["targets"] if t["column"] == column and t["category"] == "all")
+    f = next(i for i, factor in enumerate(data["factors"]) if factor["name"] == "epoch")
+    name = "lokr-f8-s24-e30"
+    i = tables.attributions.drop_duplicates("checkpoint").checkpoint.tolist().index(name)
+    same = tables.attributions.query("checkpoint == @name and category == 'all' and factor_name == 'epoch'")
+    same = same[(same.metric == "image_similarity") & (same.prompt_type == "train") & (same.encoder == "dinov2")]
+    assert target["shap"][f][i] / 1e4 == pytest.approx(same.shap.item(), abs=1e-4)
+    assert data["factors"][f]["levels"][data["factors"][f]["level"][i]] == "30"
+
+
+def test_equal_pictures_are_embedded_once_and_rows_align(run, tables):
+    data = gallery_data(tables.images, run.points)
+    assert len(set(data["pictures"])) == len(data["pictures"]) == tables.images.thumbnail.nunique()
+    concept = next(c for c in data["concepts"] if c["name"] == "scenes/castle")
+    row = next(r for r in concept["rows"] if r["seed"] == 24)
+    config, moment = run.points.table.loc[row["point"], ["config", "moment"]]
+    k = next(k for k, c in enumerate(concept["columns"]) if (c["type"], c["index"]) == ("alter", 1))
+    rows = tables.images.query("concept == 'scenes/castle' and prompt_type == 'alter' and index == 1 and seed == 24")
+    expected = rows[(rows.config == config) & (rows.epoch == float(moment.split()[1]))].thumbnail.item()
+    assert base64.b64decode(data["pictures"][row["cells"][k]].split(",")[1]) == expected
+    assert concept["columns"][k]["noise"] == str(2**62 + 1)  # more bits than a JavaScript number has
+
+
+@pytest.mark.parametrize("budget, words", [(10**9, ""), (700_000, "pictures of each prompt type: 1 of 2")])
+def test_gallery_fits_its_budget(run, tables, budget, words):
+    data = gallery_data(tables.images, run.points, budget)
+    assert sum(map(len, data["pictures"])) <= budget
+    assert data["left_out"] == words
+
+
+def test_gallery_leaves_out_concepts_last(run, tables):
+    data = gallery_data(tables.images, run.points, 60_000)
+    assert sum(map(len, data["pictures"])) <= 60_000
+    assert "last epochs only" in data["left_out"] and "concepts:" in data["left_out"]
+    assert len({c["category"] for c in data["concepts"]}) == len(data["concepts"]) > 0
+
+
+def test_missing_values_are_counted_with_their_reason(tables):
+    found = find_missing(tables.scores)
+    assert sum(missing.n for missing in found) == tables.scores.value.isna().sum()
+    assert found[0].reason.startswith("The trigger prompt of a style") and found[0].where == "styles"
+
+
+def test_costs_of_two_devices_do_not_add_up(tables):
+    costs = pd.concat([tables.costs, tables.costs.query("stage == 'train'").assign(device="gpu")])
+    trained = [cost for cost in stage_costs(costs) if cost.name == "train"]
+    assert {cost.device for cost in trained} == {"cpu (2 threads)", "gpu"} and trained[0].items == 32
+
+
+def test_merge_ratios_are_moments_of_their_own():
+    tables = synthetic_run(configs=CONFIGS[:1], seeds=(23,), epochs=(10,), thumbnails=False)
+    half = tables.scores.query("algorithm != 'none'").assign(scale=0.5)
+    half["checkpoint"] += "-half"
+    run = compare(dataclasses.replace(tables, scores=pd.concat([tables.scores, half])))
+    assert run.points.moments == ["epoch 10, scale 0.5", "epoch 10, scale 1"]
+    assert run.points.table.loc[run.points.last, "scale"].tolist() == [1.0]
+
+
+def test_numbers_for_people():
+    assert [duration(s) for s in (3.21, 59, 125, 12_000)] == ["3.2 s", "59 s", "2 min 05 s", "3 h 20 min"]
+    assert [size(b) for b in (12, 520_000, 999_700, 2.1e9)] == ["12 B", "520 kB", "1 MB", "2.1 GB"]
+    assert [number(v) for v in (-0.01234, float("nan"))] == ["−0.0123", "–"]

@@ -1,0 +1,112 @@
+"""Study files: the grid they come to, and the paper's own."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from lorabench import config
+from lorabench.errors import UserError
+
+PAPER = """
+lora linear 5e-4 8 4 -|lora linear 5e-4 32 16 -|lora linear 5e-4 32 1 -|lora full 5e-4 8 4 -|lora attention 5e-4 8 4 -
+lora linear 1e-4 8 4 -|lora linear 1e-3 8 4 -
+loha linear 5e-4 4 2 -|loha linear 5e-4 16 8 -|loha linear 5e-4 16 1 -|loha full 5e-4 4 2 -|loha attention 5e-4 4 2 -
+loha linear 1e-3 4 2 -|loha linear 1e-4 4 2 -
+lokr linear 5e-4 - - 8|lokr linear 5e-4 - - 4|lokr linear 5e-4 - - 12|lokr full 5e-4 - - 8|lokr attention 5e-4 - - 8
+lokr linear 1e-3 - - 8|lokr linear 1e-4 - - 8
+native linear 1e-6 - - -|native full 1e-6 - - -|native attention 1e-6 - - -
+native linear 5e-6 - - -|native linear 5e-7 - - -
+"""  # LyCORIS, appendix D.2: the 26 configs
+
+
+def read(text: str) -> config.Study:
+    return config.study_from(tomllib.loads(text), Path("study.toml"))
+
+
+def test_paper_study_is_the_papers_grid():
+    study = config.load_study(ROOT / "configs/paper.toml")
+    configs = config.expand(study)
+    ours = {(c.algorithm, c.trained_layers, c.lr, c.dim, c.alpha, c.factor) for c in configs}
+    number = lambda text: None if text == "-" else float(text)  # noqa: E731
+    theirs = {
+        (algorithm, layers, float(lr), number(dim), number(alpha), number(factor))
+        for algorithm, layers, lr, dim, alpha, factor in csv.reader(
+            PAPER.strip().replace("\n", "|").split("|"), delimiter=" "
+        )
+    }
+    assert ours == theirs
+    assert len(configs) * len(study.seeds) * len(study.training.checkpoint_epochs) == 234
+    assert study.seeds == (23, 24, 25)
+    first = configs[0]
+    assert (first.weight_decay, first.betas, first.max_grad_norm) == (0.1, (0.9, 0.99), 1.0)
+    assert (first.warmup_epochs, first.batch_size, first.caption_dropout, first.max_tokens) == (5, 8, 0.05, 150)
+    assert (study.sampling.steps, study.sampling.guidance, study.sampling.size) == (25, 7, 512)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
+def test_every_study_reads_and_expands(file):
+    study = config.load_study(file)
+    assert study.name == file.stem
+    names = [each.name for each in config.expand(study)]
+    assert len(set(names)) == len(names) > 0
+
+
+def test_mini_studies_keep_their_promises():
+    mini = config.load_study(ROOT / "configs/mini.toml")
+    configs = config.expand(mini)
+    assert {each.algorithm for each in configs} == {"lora", "loha", "lokr", "native"}
+    assert len(configs) >= 8 and len(mini.seeds) >= 2 and len(mini.training.checkpoint_epochs) >= 2
+    assert mini.images.per_set >= 8
+    paper = config.expand(config.load_study(ROOT / "configs/paper.toml"))
+    same = config.expand(config.load_study(ROOT / "configs/mini_paper.toml"))
+    shape = lambda each: (each.algorithm, each.trained_layers, each.dim, each.alpha, each.factor)  # noqa: E731
+    assert sorted(map(str, map(shape, same))) == sorted(map(str, map(shape, paper)))
+
+
+def test_product_takes_all_combinations_and_vary_one_at_a_time():
+    row = "name = 'x'\n[[grid]]\nalgorithm = 'lora'\nlr = 1e-3\ndim = 4\nalpha = 2\n"
+    product = config.expand(read(row + "product = { lr = [1e-3, 1e-4], dim = [4, 8] }"))
+    assert [(each.lr, each.dim) for each in product] == [(1e-3, 4), (1e-3, 8), (1e-4, 4), (1e-4, 8)]
+    vary = config.expand(read(row + "vary = [{ lr = 1e-4 }, { dim = 8, name = 'big' }]"))
+    assert [(each.lr, each.dim) for each in vary] == [(1e-3, 4), (1e-4, 4), (1e-3, 8)]
+    assert [each.name for each in vary] == ["lora-linear-d4a2-lr1e-3", "lora-linear-d4a2-lr1e-4", "big"]
+    assert replace(vary[1], lr=1e-3, name=vary[0].name) == vary[0]
+
+
+def test_two_configs_of_one_name_are_refused():
+    with pytest.raises(UserError, match="both called 'lora-linear-d4-lr1e-3'"):
+        config.expand(read("name='x'\n[[grid]]\nalgorithm='lora'\nlr=1e-3\ndim=4\nvary=[{dim=4}]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name = 'x'\nseeds = []", "'seeds'"),
+        ("name = 'x y'", "'name'"),
+        ("nme = 'x'", "Did you mean 'name'?"),
+        ("name = 'x'\n[training]\nepochs = 3", "checkpoint_epochs go up to 50, but epochs = 3"),
+        ("name = 'x'\n[[grid]]\nalgorithm = 'lora'\nlr = nan", "grid[0].lr"),
+        ("name = 'x'\n[[grid]]\nalgorithm = 'lora'\nlr = 1\nvary = [{ dimm = 3 }]", "'grid[0].vary[0].dimm'"),
+        ("name = 'x'\n[images]\nguidance = -1", "images.guidance"),
+        ("name = 'x'\n[encoders]\nclip = { weight = 'x' }", "Did you mean 'weights'?"),
+    ],
+)
+def test_mistakes_are_sentences_with_the_place(text, says):
+    with pytest.raises(UserError) as caught:
+        read(text)
+    assert says in str(caught.value)
+    assert "study.toml" in str(caught.value)
+
+
+def test_paths_are_relative_to_the_file_and_hub_ids_stay(tmp_path):
+    (tmp_path / "study.toml").write_text("name = 'x'\n[data]\nfolder = 'pictures'\n[images]\nprompts = '../p'")
+    study = config.load_study(tmp_path / "study.toml")
+    assert study.data.folder == str(tmp_path / "pictures")
+    assert study.images.prompts == str(tmp_path.parent / "p")
+    assert study.base == "stable-diffusion-v1-5/stable-diffusion-v1-5"
