@@ -236,6 +236,12 @@ def resolve_path(text: str, folder: Path) -> Path:
     return (folder / Path(text).expanduser()).resolve()
 
 
+def portable(path: str) -> str:
+    """A path inside the package as `lorabench:...`, which means the same everywhere; any other text as it is."""
+    package = Path(__file__).parent
+    return f"{PACKAGE_SCHEME}{Path(path).relative_to(package)}" if Path(path).is_relative_to(package) else path
+
+
 def _with_paths(study: Study, folder: Path) -> Study:
     """The same study with every path absolute. A base that is no path here is a hub id and stays as it is."""
 

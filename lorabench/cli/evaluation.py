@@ -145,7 +145,6 @@ def _fitting(loaded: dict[Path, LoadedAdapter], study: Study, folder: Path, refu
                 seed=each.seed,
                 epoch=each.epoch,
                 step=each.step,
-                base=study.base,
                 weights=file.resolve(),
                 sha256=_content_hash(file),
             )

@@ -167,7 +167,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     if not runs:
         raise UserError(f"Study '{study.name}' trains nothing: add a [[grid]] row with algorithm and lr.")
     trained = [
-        _trained_checkpoint(study, run, epoch, scale)
+        _trained_checkpoint(run, epoch, scale)
         for run in runs
         for epoch in run.config.checkpoint_epochs
         for scale in study.images.scales
@@ -197,16 +197,19 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
     )
     requests = metric_requests(study)
     _check_layers(study, runs)
-    base = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none", base=study.base)
+    base_id = base_files.base_id(study.base)
+    base = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
+    # The id of its content names the base in tables: a path would mean nothing on another machine.
+    every = tuple(replace(checkpoint, base=base_id) for checkpoint in (base, *checkpoints))
     return Plan(
         study=study,
         root=root.resolve(),
         dataset=dataset,
         prompt_sets=tuple(prompt_sets),
         runs=runs,
-        checkpoints=(base, *checkpoints),
+        checkpoints=every,
         requests=requests,
-        base_id=base_files.base_id(study.base),
+        base_id=base_id,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
     )
@@ -297,7 +300,7 @@ def _selected_dataset(study: Study) -> Dataset:
     )
 
 
-def _trained_checkpoint(study: Study, run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
+def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
     config_ = run.config
     return Checkpoint(
         id=_scaled_id(f"{run.id}-e{epoch}", scale),
@@ -311,7 +314,6 @@ def _trained_checkpoint(study: Study, run: TrainingRun, epoch: int, scale: float
         seed=run.seed,
         epoch=epoch,
         scale=scale,
-        base=study.base,
     )
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lorabench import components, images, store
+from lorabench import components, config, images, store
 from lorabench.pipeline.plan import STAGE_VERSIONS, Plan
-from lorabench.pipeline.tasks import DATASET, generated_images
+from lorabench.pipeline.tasks import DATASET, TEXTS, generated_images
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
 from lorabench.report.page import build_report
-from lorabench.report.tables import RunTables
+from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import explain
 from lorabench.stages.rank import rank
 from lorabench.statistics.columns import FACTORS
@@ -24,7 +25,6 @@ from lorabench.statistics.columns import FACTORS
 RUN_FILE = "run.json"  # holds the keys of the tables: written after them, so it never promises what is not there
 THUMBNAIL_SIDE = 128  # pixels at most
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
-TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations", "images", "costs", "failures")
 
 
 def update(plan: Plan, stages: Sequence[str], failures: list[Failure], line: Callable[[str], None]) -> dict[str, int]:
@@ -210,26 +210,42 @@ def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
 
 
 def _costs(plan: Plan) -> pd.DataFrame:
-    """Seconds, bytes, peak memory and device of every artifact, from its meta.json."""
-    columns = ["stage", "item", "seconds", "bytes", "peak_memory_bytes", "device"]
-    stages = {"checkpoints": "train", "images": "generate", "features": "encode", "scores": "score"}
+    """Seconds, bytes, peak memory and device of every artifact, as its meta.json says."""
     rows = []
-    for name, stage in stages.items():
-        for meta_file in sorted((plan.root / name).rglob(store.META)):
-            meta = store.read_meta(meta_file.parent)
-            if meta:
-                made = meta["provenance"]
-                item = str(meta_file.parent.relative_to(plan.root / name))
-                numbers = [made["seconds"], meta["bytes"], made["peak_memory_bytes"], made["device"]]
-                rows.append(dict(zip(columns, [stage, item, *numbers], strict=True)))
+    for stage, item, config_name, checkpoint_id, folder in _artifacts(plan):
+        meta = store.read_meta(folder)
+        if meta:
+            made = meta["provenance"]
+            numbers = [made["seconds"], meta["bytes"], made["peak_memory_bytes"], made["device"]]
+            rows.append([stage, item, config_name, checkpoint_id, *numbers])
+    columns = ["stage", "item", "config", "checkpoint", "seconds", "bytes", "peak_memory_bytes", "device"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _artifacts(plan: Plan) -> Iterator[tuple[str, str, str | None, str | None, Path]]:
+    """(stage, item, config, checkpoint, folder) of every artifact that the plan comes to."""
+    for run in plan.runs:
+        for epoch in run.config.checkpoint_epochs:
+            folder = plan.checkpoint_folder(run, epoch)
+            yield "train", f"{run.id}-e{epoch}", run.config.name, f"{run.id}-e{epoch}", folder
+    for checkpoint in plan.checkpoints:
+        for prompt_set in plan.prompt_sets:
+            item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
+            yield "generate", item, checkpoint.config, checkpoint.id, plan.images_folder(checkpoint, prompt_set)
+        for encoder in plan.encoders_where(stored=True):
+            folder = plan.features_folder(checkpoint.id, encoder)
+            yield "encode", f"{checkpoint.id} {encoder}", checkpoint.config, checkpoint.id, folder
+        yield "score", checkpoint.id, checkpoint.config, checkpoint.id, plan.scores_folder(checkpoint)
+    for source in (DATASET, TEXTS):
+        for encoder in plan.encoders_where(stored=True):
+            yield "encode", f"{source} {encoder}", None, None, plan.features_folder(source, encoder)
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.study.name,
         "description": plan.study.description,
-        "base": plan.study.base,
+        "base": config.portable(plan.study.base),
         "base_id": plan.base_id,
         "dataset": plan.dataset.name,
         "dataset_revision": plan.dataset.revision,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import CONFIGS, synthetic_run
+from synthetic import CONFIGS, synthetic_run, with_metrics
 
 from lorabench.report import RunTables, build_report
 from lorabench.report.figures import write_figures
@@ -70,7 +70,9 @@ def test_hostile_names_stay_text(tmp_path: Path):
     assert '<script>alert("1")' not in html and "<!--$x" not in html
     data = json.loads(Page(html).data)
     assert HOSTILE in [point["config"] for point in data["points"]]
-    assert all(path.stat().st_size for path in write_figures(_few(tables, "text_similarity"), tmp_path / "figures"))
+    assert all(
+        path.stat().st_size for path in write_figures(with_metrics(tables, "text_similarity"), tmp_path / "figures")
+    )
 
 
 def _without(tables: RunTables, *names: str) -> RunTables:
@@ -129,20 +131,13 @@ def test_tables_as_parquet_gives_them_back(tables: RunTables, tmp_path: Path):
 
 
 def test_figures_of_equal_tables_are_equal_files(tables: RunTables, tmp_path: Path):
-    pair = _few(tables, "image_similarity", "text_similarity")
+    pair = with_metrics(tables, "image_similarity", "text_similarity")
     files = write_figures(pair, tmp_path / "all")
     assert {path.suffix for path in files} == {".svg", ".png"}
     expected = {"trade_off_1", "shap_fidelity", "shap_controllability", "epochs_fidelity", "epochs_controllability"}
     assert {path.stem for path in files} == expected
-    for again in write_figures(_few(tables, "text_similarity"), tmp_path / "again"):
+    for again in write_figures(with_metrics(tables, "text_similarity"), tmp_path / "again"):
         assert again.read_bytes() == (tmp_path / "all" / again.name).read_bytes(), again.name
-
-
-def _few(tables: RunTables, *metrics: str) -> RunTables:
-    """Fewer metrics, so that drawing takes seconds."""
-    names = ("scores", "normalized", "category_scores", "attributions", "explanations")
-    parts = {name: getattr(tables, name) for name in names}
-    return dataclasses.replace(tables, **{name: part[part.metric.isin(metrics)] for name, part in parts.items()})
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--", "\u2028"])
