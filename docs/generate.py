@@ -69,11 +69,11 @@ def rendered(name: str) -> tuple[Path, str]:
     """The page that holds a section, and its text with that section made anew."""
     file, make = SECTIONS[name]
     page = DOCS / file
-    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(\n<!-- end -->)", re.S)
+    pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.S)
     text = page.read_text()
     if not pattern.search(text):
         raise SystemExit(f"{page} has no place for the generated section '{name}'.")
-    return page, pattern.sub(lambda match: f"{match[1]}{make()}{match[2]}", text)
+    return page, pattern.sub(lambda match: f"{match[1]}{make()}\n{match[2]}", text)
 
 
 def _walk(command: click.Command, name: str) -> list[tuple[str, click.Command]]:

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +137,7 @@ class EncoderSpec:
     stored: bool = True
     resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch")
     description: str = ""
+    version: int = 1  # rises when its features change
 
 
 def encoder(
@@ -171,6 +173,7 @@ class Algorithm:
     suffixes: tuple[str, ...]  # every name its params may have; files are recognised by them
     capacity_from: Literal["dim", "factor", None] = None  # which of them sets its capacity; that one is required
     larger_is_more: bool = True  # dim: yes; factor: no
+    version: int = 1  # rises when its weight updates change
     trains_bias: bool = False
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
     description: str = ""
@@ -255,6 +258,7 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
     return _checked(kind, name, getattr(module, name, None), module.__name__)
 
 
+@functools.cache
 def load_plugin(path: Path) -> list[str]:
     """Register every component that a Python file defines; returns "kind/name" of each. UserError if it has none."""
     module = _module_from(path)
@@ -289,6 +293,7 @@ def _module_from(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise UserError(f"Plug-in {path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # anything may go wrong in other people's code; the sentence names the file

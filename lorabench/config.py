@@ -13,13 +13,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from lorabench.errors import UserError
 from lorabench.records import PromptType, Sampling, TrainConfig
 
 PACKAGE_SCHEME = "lorabench:"
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{getattr(twice[0], 'name', twice[0])!r} is there twice")
+    return values
+
+
+Once = AfterValidator(_each_once)  # a second mention would be the same work, and the same rows, twice
 
 
 class Section(BaseModel):
@@ -39,7 +58,7 @@ class Training(Section):
     """What all configs share while training (LyCORIS appendix D.2)."""
 
     epochs: PositiveInt = 50
-    checkpoint_epochs: tuple[PositiveInt, ...] = Field((10, 30, 50), min_length=1)
+    checkpoint_epochs: Annotated[tuple[PositiveInt, ...], Once] = Field((10, 30, 50), min_length=1)
     batch_size: PositiveInt = 8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     betas: tuple[Fraction, Fraction] = (0.9, 0.99)
@@ -78,12 +97,26 @@ class GridRow(Variation):
     vary: tuple[Variation, ...] = ()
     product: dict[Literal["trained_layers", "lr", "dim", "alpha", "factor"], list[Any]] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _one_way_to_vary(self) -> GridRow:
+        if self.product and (self.vary or self.name):
+            raise ValueError("product makes all configs of a row: put vary, or a name, into a row of its own")
+        if any(not values for values in self.product.values()):
+            raise ValueError("product has an empty list, which makes no config")
+        for combination in self.combinations():
+            Variation.model_validate(combination)
+        return self
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """What each config of `product` sets."""
+        return [dict(zip(self.product, values, strict=True)) for values in itertools.product(*self.product.values())]
+
 
 class Images(Section):
     """What is generated from every checkpoint (LyCORIS appendix D.3)."""
 
     prompts: str = Field("", description="folder of alter/<template>.txt and style.txt")
-    prompt_types: tuple[PromptType, ...] = ("train", "trigger", "alter", "style")
+    prompt_types: Annotated[tuple[PromptType, ...], Once] = ("train", "trigger", "alter", "style")
     per_set: PositiveInt = 100
     steps: PositiveInt = 25
     guidance: Annotated[float, Field(ge=0)] = 7.0
@@ -93,7 +126,7 @@ class Images(Section):
     noise: Literal["hashed", "index"] = "hashed"
     noise_seed: int = 0
     batch_size: PositiveInt = 16
-    scales: tuple[float, ...] = Field((1.0,), min_length=1, description="merge ratios lambda")
+    scales: Annotated[tuple[float, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
     thumbnails: Annotated[int, Field(ge=0)] = Field(4, description="images of each set shown in the report")
 
 
@@ -108,7 +141,7 @@ class MetricChoice(Section):
     """A metric to compute, and on which encoders; empty = its default encoder."""
 
     name: str
-    encoders: tuple[str, ...] = ()
+    encoders: Annotated[tuple[str, ...], Once] = ()
 
 
 class Explain(Section):
@@ -118,13 +151,13 @@ class Explain(Section):
 
 
 class Run(Section):
-    """How the work is done; nothing here changes a number."""
+    """How the work is done; of all this only the precision changes numbers."""
 
     device: str = "auto"
     workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="processes; 0 = one an accelerator, or small CPU models: one a core"
+        0, description="processes; 0 = one, or with a small model on the CPU one a core"
     )
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 DEFAULT_METRICS = (
@@ -145,14 +178,14 @@ class Study(Section):
     base: str = Field(
         "stable-diffusion-v1-5/stable-diffusion-v1-5", description="hub id, diffusers folder or .safetensors"
     )
-    seeds: tuple[int, ...] = Field((1,), min_length=1, description="training seeds")
+    seeds: Annotated[tuple[int, ...], Once] = Field((1,), min_length=1, description="training seeds")
     plugins: tuple[str, ...] = ()
     data: Data = Data()
     training: Training = Training()
     grid: tuple[GridRow, ...] = ()
     images: Images = Images()
     encoders: dict[str, EncoderChoice] = Field(default_factory=dict)
-    metrics: tuple[MetricChoice, ...] = DEFAULT_METRICS
+    metrics: Annotated[tuple[MetricChoice, ...], Once] = DEFAULT_METRICS
     explain: Explain = Explain()
     run: Run = Run()
 
@@ -209,8 +242,7 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     changes: list[dict[str, Any]] = [{"name": row.name}]
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
-        combinations = itertools.product(*row.product.values())
-        changes = [dict(zip(row.product, values, strict=True)) for values in combinations]
+        changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in row.combinations()]
     shared = training.model_dump()
     configs = []
     for change in changes:

@@ -137,6 +137,17 @@ def architecture(source: str) -> dict[str, torch.nn.Module]:
     return {"unet": unet, "text_encoder": text_encoder}
 
 
+def check_size(source: str, size: int) -> None:
+    """UserError if the base model cannot draw pictures of that side, found without its weights."""
+    path = locate_base(source)
+    folder = path if path.is_dir() else config_folder(path)
+    factor = 2 ** (len(AutoencoderKL.load_config(folder / "vae")["block_out_channels"]) - 1)
+    if size % factor:
+        raise UserError(
+            f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of {factor}."
+        )
+
+
 def _parts_of_folder(folder: Path) -> dict[str, Any]:
     return {
         "unet": UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True),

@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake of the user's: one clear sentence, exit code 2, never a traceback."""
 
 
+class DiskFull(Exception):
+    """The disk is full: nothing more can be kept, so a run ends; what is finished stays."""
+
+
 def unknown(what: str, name: str, available: Sequence[str], where: str = "") -> str:
     """The sentence for a name that does not exist: the nearest one, all of them, and where it was asked for."""
     near = difflib.get_close_matches(name, available, n=1)

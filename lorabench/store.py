@@ -7,12 +7,14 @@ into place, so a reader sees all of it or none, whatever moment a process dies a
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -33,6 +35,9 @@ from lorabench.errors import UserError
 from lorabench.records import Provenance
 
 META = "meta.json"
+LONGEST_NAME = 150  # bytes; file systems stop at 255, and temporary names are longer than the final ones
+# How libraries that write through native code say that the disk is full: without an errno.
+_DISK_FULL = re.compile(r"no space left|storage ?full|os error 28|errno 28|file write failed|unexpected pos", re.I)
 RECORDED_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch", "catboost", "shap")
 
 
@@ -49,8 +54,11 @@ def file_hash(path: Path) -> str:
 
 
 def safe_name(text: str) -> str:
-    """A text as one path component that every file system takes and that can be read back by eye."""
-    return quote(text, safe=" -_.,()+=") if text not in (".", "..") else text.replace(".", "%2E")
+    """A text as one path component that every file system takes, readable by eye; long ones end in a hash."""
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    name = quote(text, safe=" -_.,()+=")
+    return name if len(name) <= LONGEST_NAME else f"{name[:130]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 class RunFolder:
@@ -104,6 +112,10 @@ class RunFolder:
             _write_json(scratch / META, {"key": key, "bytes": size, "provenance": asdict(provenance)})
             _sync(scratch)
             self._move(scratch, folder)
+        except Exception as error:
+            if isinstance(error, OSError) or not _DISK_FULL.search(str(error)):
+                raise
+            raise OSError(errno.ENOSPC, str(error)) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

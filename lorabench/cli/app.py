@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.errors import UserError
+from lorabench.errors import DiskFull, UserError
 
 app = typer.Typer(
     name="lorabench",
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(mini_app, name="mini")
+
+INTERRUPTED = 130
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
@@ -38,16 +40,16 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and sa
 def main() -> None:
     """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work, 130 interrupted."""
     _quiet_libraries()
-    from lorabench.pipeline.run import DiskFull
-
     try:
         app()
     except UserError as error:
         _leave(f"Error: {error}", 2)
     except DiskFull as error:
         _leave(f"Error: {error}", 1)
-    except KeyboardInterrupt:
-        _leave("Interrupted. What was finished is kept; run the same command again to go on.", 130)
+    except SystemExit as left:  # typer turns KeyboardInterrupt into this
+        if left.code != INTERRUPTED:
+            raise
+        _leave("Interrupted. What was finished is kept; run the same command again to go on.", INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)  # the reader of stdout went away (`| head`)
 
@@ -98,6 +100,7 @@ def evaluate(
     base: Annotated[str | None, typer.Option(help="base model: hub id, diffusers folder or .safetensors")] = None,
     data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
@@ -108,14 +111,13 @@ def evaluate(
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
     from lorabench.cli import evaluation, studies
 
-    plan, refused = evaluation.planned(checkpoints, study, base, data, concept or (), out, device, workers)
+    plan, refused = evaluation.planned(checkpoints, study, base, data, concept or (), prompts, out, device, workers)
     if dry_run:
         _show(studies.describe(plan), as_json)
         return
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet)
-    result.failures[:0] = refused
-    table = evaluation.table(plan.root)
-    _finish(result, plan.root, as_json, table=table)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused)
+    ranked = not any(failure.stage == "rank" for failure in result.failures)
+    _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -175,6 +177,26 @@ def mini_dataset(folder: Annotated[Path, typer.Argument(help="where to write it"
     from lorabench import mini
 
     print(mini.write_dataset(folder))
+
+
+@mini_app.command(name="build")
+def mini_build(
+    only: Annotated[list[str] | None, typer.Option(help="part to train; repeatable, default all")] = None,
+    work: Annotated[Path, typer.Option(help="folder of checkpoints and logs; run again to go on")] = Path(
+        ".mini-build"
+    ),
+    out: Annotated[Path | None, typer.Option(help="where the weights go; default: into the package")] = None,
+    scale: Annotated[float, typer.Option(min=0.0, help="multiplies every number of steps")] = 1.0,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    seed: Annotated[int, typer.Option(help="of renders and training")] = 1,
+) -> None:
+    """Train the miniature models again by the recipe that made the shipped weights: about two hours on two cores."""
+    from lorabench.mini.build import build
+
+    try:
+        print(build(only, out, work, scale, device, seed))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import base_files, config, diffusion, formats, mini, store
+from lorabench.adapters import Components
 from lorabench.cli import studies
-from lorabench.components import LoadedAdapter
 from lorabench.config import Study
 from lorabench.errors import UserError
-from lorabench.pipeline.plan import Plan, plan_of_checkpoints
+from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
+OURS = "lorabench"  # the metadata key of files that lorabench wrote
 PICKLES = (".pt", ".ckpt", ".bin", ".pth")
 PROMPTS = Path(__file__).parents[2] / "prompts"  # the paper's, where lorabench runs from a checkout
 
@@ -27,18 +29,20 @@ def planned(
     base: str | None,
     data: Path | None,
     concepts: Sequence[str],
+    prompts: Path | None,
     out: Path | None,
     device: str | None,
     workers: int | None,
 ) -> tuple[Plan, list[Failure]]:
     """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
     files = adapter_files(folder)
-    loaded, refused = _read_all(files)
-    if not loaded:
+    bases, refused = _bases(files)
+    if not bases:
         raise _nothing_left(folder, refused)
-    study = _study(study_file, base, data, concepts, list(loaded.values()), _result_name(folder))
+    study = _study(study_file, base, set(bases.values()), _result_name(folder))
+    study = _with_options(study, base, data, concepts, prompts)
     study = studies.prepared(study, device, workers)
-    checkpoints = _fitting(loaded, study, folder, refused)
+    checkpoints = _fitting(list(bases), study, folder, refused)
     if not checkpoints:
         raise _nothing_left(folder, refused)
     return plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints), refused
@@ -64,25 +68,27 @@ def adapter_files(folder: Path) -> list[Path]:
 
 
 def table(root: Path) -> list[dict[str, object]]:
-    """One row a checkpoint: mean raw value of every metric and prompt type over all classes, best fidelity first."""
+    """One row a checkpoint: mean raw value over all classes of every metric and prompt type."""
     scores = store.read_table(root / "scores.parquet")
-    means = summarise(scores, ["config", "seed", "epoch", "scale"], column="value")
+    means = summarise(scores, ["checkpoint"], column="value")
     means = means[means["category"] == "all"]
-    means["what"] = means["metric"] + " " + means["prompt_type"]
-    wide = means.pivot_table(index=["config", "seed", "epoch", "scale"], columns="what", values="mean", dropna=False)
-    wide = wide.dropna(how="all").reset_index()
-    rows = json.loads(wide.to_json(orient="records"))
+    one_encoder = means.groupby("metric")["encoder"].nunique() == 1
+    encoder = means["encoder"].where(~means["metric"].map(one_encoder), "")
+    means["what"] = (means["metric"] + " " + encoder + " " + means["prompt_type"]).str.split().str.join(" ")
+    wide = means.pivot(index="checkpoint", columns="what", values="mean").reindex(scores["checkpoint"].unique())
+    rows = json.loads(wide.reset_index().to_json(orient="records"))
     return [{key: _rounded(value) for key, value in row.items()} for row in rows]
 
 
-def _read_all(files: Sequence[Path]) -> tuple[dict[Path, LoadedAdapter], list[Failure]]:
-    loaded, refused = {}, []
+def _bases(files: Sequence[Path]) -> tuple[dict[Path, str], list[Failure]]:
+    """The base model that each readable file says it was made for ("" where it does not), and the files refused."""
+    bases, refused = {}, []
     for file in files:
         try:
-            loaded[file] = formats.read_adapter(file)
+            bases[file] = formats.read_adapter(file).base
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
-    return loaded, refused
+    return bases, refused
 
 
 def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
@@ -90,66 +96,69 @@ def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
     return UserError(f"None of the {len(refused)} files in {folder} can be evaluated:\n{reasons}")
 
 
-def _study(
-    study_file: Path | None,
-    base: str | None,
-    data: Path | None,
-    concepts: Sequence[str],
-    loaded: Sequence[LoadedAdapter],
-    name: str,
-) -> Study:
+def _study(study_file: Path | None, base: str | None, bases: set[str], name: str) -> Study:
     """Settings: a study file's, else the miniature world's if all adapters were made for it, else the paper's."""
     if study_file is not None:
         study = config.load_study(study_file)
-    elif base is None and loaded and all(each.base == _mini_id() for each in loaded):
+    elif base is None and bases == {base_files.base_id(str(mini.base_path()))}:
         study = config.load_study(mini.evaluation_study())
     else:
         study = config.study_from({"name": name, "images": {"prompts": str(PROMPTS)}}, Path.cwd() / "study.toml")
-    changes: dict[str, object] = {"name": name, "grid": ()}
-    if base is not None:
-        changes["base"] = base
-    if data is not None or concepts:
-        folder = str(data.resolve()) if data is not None else study.data.folder
-        changes["data"] = config.Data(folder=folder, concepts=tuple(concepts) or study.data.concepts)
-    study = study.model_copy(update=changes)
-    if not study.data.folder:
+    return study.model_copy(update={"name": name, "grid": ()})
+
+
+def _with_options(
+    study: Study, base: str | None, data: Path | None, concepts: Sequence[str], prompts: Path | None
+) -> Study:
+    """The study with what the command line says. UserError if no data set is named anywhere."""
+    folder = str(data.resolve()) if data is not None else study.data.folder
+    if not folder:
         raise UserError(
             "Which images were the adapters trained on? Fidelity is measured against them, and their triggers call the "
             "concepts: add --data FOLDER (an image folder, best with a dataset.toml)."
         )
-    return study
+    changes: dict[str, object] = {"data": config.Data(folder=folder, concepts=tuple(concepts) or study.data.concepts)}
+    if base is not None:
+        changes["base"] = base
+    if prompts is not None:
+        changes["images"] = study.images.model_copy(update={"prompts": str(prompts.resolve())})
+    return study.model_copy(update=changes)
 
 
-def _fitting(loaded: dict[Path, LoadedAdapter], study: Study, folder: Path, refused: list[Failure]) -> list[Checkpoint]:
+def _fitting(files: Sequence[Path], study: Study, folder: Path, refused: list[Failure]) -> list[Checkpoint]:
     """Checkpoints of the adapters that fit the base model; the others join `refused`."""
     components = diffusion.architecture(study.base)
     checkpoints = []
-    for file, each in loaded.items():
+    for file in files:  # one at a time: a folder of full fine-tunings does not fit the memory
         try:
-            adapter = formats.resolve(each, components)
+            checkpoints.append(_checkpoint(file, folder, components))
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
-            continue
-        name = str(file.relative_to(folder).with_suffix("")) if file != folder else file.stem
-        settings = adapter.config
-        checkpoints.append(
-            Checkpoint(
-                id=name.replace("/", " "),
-                config=settings.name,
-                algorithm=each.algorithm,
-                trained_layers=settings.trained_layers,
-                lr=settings.lr,
-                dim=settings.dim,
-                alpha=settings.alpha,
-                factor=settings.factor,
-                seed=each.seed,
-                epoch=each.epoch,
-                step=each.step,
-                weights=file.resolve(),
-                sha256=_content_hash(file),
-            )
-        )
     return checkpoints
+
+
+def _checkpoint(file: Path, folder: Path, components: Components) -> Checkpoint:
+    """The file as a checkpoint. UserError if it is not an adapter of this base model."""
+    loaded = formats.read_adapter(file)
+    settings = formats.resolve(loaded, components).config
+    name = file.name if file == folder else str(file.relative_to(folder)).replace("/", " ")
+    name = name.removesuffix(".safetensors")
+    return Checkpoint(
+        id=name,
+        # Only a file of ours says which config it is; others are a config each, whatever they are called.
+        config=settings.name if OURS in loaded.metadata else name,
+        algorithm=loaded.algorithm,
+        trained_layers=settings.trained_layers,
+        lr=settings.lr,
+        dim=settings.dim,
+        alpha=settings.alpha,
+        factor=settings.factor,
+        seed=loaded.seed,
+        epoch=loaded.epoch,
+        step=loaded.step,
+        weights=file.resolve(),
+        sha256=_content_hash(file),
+    )
 
 
 def _content_hash(path: Path) -> str:
@@ -157,13 +166,11 @@ def _content_hash(path: Path) -> str:
     return store.key_of("file", 1, [store.file_hash(file) for file in files], [])
 
 
-def _mini_id() -> str:
-    return base_files.base_id(str(mini.base_path()))
-
-
 def _result_name(folder: Path) -> str:
-    words = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in folder.resolve().stem)
-    return f"evaluate-{words.strip('-._') or 'checkpoints'}"
+    """A name for the results: the last two parts of the path, since many folders are called "checkpoints"."""
+    words = "-".join(folder.resolve().parts[-2:])
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in words)
+    return f"evaluate-{kept.strip('-._') or 'checkpoints'}"
 
 
 def _rounded(value: object) -> object:

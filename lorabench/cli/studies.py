@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,12 +15,15 @@ from typing import Any
 
 import torch
 
-from lorabench import components, config, mini
+from lorabench import components, config, mini, store
 from lorabench.cli.progress import open_progress
 from lorabench.config import Study
+from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
-from lorabench.pipeline.plan import Plan, make_plan
+from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, pending, run
+from lorabench.records import Failure
 
 ALL_STAGES = STAGES
 MEASURING_STAGES = STAGES[1:]
@@ -46,15 +53,28 @@ def prepared(study: Study, device: str | None, workers: int | None) -> Study:
 
 
 def mini_dataset_folder() -> Path:
-    """The miniature world's data set as an image folder in the user's cache, written once."""
+    """The miniature world's data set as an image folder in the user's cache, written once for each renderer."""
+    renderer = "".join(store.file_hash(file) for file in sorted(Path(mini.__file__).parent.glob("*.py")))
+    name = f"mini-dataset-{hashlib.sha256(renderer.encode()).hexdigest()[:12]}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabench"
-    return mini.write_dataset(cache / "mini-dataset")
+    if (cache / name).exists():
+        return cache / name
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=cache))
+        mini.write_dataset(scratch)
+        with contextlib.suppress(OSError):  # another run was faster: its folder has the same content
+            scratch.rename(cache / name)
+        shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"Cannot write the miniature data set to {cache}: {error}; set XDG_CACHE_HOME.") from error
+    return cache / name
 
 
-def carry_out(plan: Plan, stages: Sequence[Stage], quiet: bool) -> Result:
-    """Run stages of a plan on this machine."""
+def carry_out(plan: Plan, stages: Sequence[Stage], quiet: bool, refused: Sequence[Failure] = ()) -> Result:
+    """Run stages of a plan on this machine; `refused` are inputs left out before, to be listed with what fails."""
     workers = plan.study.run.workers or suitable_workers(plan)
-    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet))
+    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet), refused)
 
 
 def suitable_workers(plan: Plan) -> int:

@@ -15,9 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from lorabench.components import Advance, Work
+from lorabench.errors import UserError
 from lorabench.records import Outcome, Task
-
-ATTEMPTS = 2  # a process that dies (out of memory, say) takes its task with it; the task gets one more try
 
 
 class LocalExecutor:
@@ -55,25 +54,53 @@ class LocalExecutor:
 
     def _in_pool(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
         waiting = deque(tasks)
-        tries: dict[Task, int] = {}
+        suspects: deque[Task] = deque()  # were running when a process died; one of them is to blame
         running: dict[Future[None], Task] = {}
-        while waiting or running:
-            while waiting and len(running) < self._workers:
-                task = waiting.popleft()
-                tries[task] = tries.get(task, 0) + 1
-                running[self._started_pool().submit(_do, task)] = task
+        while waiting or suspects or running:
+            if suspects and not running:  # alone, so that only the one to blame dies again
+                yield self._alone(suspects.popleft(), advance)
+            while waiting and not suspects and len(running) < self._workers:
+                future = self._submitted(waiting[0])
+                if future is not None:
+                    running[future] = waiting.popleft()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             self._drain(advance)
             for future in done:
                 task, error = running.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    self._pool = None
-                    if tries[task] < ATTEMPTS:
-                        waiting.append(task)
-                        continue
-                    error = RuntimeError("the process doing it died twice; out of memory is the usual reason")
-                yield Outcome(task, error)
+                    suspects.append(task)
+                else:
+                    yield Outcome(task, error)
+            if suspects and not running:
+                self.close()
         self._drain(advance)
+
+    def _alone(self, task: Task, advance: Advance) -> Outcome:
+        """One task with nothing beside it, in a new pool."""
+        future = None
+        while future is None:
+            future = self._submitted(task)
+        while not future.done():
+            wait([future], timeout=0.2)
+            self._drain(advance)
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            self.close()
+            error = RuntimeError("the process doing it died twice; out of memory is the usual reason")
+        return Outcome(task, error)
+
+    def _submitted(self, task: Task) -> Future[None] | None:
+        """The task's future, or None if a process had died unseen: the next call finds a new pool."""
+        # Processes inherit that Ctrl-C is ignored: it is the parent's business, from their first moment on.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
+        try:
+            return self._started_pool().submit(_do, task)
+        except BrokenProcessPool:
+            self.close()
+            return None
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
 
     def _started_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -95,10 +122,9 @@ _report: Advance
 
 
 def _start(work: Work, progress: multiprocessing.Queue[int], parent: int, threads: int) -> None:
-    """Prepare a worker: Ctrl-C is the parent's business, and without a parent there is nothing left to do."""
+    """Prepare a worker, which ends when its parent does."""
     global _work, _report
     _work, _report = work, progress.put
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
     import torch
 
@@ -112,4 +138,14 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def _do(task: Task) -> None:
-    _work(task, _report)
+    try:
+        _work(task, _report)
+    except (UserError, OSError):
+        raise  # the pipeline tells these apart
+    except Exception as error:
+        # Some libraries' exceptions do not survive the way between processes, and would take the pool with them.
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,8 +1,9 @@
 """Training of the image encoders that stand for DINOv2, ConvNeXt V2 and VGG-19.
 
 Honestly: none of them is trained as its namesake was. All see labelled renders of the ordinary world and learn its
-attributes; the ViT and the ConvNeXt also learn to tell single pictures apart under crops, flips and colour changes
-(a contrastive loss), which is what lets them see identities that pretraining never showed.
+attributes; the ViT and the ConvNeXt also learn, by a contrastive loss, to tell single pictures apart under crops, flips
+and colour changes, and to know a subject again in other surroundings, which is what lets them see identities that
+pretraining never showed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from lorabench.mini import architectures
 from lorabench.mini.parallel import Plan, train
 from lorabench.mini.train_autoencoder import to_model
 from lorabench.mini.train_base import publish
-from lorabench.mini.training_data import LABELS, load
+from lorabench.mini.training_data import LABELS, load, prepare_twins
 
 TEMPERATURE = 0.2
 INSTANCE_WEIGHT = 0.5
+TWINS = 12_000
+TWIN_SHARE = 0.7  # of the batches with two views
 
 
 def augment(images: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> torch.Tensor:
@@ -68,20 +71,30 @@ class AttributeTask:
         self.pixels, self.labels = load(data, "pixels"), torch.from_numpy(load(data, "labels"))
         with torch.no_grad():
             width = pooled(encoder.eval(), torch.zeros(1, 3, 64, 64)).shape[1]
+        if views == 2:
+            self.twins, self.twin_labels = load(data, "twin_pixels"), torch.from_numpy(load(data, "twin_labels"))
         heads = nn.ModuleDict({name: nn.Linear(width, classes) for name, classes in LABELS.items()})
         project = nn.Sequential(nn.Linear(width, 128), nn.GELU(), nn.Linear(128, 64))
         self.model = nn.ModuleDict({"encoder": encoder, "heads": heads, "project": project})
         if views == 1:
             project.requires_grad_(False)
 
+    def _views(self, rng: torch.Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augmented pictures [views * batch, 3, 64, 64] and their labels; a second view shows the subject again."""
+        twins = self.views == 2 and bool(torch.rand((), generator=rng) < TWIN_SHARE)
+        index = torch.randint(len(self.twins if twins else self.pixels), (batch,), generator=rng).sort().values
+        images, labels = to_model(self.pixels[index.numpy()]), self.labels[index]
+        if self.views == 1:
+            return augment(images, rng), labels
+        again = to_model(self.twins[index.numpy()]) if twins else images
+        both = torch.cat([augment(images, rng), augment(again, rng)])
+        return both, torch.cat([labels, self.twin_labels[index] if twins else labels])
+
     def loss(self, rng: torch.Generator, batch: int) -> torch.Tensor:
         """Attribute cross entropies of every view, and the instance loss between two of them."""
         device = next(self.model.parameters()).device
-        index = torch.randint(len(self.pixels), (batch,), generator=rng).sort().values
-        images, labels = to_model(self.pixels[index.numpy()]), self.labels[index].to(device)
-        views = torch.cat([augment(images, rng) for _ in range(self.views)]).to(device)
+        views, labels = (part.to(device) for part in self._views(rng, batch))
         features = pooled(self.model["encoder"], views)
-        labels = labels.repeat(self.views, 1)
         shown = labels[:, 0] < LABELS["subject"] - 1  # a scene without subject has no colour and no pose to tell
         total = features.new_zeros(())
         for column, name in enumerate(LABELS):
@@ -116,12 +129,14 @@ def _write_convnext(folder: Path, model: nn.Module) -> None:
 
 
 def train_dinov2(data: Path, plan: Plan, target: Path) -> dict[str, float]:
-    """The ViT: attributes and instances."""
+    """The ViT: attributes, instances and subjects seen again."""
+    prepare_twins(data, TWINS, plan.seed, plan.processes)
     return train(plan, partial(AttributeTask, data, architectures.vit, _write_vit, target, plan.work, 2))
 
 
 def train_convnextv2(data: Path, plan: Plan, target: Path) -> dict[str, float]:
-    """The ConvNeXt V2: attributes and instances."""
+    """The ConvNeXt V2: attributes, instances and subjects seen again."""
+    prepare_twins(data, TWINS, plan.seed, plan.processes)
     return train(plan, partial(AttributeTask, data, architectures.convnext, _write_convnext, target, plan.work, 2))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,37 @@ def labels(picture: Picture) -> list[int]:
     ]
 
 
+def twin(picture: Picture) -> Picture:
+    """The same subject elsewhere: other scene, pose, accessory and style, equal name, colour and hair."""
+    rng = np.random.default_rng([picture.seed, 2])
+    while True:
+        other = sample_picture(rng)
+        # Drawn until it fits: what a subject can wear or do depends on what it is.
+        if other.subject == picture.subject:
+            return replace(other, color=picture.color, hair=picture.hair, hair_style=picture.hair_style)
+
+
+def _twin_chunk(seed: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    twins = [twin(training_picture(seed, index)) for index in range(start, stop)]
+    return np.stack([render(picture) for picture in twins]), np.array([labels(picture) for picture in twins], np.int64)
+
+
+def prepare_twins(data: Path, n: int, seed: int, processes: int = 2) -> None:
+    """Render a twin of each of the first `n` training pictures unless they are there.
+
+    twin_pixels.npy uint8 [n, 64, 64, 3], twin_labels.npy int64 [n, 6].
+    """
+    if (data / "twin_labels.npy").exists():
+        return
+    n = min(n, len(load(data, "labels")))
+    starts = range(0, n, _CHUNK)
+    stops = [min(start + _CHUNK, n) for start in starts]
+    with ProcessPoolExecutor(processes) as pool:
+        parts = list(pool.map(_twin_chunk, [seed] * len(stops), starts, stops))
+    np.save(data / "twin_pixels.npy", np.concatenate([pixels for pixels, _ in parts]))
+    np.save(data / "twin_labels.npy", np.concatenate([found for _, found in parts]))
+
+
 def _chunk(seed: int, start: int, stop: int) -> tuple[np.ndarray, list[tuple[str, str, str]], np.ndarray]:
     pictures = [training_picture(seed, index) for index in range(start, stop)]
     pixels = np.stack([render(picture) for picture in pictures])
@@ -81,4 +113,4 @@ def prepare(work: Path, n: int, seed: int, processes: int = 2) -> Path:
 
 def load(folder: Path, name: str) -> np.ndarray:
     """One array of a prepared folder; pixels stay on disk."""
-    return np.load(folder / f"{name}.npy", mmap_mode="r" if name == "pixels" else None)
+    return np.load(folder / f"{name}.npy", mmap_mode="r" if name.endswith("pixels") else None)

@@ -12,16 +12,13 @@ from typing import Literal, Protocol, get_args
 
 from lorabench import store
 from lorabench.components import Executor, Work
-from lorabench.errors import UserError
+from lorabench.errors import DiskFull, UserError
 from lorabench.pipeline import tables
-from lorabench.pipeline.plan import Plan, TrainingRun
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import (
-    DATASET,
-    TEXTS,
-    check_encoders,
+    check_inputs,
     execute,
     features_key,
-    image_sets,
     missing_epochs,
     missing_sets,
 )
@@ -61,24 +58,30 @@ def run(
     stages: Sequence[Stage],
     open_executor: Callable[[Work], Executor],
     progress: Progress,
+    refused: Sequence[Failure] = (),
 ) -> Result:
     """Bring the results of a study up to date, stage by stage.
 
-    A task that fails leaves the rest running; what depends on it is skipped and both are listed in the result. A full
-    disk ends the run: nothing after it could be kept. KeyboardInterrupt passes through after the processes are stopped.
+    `refused` are inputs that were left out before; they are listed first. A task that fails leaves the rest running;
+    what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
+    be kept. KeyboardInterrupt passes through after the processes are stopped.
     """
-    result = Result()
-    if any(any(pending(plan, stage)) for stage in stages if stage not in TABLE_STAGES):
-        check_encoders(plan)
+    result = Result(failures=list(refused))
+    working = [stage for stage in stages if stage not in TABLE_STAGES]
+    if any(any(pending(plan, stage)) for stage in working):
+        check_inputs(plan)
     with plan.folder.locked():
         executor = open_executor(_Execute(plan))
         try:
-            for stage in stages:
-                if stage not in TABLE_STAGES:
-                    _run_stage(plan, stage, executor, progress, result)
+            for stage in working:
+                _run_stage(plan, stage, executor, progress, result)
         finally:
             executor.close()
-        result.done |= tables.update(plan, [s for s in stages if s in TABLE_STAGES], result.failures, progress.line)
+        try:
+            result.done |= tables.update(plan, stages, result.failures, progress.line)
+        except OSError as error:
+            _stop_if_disk_is_full(error, plan)
+            raise
     return result
 
 
@@ -131,13 +134,9 @@ def _stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
         ) from error
 
 
-class DiskFull(Exception):
-    """The disk is full: nothing more can be kept."""
-
-
 def _message(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: {text}"
 
 
 def _keep_traceback(plan: Plan, task: Task, error: BaseException) -> None:
@@ -145,7 +144,7 @@ def _keep_traceback(plan: Plan, task: Task, error: BaseException) -> None:
     folder = plan.folder.path("logs")
     folder.mkdir(exist_ok=True)
     file = folder / f"{store.safe_name(f'{task.stage} {task.item}')}.txt"
-    file.write_text("".join(traceback.format_exception(error)))
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
 
 
 # --- what is pending: (task, "" or why it cannot be done) ------------------------------------------------------------
@@ -175,7 +174,8 @@ def _pending_features(plan: Plan) -> Pending:
         for source in (*sources, *plan.checkpoint_by_id):
             if store.is_complete(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
                 continue
-            units = 1 if source == TEXTS else len(image_sets(plan, source, encoder))
+            counts = {TEXTS: 1, DATASET: len(plan.measured_concepts)}
+            units = counts.get(source, len(plan.sets_for(encoder)))
             checkpoint = plan.checkpoint_by_id.get(source)
             yield Task("encode", f"{source}|{encoder}", units), _no_images(plan, checkpoint) if checkpoint else ""
 

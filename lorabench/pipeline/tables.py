@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from lorabench import components, config, images, store
-from lorabench.pipeline.plan import STAGE_VERSIONS, Plan
-from lorabench.pipeline.tasks import DATASET, TEXTS, generated_images
+from lorabench.errors import UserError
+from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
+from lorabench.pipeline.tasks import TRAINING_FILE, generated_images
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
 from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
@@ -28,24 +29,45 @@ FAILURE_COLUMNS = ["stage", "item", "status", "message"]
 
 
 def update(plan: Plan, stages: Sequence[str], failures: list[Failure], line: Callable[[str], None]) -> dict[str, int]:
-    """Bring tables and report up to date with the scores; returns stage -> tables written (0 = were up to date)."""
+    """Bring tables and report up to date with the scores; returns stage -> tables written (0 = were up to date).
+
+    `stages` are all stages of this run; failures that an earlier run had in other stages stay listed in the report.
+    """
     makers = {"rank": _rank, "explain": _explain, "report": _report}
     done = {}
     state = store.read_json(plan.root / RUN_FILE) or {"keys": {}}
-    for stage in stages:
-        key = _key(plan, stage, state["keys"], failures)
+    listed = [*_earlier_failures(plan, stages), *failures]
+    for stage in (each for each in stages if each in makers):
+        key = _key(plan, stage, state["keys"], listed)
         obstacle = _obstacle(plan, stage, state["keys"])
         done[stage] = 0
         if obstacle:
             failures.append(Failure(stage, plan.study.name, "skipped", obstacle))
+            listed.append(failures[-1])
             continue
         if state["keys"].get(stage) == key and _are_there(plan, stage):
             continue
-        done[stage] = makers[stage](plan, failures)
+        if state["keys"].pop(stage, None):  # a run that dies between two tables must not find the old key
+            store.write_json(plan.root / RUN_FILE, state)
+        try:
+            done[stage] = makers[stage](plan, listed)
+        except UserError as error:
+            failures.append(Failure(stage, plan.study.name, "failed", str(error)))
+            listed.append(failures[-1])
+            continue
         state["keys"][stage] = key
         store.write_json(plan.root / RUN_FILE, state | {"study": plan.study.model_dump(mode="json")})
         line(f"{stage}: done")
     return done
+
+
+def _earlier_failures(plan: Plan, stages: Sequence[str]) -> list[Failure]:
+    """Failures on record of stages that this run does not touch."""
+    file = plan.root / "failures.parquet"
+    if not file.exists():
+        return []
+    rows = store.read_table(file).to_dict("records")
+    return [Failure(**row) for row in rows if row["stage"] not in (*stages, "evaluate")]
 
 
 def read(plan: Plan) -> RunTables:
@@ -68,8 +90,9 @@ def _are_there(plan: Plan, stage: str) -> bool:
 
 def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failure]) -> str:
     if stage == "rank":
-        parameters: list[Any] = [_directions(plan)]
-        inputs = [plan.scores_key(checkpoint) for checkpoint in _scored(plan)]
+        scored = _scored(plan)
+        parameters: list[Any] = [_directions(plan), plan.study.name, [asdict(checkpoint) for checkpoint in scored]]
+        inputs = [plan.scores_key(checkpoint) for checkpoint in scored]
     elif stage == "explain":
         parameters = [plan.study.explain.model_dump()]
         inputs = [keys.get("rank", "")]
@@ -128,13 +151,25 @@ def _gathered_scores(plan: Plan) -> pd.DataFrame:
 
 def factors(plan: Plan) -> pd.DataFrame:
     """The factor columns of every checkpoint; numbers that do not apply are missing, not zero."""
-    rows = [{"study": plan.study.name} | asdict(c) | {"checkpoint": c.id} for c in plan.checkpoints]
+    rows = [
+        {"study": plan.study.name} | asdict(each) | {"checkpoint": each.id, "step": _step(plan, each)}
+        for each in plan.checkpoints
+    ]
     table = pd.DataFrame(rows)[FACTORS]
     kinds = {name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")} | {
         "lr": "float64",
         "alpha": "float64",
     }
     return table.astype(kinds)
+
+
+def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
+    """Training steps that led to a checkpoint: what its file says, or what our own training wrote beside it."""
+    if checkpoint.is_base or checkpoint.weights is not None:
+        return checkpoint.step
+    run = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"]
+    written = store.read_json(plan.checkpoint_folder(run, checkpoint.epoch or 0) / TRAINING_FILE)
+    return written["step"] if written else None
 
 
 def _directions(plan: Plan) -> dict[str, bool]:

@@ -17,12 +17,12 @@ import torch
 
 from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance, Encoder
-from lorabench.pipeline.plan import MetricRequest, Plan, TrainingRun
+from lorabench.pipeline.plan import DATASET, TEXTS, MetricRequest, Plan, TrainingRun
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
 from lorabench.stages import encode, generate, score, train
 
-DATASET, TEXTS = "dataset", "texts"  # sources of features beside the checkpoints
 WEIGHTS_FILE = "adapter.safetensors"
+TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
 
 
 def execute(plan: Plan, task: Task, advance: Advance) -> None:
@@ -48,20 +48,36 @@ def train_run(plan: Plan, item: str, advance: Advance) -> None:
     inputs = [plan.base_id, plan.dataset.fingerprint]
     since = time.perf_counter()
     trained = train.train(
-        base, plan.dataset.images, config, algorithm, run.seed, resume=state, on_step=lambda *_: advance(1)
+        base,
+        plan.dataset.images,
+        config,
+        algorithm,
+        run.seed,
+        latents=_latents(plan),
+        resume=state,
+        on_step=lambda *_: advance(1),
     )
     for result in trained:
         folder, key = plan.checkpoint_folder(run, result.epoch), plan.training_key(run, result.epoch)
         with plan.folder.writing(folder, key, inputs, plan.device, since) as scratch:
             counts = {"seed": run.seed, "epoch": result.epoch, "step": result.step}
-            formats.save_adapter(scratch / WEIGHTS_FILE, result.adapter, plan.base_id, **counts)
-            store.write_json(scratch / "losses.json", [float(loss) for loss in result.losses])
+            # The file says the config as the study has it, not the part of it that a resumed run had left to do.
+            adapter = replace(result.adapter, config=run.config)
+            formats.save_adapter(scratch / WEIGHTS_FILE, adapter, plan.base_id, **counts)
+            store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
         if result.epoch != missing[-1]:
             state_folder = plan.training_state_folder(run)
             with plan.folder.writing(state_folder, key, inputs, plan.device) as scratch:
                 torch.save(vars(result.state), scratch / "state.pt")
         since = time.perf_counter()
     shutil.rmtree(plan.training_state_folder(run), ignore_errors=True)
+
+
+def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
+    """Losses since the checkpoint before this one, however far back a resumed run had to begin."""
+    before = max((epoch for epoch in run.config.checkpoint_epochs if epoch < result.epoch), default=0)
+    count = result.step * (result.epoch - before) // result.epoch
+    return [float(loss) for loss in result.losses[-count:]]
 
 
 def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
@@ -176,9 +192,7 @@ def set_name(concept_id: str, prompt_type: str) -> str:
 def image_sets(plan: Plan, source: str, encoder: str) -> list[ImageSet]:
     """What there is to see through an encoder: a checkpoint's image sets, or the data set's pictures."""
     if source == DATASET:
-        return [
-            _dataset_images(plan, concept_id) for concept_id in dict.fromkeys(s.concept.id for s in plan.prompt_sets)
-        ]
+        return [_dataset_images(plan, concept_id) for concept_id in plan.measured_concepts]
     checkpoint = plan.checkpoint_by_id[source]
     return [generated_images(plan, checkpoint, prompt_set) for prompt_set in plan.sets_for(encoder)]
 
@@ -284,6 +298,18 @@ def _base(plan: Plan) -> diffusion.BaseModel:
     return _load_base(plan.study.base, plan.device, plan.study.run.precision)
 
 
+def _latents(plan: Plan) -> tuple[torch.Tensor, ...]:
+    """The pictures' latents: the same for every training of a study, so each process encodes them once."""
+    key = (plan.base_id, plan.dataset.fingerprint, plan.study.training.resolution)
+    if key not in _cached_latents:
+        _cached_latents.clear()
+        _cached_latents[key] = train.cache_latents(_base(plan), plan.dataset.images, plan.study.training.resolution)
+    return _cached_latents[key]
+
+
+_cached_latents: dict[tuple[str, str, int], tuple[torch.Tensor, ...]] = {}
+
+
 @functools.lru_cache(maxsize=1)
 def _load_base(source: str, device: str, precision: str) -> diffusion.BaseModel:
     return diffusion.load_base(source, torch.device(device), getattr(torch, precision))
@@ -300,8 +326,10 @@ def _load_encoder(name: str, weights: str, device: str) -> Encoder:
     return spec.load(Path(weights) if weights else None, torch.device(device))
 
 
-def check_encoders(plan: Plan) -> None:
-    """Load each encoder once on the CPU and let it go: missing weights are found before the hours of training."""
+def check_inputs(plan: Plan) -> None:
+    """Read every training picture and load each encoder once, so that what is broken shows before the hours of work."""
+    for image in plan.dataset.images:
+        images.read(image.path)
     for name in plan.encoder_ids:
         choice = plan.study.encoders.get(name)
         plan.encoder_spec(name).load(Path(choice.weights) if choice and choice.weights else None, torch.device("cpu"))

@@ -182,7 +182,7 @@ def test_algorithms_see_the_same_noise_timesteps_and_captions(smoke_run):
     """At dW = 0 the first loss depends on nothing else: equal over algorithms, different over seeds."""
     first = {
         seed: [
-            json.loads((folder / "epoch-0001/losses.json").read_text())[0]
+            json.loads((folder / "epoch-0001/training.json").read_text())["losses"][0]
             for folder in sorted((smoke_run / "checkpoints").glob(f"*/seed-{seed}"))
         ]
         for seed in (1, 2)

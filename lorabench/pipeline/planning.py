@@ -1,0 +1,205 @@
+"""From a study to a plan: worked out and checked before the first expensive step."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lorabench import adapters, base_files, components, config, datasets, diffusion, prompts, store
+from lorabench.components import EncoderSpec, Metric
+from lorabench.config import Study
+from lorabench.errors import UserError, unknown
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
+from lorabench.records import Checkpoint, Dataset, TrainConfig
+from lorabench.statistics.columns import ALL
+
+
+def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int | None = None) -> Plan:
+    """Check a study and work out all it comes to. UserError for whatever cannot work.
+
+    `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
+    """
+    configs = _selected(_checked_configs(study), only)
+    runs = tuple(TrainingRun(each, seed) for each in configs for seed in study.seeds)[:limit]
+    if not runs:
+        raise UserError(f"Study '{study.name}' trains nothing: add a [[grid]] row with algorithm and lr.")
+    trained = [
+        _trained_checkpoint(run, epoch, scale)
+        for run in runs
+        for epoch in run.config.checkpoint_epochs
+        for scale in study.images.scales
+    ]
+    return _plan(study, root, runs, trained)
+
+
+def plan_of_checkpoints(study: Study, root: Path, checkpoints: Sequence[Checkpoint]) -> Plan:
+    """The plan that measures given checkpoints and trains nothing."""
+    scaled = [
+        replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
+        for checkpoint in checkpoints
+        for scale in study.images.scales
+    ]
+    return _plan(study, root, (), scaled)
+
+
+def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:
+    dataset = _selected_dataset(study)
+    prompt_sets = prompts.build_prompt_sets(
+        dataset,
+        Path(study.images.prompts),
+        study.images.prompt_types,
+        study.images.per_set,
+        study.images.noise_seed,
+        study.images.noise,
+    )
+    requests = metric_requests(study)
+    _check_layers(study, runs)
+    base_id = base_files.base_id(study.base)
+    base = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
+    # The id of its content names the base in tables: a path would mean nothing on another machine.
+    every = tuple(replace(checkpoint, base=base_id) for checkpoint in (base, *checkpoints))
+    _check_ids(every)
+    diffusion.check_size(study.base, study.images.size)
+    return Plan(
+        study=study,
+        root=root.resolve(),
+        dataset=dataset,
+        prompt_sets=tuple(prompt_sets),
+        runs=runs,
+        checkpoints=every,
+        requests=requests,
+        base_id=base_id,
+        encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
+        device=str(diffusion.pick_device(study.run.device)),
+    )
+
+
+def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
+    """Ids name folders: two of a kind, or one of our own words, would mix results."""
+    ids = [checkpoint.id for checkpoint in checkpoints]
+    twice = [id_ for id_, count in Counter(ids).items() if count > 1]
+    taken = [id_ for id_ in ids if id_ in RESERVED_IDS]
+    if twice or taken:
+        name = (twice or taken)[0]
+        why = "two checkpoints are called so" if twice else "lorabench itself uses that name"
+        raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file or the config.")
+
+
+def _check_layers(study: Study, runs: Sequence[TrainingRun]) -> None:
+    """UserError where trained layers are unknown or match nothing in this base model, found without its weights."""
+    if not runs:
+        return
+    model = diffusion.architecture(study.base)
+    for layers in dict.fromkeys(run.config.trained_layers for run in runs):
+        adapters.trained_modules(model, layers, study.training.train_unet, study.training.train_text_encoder)
+
+
+def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
+    """Every metric on every encoder that the study asks for, checked against what the metric knows."""
+    requests = []
+    for index, choice in enumerate(study.metrics):
+        metric: Metric = components.find("metrics", choice.name, f"study '{study.name}', metrics[{index}].name")
+        for encoder in choice.encoders or metric.encoders[:1]:
+            place = f"study '{study.name}', metrics[{index}].encoders"
+            if encoder not in metric.encoders:
+                raise UserError(unknown(f"encoder of metric {metric.name}", encoder, metric.encoders, place))
+            request = MetricRequest(metric.name, encoder, _resize_mode(study, encoder, place))
+            if request in requests:
+                raise UserError(f"Metric '{metric.name}' is asked for twice on encoder '{encoder}' ({place}).")
+            requests.append(request)
+    for name in study.encoders:
+        components.find("encoders", name, f"study '{study.name}', encoders")
+    return tuple(requests)
+
+
+def encoder_id(study: Study, name: str) -> str:
+    """Name and hash of the weights' files; "published" stands for those that the library pins by name."""
+    choice = study.encoders.get(name)
+    version = components.find("encoders", name).version
+    if choice is None or not choice.weights:
+        return f"{name}-published-v{version}"
+    path = Path(choice.weights)
+    if not path.exists():
+        raise UserError(
+            f"Weights of encoder '{name}' do not exist: {path} (study '{study.name}', encoders.{name}.weights)."
+        )
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256("".join(store.file_hash(file) for file in files).encode()).hexdigest()
+    return f"{name}-{digest[:12]}-v{version}"
+
+
+def _resize_mode(study: Study, encoder: str, place: str) -> str:
+    spec: EncoderSpec = components.find("encoders", encoder, place)
+    choice = study.encoders.get(encoder)
+    resize = choice.resize if choice and choice.resize else spec.resize_modes[0]
+    if resize not in spec.resize_modes:
+        where = f"study '{study.name}', encoders.{encoder}.resize"
+        raise UserError(unknown(f"resize mode of encoder {encoder}", resize, spec.resize_modes, where))
+    return resize
+
+
+def _checked_configs(study: Study) -> tuple[TrainConfig, ...]:
+    """The grid's configs, each with an algorithm that exists and exactly the hyperparameters it takes."""
+    configs = config.expand(study)
+    for pattern in study.explain.exclude:
+        if not fnmatch.filter([each.name for each in configs], pattern):
+            names = [each.name for each in configs]
+            raise UserError(unknown("config", pattern, names, f"study '{study.name}', explain.exclude"))
+    for each in configs:
+        place = f"study '{study.name}', config '{each.name}'"
+        adapters.check_config(components.find("algorithms", each.algorithm, place), each)
+    return configs
+
+
+def _selected(configs: tuple[TrainConfig, ...], only: Sequence[str]) -> list[TrainConfig]:
+    names = [each.name for each in configs]
+    for pattern in only:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(unknown("config", pattern, names, "--only"))
+    return [each for each in configs if not only or any(fnmatch.fnmatch(each.name, pattern) for pattern in only)]
+
+
+def _selected_dataset(study: Study) -> Dataset:
+    if not study.data.folder:
+        raise UserError(f"Study '{study.name}' names no data set: set data.folder.")
+    dataset = datasets.load_dataset(Path(study.data.folder))
+    if any(concept.category == ALL for concept in dataset.concepts):
+        raise UserError(f"Data set {study.data.folder}: a category cannot be called '{ALL}', which means all of them.")
+    if not study.data.concepts:
+        return dataset
+    ids = [concept.id for concept in dataset.concepts]
+    for pattern in study.data.concepts:
+        if not fnmatch.filter(ids, pattern):
+            raise UserError(unknown("concept", pattern, ids, f"study '{study.name}', data.concepts"))
+    wanted = {id_ for id_ in ids if any(fnmatch.fnmatch(id_, pattern) for pattern in study.data.concepts)}
+    return replace(
+        dataset,
+        concepts=tuple(concept for concept in dataset.concepts if concept.id in wanted),
+        images=tuple(image for image in dataset.images if image.concept_id in wanted),
+        fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
+    )
+
+
+def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
+    config_ = run.config
+    return Checkpoint(
+        id=_scaled_id(f"{run.id}-e{epoch}", scale),
+        config=config_.name,
+        algorithm=config_.algorithm,
+        trained_layers=config_.trained_layers,
+        lr=config_.lr,
+        dim=config_.dim,
+        alpha=config_.alpha,
+        factor=config_.factor,
+        seed=run.seed,
+        epoch=epoch,
+        scale=scale,
+    )
+
+
+def _scaled_id(id_: str, scale: float) -> str:
+    return id_ if scale == 1 else f"{id_}-x{scale:g}"
