@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OFFLINE = ROOT / "tests/offline"
+# The smoke study as it can be written anywhere: its plug-in by an absolute path.
+SMOKE = (ROOT / "configs/smoke.toml").read_text().replace("../examples", str(ROOT / "examples"))
 
 sys.path.insert(0, str(OFFLINE))
 import sitecustomize  # noqa: E402, F401 - blocks sockets in this process too

@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, lorabench
+from conftest import ROOT, SMOKE, lorabench
 
 from lorabench.cli import studies
 from lorabench.errors import UserError
-
-STUDY = (ROOT / "configs/smoke.toml").read_text()
 
 
 def refused(*words: str, says: str | list[str], cwd: Path = ROOT) -> None:
@@ -23,9 +21,9 @@ def refused(*words: str, says: str | list[str], cwd: Path = ROOT) -> None:
 
 
 def changed(folder: Path, old: str, new: str) -> str:
-    assert old in STUDY
+    assert old in SMOKE
     path = folder / "study.toml"
-    path.write_text(STUDY.replace(old, new, 1))
+    path.write_text(SMOKE.replace(old, new, 1))
     return str(path)
 
 

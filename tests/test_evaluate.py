@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from conftest import lorabench
 
+pytestmark = pytest.mark.xdist_group("smoke")
+
 
 @pytest.fixture(scope="module")
 def checkpoints(smoke_run, tmp_path_factory):

@@ -33,7 +33,7 @@ class Recipe:
 
 RECIPES = {
     "autoencoder": Recipe(1900, 2.5e-3, 8, compiled=True, save_every=100),
-    "base": Recipe(4000, 1.2e-3, 32, compiled=True, warmup=200, save_every=250),
+    "base": Recipe(2800, 1.2e-3, 32, compiled=True, warmup=200, save_every=250),
     "decoder": Recipe(900, 1.2e-3, 8, compiled=True, decay_from=0.1, save_every=100),
     "dinov2": Recipe(900, 1.5e-3, 32, weight_decay=0.02, ema=0.99, save_every=50),
     "convnextv2": Recipe(700, 3e-3, 32, weight_decay=0.02, ema=0.99, save_every=50),

@@ -11,7 +11,7 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import ROOT, environment, lorabench
+from conftest import ROOT, SMOKE, environment, lorabench
 
 from lorabench import images
 from lorabench.cli import main
@@ -19,7 +19,7 @@ from lorabench.cli import main
 
 def small_study(folder, **replacements):
     """The smoke study on one concept, with replaced pieces of text."""
-    text = (ROOT / "configs/smoke.toml").read_text().replace('"scenes/volcano", "stuffed_toys/octo", ', "")
+    text = SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', "")
     for old, new in replacements.values():
         assert old in text
         text = text.replace(old, new)
@@ -74,7 +74,9 @@ def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, ca
 def test_control_c_leaves_with_130(tmp_path):
     command = [sys.executable, "-m", "lorabench", "grid", small_study(tmp_path), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run/.lock").exists():
+    for _ in range(300):
+        if (tmp_path / "run/.lock").exists():
+            break
         time.sleep(0.2)
     time.sleep(3)
     process.send_signal(signal.SIGINT)

@@ -14,6 +14,8 @@ from conftest import ROOT, lorabench
 from PIL import Image
 from scipy import stats
 
+pytestmark = pytest.mark.xdist_group("smoke")
+
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 CONTRACT = {
     "scores": "category class_name subclass prompt_type metric encoder resize value reason n_images",
