@@ -99,7 +99,7 @@ def _short(value: object) -> str:
         return ", ".join(item.name for item in value)
     if isinstance(value, tuple):
         return f"[{', '.join(map(repr, value))}]".replace("'", '"')
-    return repr(value).replace("'", '"')
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
 
 
 def _cell(text: str) -> str:

@@ -57,18 +57,18 @@ class Data(Section):
 class Training(Section):
     """What all configs share while training (LyCORIS appendix D.2)."""
 
-    epochs: PositiveInt = 50
+    epochs: PositiveInt = Field(50, description="passes over the images, repeats counted")
     checkpoint_epochs: Annotated[tuple[PositiveInt, ...], Once] = Field((10, 30, 50), min_length=1)
-    batch_size: PositiveInt = 8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
-    max_grad_norm: PositiveFloat = 1.0
-    warmup_epochs: Annotated[float, Field(ge=0)] = 5.0
-    caption_dropout: Fraction = 0.05
-    resolution: PositiveInt = 512
-    max_tokens: PositiveInt = 150
-    train_text_encoder: bool = True
-    train_unet: bool = True
+    batch_size: PositiveInt = Field(8, description="images a step, all of one aspect-ratio bucket")
+    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), description="of AdamW")
+    max_grad_norm: PositiveFloat = Field(1.0, description="gradients are clipped at this norm")
+    warmup_epochs: float = Field(5.0, ge=0, description="linear warm-up of the learning rate, constant after it")
+    caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
+    resolution: PositiveInt = Field(512, description="pixels; buckets have at most its square in area")
+    max_tokens: PositiveInt = Field(150, description="of a caption, in whole chunks of the text encoder's length")
+    train_text_encoder: bool = Field(True, description="at the same learning rate as the U-Net")
+    train_unet: bool = Field(True, description="false: the text encoder alone")
 
     @model_validator(mode="after")
     def _checkpoints_within_epochs(self) -> Training:
@@ -117,15 +117,15 @@ class Images(Section):
 
     prompts: str = Field("", description="folder of alter/<template>.txt and style.txt")
     prompt_types: Annotated[tuple[PromptType, ...], Once] = ("train", "trigger", "alter", "style")
-    per_set: PositiveInt = 100
-    steps: PositiveInt = 25
-    guidance: Annotated[float, Field(ge=0)] = 7.0
-    size: PositiveInt = 512
-    max_tokens: PositiveInt = 75
-    negative_prompt: str = ""
-    noise: Literal["hashed", "index"] = "hashed"
-    noise_seed: int = 0
-    batch_size: PositiveInt = 16
+    per_set: PositiveInt = Field(100, description="images of a concept and prompt type")
+    steps: PositiveInt = Field(25, description="of DDIM")
+    guidance: float = Field(7.0, ge=0, description="classifier-free guidance; at most 1 = none")
+    size: PositiveInt = Field(512, description="pixels, width = height")
+    max_tokens: PositiveInt = Field(75, description="of a prompt")
+    negative_prompt: str = Field("", description="takes the place of the empty prompt in guidance")
+    noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
+    noise_seed: int = Field(0, description="another one draws another sample of images")
+    batch_size: PositiveInt = Field(16, description="images drawn at once; moves no pixel by more than one level")
     scales: Annotated[tuple[float, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
     thumbnails: Annotated[int, Field(ge=0)] = Field(4, description="images of each set shown in the report")
 
@@ -153,11 +153,11 @@ class Explain(Section):
 class Run(Section):
     """How the work is done; of all this only the precision changes numbers."""
 
-    device: str = "auto"
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="processes; 0 = one, or with a small model on the CPU one a core"
     )
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
 
 
 DEFAULT_METRICS = (
@@ -174,18 +174,18 @@ class Study(Section):
     """A whole study: what to train, generate, measure and explain."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    description: str = ""
+    description: str = Field("", description="a sentence for the head of the report")
     base: str = Field(
         "stable-diffusion-v1-5/stable-diffusion-v1-5", description="hub id, diffusers folder or .safetensors"
     )
     seeds: Annotated[tuple[int, ...], Once] = Field((1,), min_length=1, description="training seeds")
-    plugins: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
     data: Data = Data()
     training: Training = Training()
-    grid: tuple[GridRow, ...] = ()
+    grid: tuple[GridRow, ...] = Field((), description="rows of configs to train, see above")
     images: Images = Images()
-    encoders: dict[str, EncoderChoice] = Field(default_factory=dict)
-    metrics: Annotated[tuple[MetricChoice, ...], Once] = DEFAULT_METRICS
+    encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
+    metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(DEFAULT_METRICS, description="what to measure")
     explain: Explain = Explain()
     run: Run = Run()
 

@@ -26,7 +26,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(OFFLINE), "HF_HUB_OFFLINE": "1", "COLUMNS": "160", "NO_COLOR": "1"}
 
 
-def lorabench(*words: str, cwd: Path = ROOT, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def lorabench(*words: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "lorabench", *words]
     return subprocess.run(
