@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from command_line import ROOT
 
 from lorabench import config
 from lorabench.errors import UserError

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMOKE, lorabench
+from command_line import ROOT, SMOKE, lorabench
 
 from lorabench.cli import studies
 from lorabench.errors import UserError

@@ -7,9 +7,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from conftest import lorabench
-
-pytestmark = pytest.mark.xdist_group("smoke")
+from command_line import lorabench
 
 
 @pytest.fixture(scope="module")

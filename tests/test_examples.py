@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from conftest import ROOT, environment
+from command_line import ROOT, environment
 
 from lorabench import mini
 

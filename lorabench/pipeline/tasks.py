@@ -21,6 +21,7 @@ from lorabench.pipeline.plan import DATASET, TEXTS, MetricRequest, Plan, Trainin
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
 from lorabench.stages import encode, generate, score, train
 
+ENCODER_BATCH = 16  # fixed: a batch of another size rounds differently in the last digits
 WEIGHTS_FILE = "adapter.safetensors"
 TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
 
@@ -169,7 +170,7 @@ def encode_source(plan: Plan, item: str, advance: Advance) -> None:
         advance(1)
     else:
         for image_set in image_sets(plan, source, name):
-            features = encode.encode_set(encoder, image_set, _resize(plan, name), plan.study.images.batch_size)
+            features = encode.encode_set(encoder, image_set, _resize(plan, name), ENCODER_BATCH)
             arrays[set_name(image_set.concept.id, image_set.prompt_type)] = features.array
             advance(1)
     key = features_key(plan, source, name)
@@ -280,7 +281,9 @@ class FeatureReader:
         for image_set in image_sets(self._plan, source, encoder):
             if set_name(image_set.concept.id, image_set.prompt_type) == name:
                 plan = self._plan
-                return encode.encode_set(_encoder(plan, encoder), image_set, _resize(plan, encoder), 8).array
+                return encode.encode_set(
+                    _encoder(plan, encoder), image_set, _resize(plan, encoder), ENCODER_BATCH
+                ).array
         return None
 
 

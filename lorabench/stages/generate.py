@@ -12,6 +12,10 @@ from lorabench import diffusion
 from lorabench.diffusion import BaseModel
 from lorabench.records import ImageRequest, PromptSet, Sampling
 
+# Libraries choose their kernels, and with them the order of sums, by the size of the matrices; from about this many
+# rows on the choice stays the same. Tiny models are drawn in batches that reach it, so that batch_size moves no pixel.
+STEADY_ROWS = 2048
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -38,7 +42,8 @@ def generate(
     """
     wanted = [True] * len(prompt_sets) if wanted is None else wanted
     work = [(owner, request) for owner, prompt_set in enumerate(prompt_sets) for request in prompt_set.requests]
-    batch_size = min(batch_size, len(work))
+    _, height, width = base.latent_shape(sampling.size, sampling.size)
+    batch_size = max(min(batch_size, len(work)), STEADY_ROWS // (height * width))
     embeddings = _Embeddings(base, sampling)
     drawn: dict[int, list[np.ndarray]] = {owner: [] for owner in range(len(prompt_sets)) if wanted[owner]}
     for start in range(0, len(work), batch_size):

@@ -11,7 +11,7 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import ROOT, SMOKE, environment, lorabench
+from command_line import ROOT, SMOKE, environment, lorabench
 
 from lorabench import images
 from lorabench.cli import main
@@ -36,7 +36,7 @@ def run_main(monkeypatch, *words) -> int:
 
 
 def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path):
-    study = small_study(tmp_path, lr=("lr = 3e-4", "lr = 1e30"), seeds=("[1, 2]", "[1]"))
+    study = small_study(tmp_path, lr=("lr = 3e-4", "lr = 1e30"), seeds=("seeds = [1, 2]", "seeds = [1]"))
     done = lorabench("grid", study, "--out", str(tmp_path / "run"), "--json")
     assert done.returncode == 1, done.stderr
     summary = json.loads(done.stdout)

@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, SMOKE, environment, lorabench
+from command_line import ROOT, SMOKE, environment, lorabench
 from PIL import Image
-
-pytestmark = pytest.mark.xdist_group("smoke")
+from safetensors.numpy import load_file
 
 KILLS = int(os.environ.get("LORABENCH_KILLS", "2"))  # 20 before a release; each costs up to a minute
 TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations")
@@ -45,7 +44,8 @@ def test_killed_runs_end_in_the_same_tables(smoke_run, tmp_path):
         undisturbed, resumed = (pd.read_parquet(run / f"{name}.parquet") for run in (smoke_run, out))
         pd.testing.assert_frame_equal(undisturbed, resumed, check_exact=True)
     for file in smoke_run.rglob("adapter.safetensors"):
-        assert file.read_bytes() == (out / file.relative_to(smoke_run)).read_bytes()
+        ours, theirs = load_file(file), load_file(out / file.relative_to(smoke_run))
+        assert ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert not any((out / ".tmp").iterdir())
 
 
@@ -61,15 +61,11 @@ def one_by_one(smoke_run, tmp_path_factory) -> Path:
 
 
 def test_batch_size_changes_no_picture(smoke_run, one_by_one):
-    """Matrix products of other shapes round differently in the last bit; a pixel may fall on the other side of .5."""
     files = sorted((one_by_one / "images").rglob("*.png"))
     assert files
-    differences = [
-        np.abs(np.array(Image.open(file)).astype(int) - np.array(Image.open(smoke_run / file.relative_to(one_by_one))))
-        for file in files
-    ]
-    assert max(difference.max() for difference in differences) <= 1
-    assert np.mean([difference.mean() for difference in differences]) < 1e-3
+    for file in files:
+        same = smoke_run / file.relative_to(one_by_one)
+        assert np.array_equal(np.array(Image.open(file)), np.array(Image.open(same))), file
 
 
 def test_batch_size_changes_no_score(smoke_run, one_by_one):
@@ -77,9 +73,4 @@ def test_batch_size_changes_no_score(smoke_run, one_by_one):
     small, large = (pd.read_parquet(run / "scores.parquet").set_index(keys)["value"] for run in (one_by_one, smoke_run))
     large = large.loc[small.index]
     assert (small.isna() == large.isna()).all()
-    # Losses and distances are far from 1: their own size is the measure.
-    size = large.abs().groupby("metric").transform("max").clip(lower=1e-3)
-    assert ((small - large).abs() / size).max() < 1e-4
-    bounded = ["image_similarity", "text_similarity", "squared_centroid_distance"]
-    names = small.index.get_level_values("metric")
-    assert (small - large).abs()[names.isin(bounded)].max() < 1e-5
+    assert (small - large).abs().max() < 1e-5

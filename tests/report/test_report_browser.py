@@ -97,13 +97,14 @@ def test_pictures_compare_with_the_base_model(report: Path, open_page):
     assert not page.locator("#viewer").is_visible()
 
 
-def test_phone_has_no_sideways_scroll(report: Path, open_page, tmp_path: Path):
-    page = open_page(report, width=390, color_scheme="light")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_has_no_sideways_scroll(width: int, report: Path, open_page, tmp_path: Path):
+    page = open_page(report, width=width, color_scheme="light")
     page.wait_for_selector("#epochs-plots .main-svg")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.wait_for_selector(f'html[data-theme="{scheme}"]')
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert len(page.screenshot(path=tmp_path / "phone.png")) > 10_000
 
 
