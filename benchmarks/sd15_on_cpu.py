@@ -169,10 +169,12 @@ def write_base(folder: Path) -> None:
 def write_tokenizer(folder: Path):
     """A tokenizer of CLIP's size: bytes, bytes at the end of a word, fillers, start and end."""
     from transformers import CLIPTokenizer
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
     folder.mkdir(parents=True, exist_ok=True)
-    letters = list(bytes_to_unicode().values())
+    # A letter a byte: visible ones stand for themselves, the others for letters beyond Latin-1.
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    hidden = [byte for byte in range(256) if byte not in visible]
+    letters = [chr(byte) for byte in sorted(visible)] + [chr(256 + number) for number in range(len(hidden))]
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
     words += [f"<filler {number}>" for number in range(49406 - len(words))]
     words += ["<|startoftext|>", "<|endoftext|>"]

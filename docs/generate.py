@@ -1,4 +1,4 @@
-"""Write the tables of the docs from the code: `python docs/generate.py`. A test fails when they are stale."""
+"""Write the tables of the docs from the code: `python docs/generate.py` (`--check`: fail where they are stale)."""
 
 from __future__ import annotations
 
@@ -106,8 +106,14 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    check = "--check" in sys.argv
     for section in SECTIONS:
         page, text = rendered(section)
+        if check and page.read_text() != text:
+            sys.exit(f"{page.name}: the section '{section}' is stale; run `python docs/generate.py`.")
         page.write_text(text)
-        print(f"{page.name}: {section}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -17,7 +17,7 @@ from command_line import ROOT, SMOKE, environment, lorabench
 from PIL import Image
 from safetensors.numpy import load_file
 
-KILLS = int(os.environ.get("LORABENCH_KILLS", "2"))  # 20 before a release; each costs up to a minute
+KILLS = int(os.environ.get("LORABENCH_KILLS", "1"))  # 20 before a release; each costs up to a minute
 TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations")
 
 
