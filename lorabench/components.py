@@ -258,7 +258,6 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
     return _checked(kind, name, getattr(module, name, None), module.__name__)
 
 
-@functools.cache
 def load_plugin(path: Path) -> list[str]:
     """Register every component that a Python file defines; returns "kind/name" of each. UserError if it has none."""
     module = _module_from(path)
@@ -286,6 +285,7 @@ def _checked(kind: Kind, name: str, value: Any, origin: str) -> Any:
     return value
 
 
+@functools.cache
 def _module_from(path: Path) -> ModuleType:
     if not path.is_file():
         raise UserError(f"Plug-in {path} does not exist.")
