@@ -52,6 +52,11 @@ def _choose(page, section: str, label: str, value: str) -> None:
     page.locator(f"#{section}-controls label", has_text=label).locator("select").select_option(value)
 
 
+def _shows(page, selector: str, text: str) -> None:
+    """Sections are drawn when they come near the window: wait for the text, do not just look."""
+    playwright.expect(page.locator(selector)).to_contain_text(text)
+
+
 def test_selectors_change_what_is_shown(report: Path, open_page):
     page = open_page(report)
     page.wait_for_selector("#epochs-plots .main-svg")
@@ -60,24 +65,24 @@ def test_selectors_change_what_is_shown(report: Path, open_page):
     _choose(page, "leaderboard", "Epoch", "every epoch")
     assert rows.count() == 2 * len(CONFIGS) + 1
     _choose(page, "leaderboard", "Category", "styles")
-    assert "not measured" in page.locator("#leaderboard-table").inner_text()
+    _shows(page, "#leaderboard-table", "not measured")
     page.locator("#leaderboard-table thead button", has_text="Config").click()
     assert page.locator("#leaderboard-table thead th").first.get_attribute("aria-sort") == "ascending"
 
     _choose(page, "tradeoffs", "Category", "styles")
-    assert "no config has both values" in page.locator("#tradeoffs-plots").inner_text()
+    _shows(page, "#tradeoffs-plots", "no config has both values")
     _choose(page, "tradeoffs", "Category", "scenes")
     _choose(page, "tradeoffs", "Axes", "raw")
-    assert "axis reversed" in page.locator("#tradeoffs-plots").text_content()
+    _shows(page, "#tradeoffs-plots", "axis reversed")
     page.locator("#tradeoffs-legend button").first.click()
 
     _choose(page, "factors", "Category", "scenes")
-    assert "worse than by their mean" in page.locator("#factors-quality").inner_text()
+    _shows(page, "#factors-quality", "worse than by their mean")
     assert page.locator("#factors-levels li").count() > 8
 
     assert page.locator("#epochs-plots .main-svg").count() >= 4
     _choose(page, "epochs", "Axis", "raw")
-    assert "base model" in page.locator("#epochs-plots").text_content()
+    _shows(page, "#epochs-plots", "base model")
 
     for theme in ("light", "dark"):  # from "auto"
         page.locator("#theme").click()
@@ -113,12 +118,12 @@ def test_hostile_and_missing_content_raise_no_error(open_page, tmp_path: Path):
     configs = [(hostile, *CONFIGS[0][1:]), ("a<b>b</b>", *CONFIGS[1][1:])]
     page = open_page(build_report(synthetic_run(configs, thumbnails=False), tmp_path / "hostile.html"))
     page.wait_for_selector("#epochs-plots .main-svg")
-    assert hostile in page.locator("#leaderboard-table").inner_text()
-    assert "a<b>b</b>" in page.locator("#epochs-plots").text_content()
+    _shows(page, "#leaderboard-table", hostile)
+    _shows(page, "#epochs-plots", "a<b>b</b>")
     assert page.locator("#tradeoffs-plots img, #epochs-plots img").count() == 0
 
     alone = synthetic_run(CONFIGS[:1], seeds=(23,), epochs=(10,), thumbnails=False)
     page = open_page(build_report(alone, tmp_path / "alone.html"))
-    assert "no curve to draw" in page.locator("#epochs").inner_text()
-    assert "Too few rows" in page.locator("#factors").inner_text()
-    assert "kept no thumbnails" in page.locator("#pictures").inner_text()
+    _shows(page, "#epochs", "no curve to draw")
+    _shows(page, "#factors", "Too few rows")
+    _shows(page, "#pictures", "kept no thumbnails")
