@@ -1,0 +1,58 @@
+"""Means of values that share classes and training runs, with intervals that know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+
+@dataclass(frozen=True)
+class ClusteredMean:
+    """A mean with its standard error and interval; NaN where it cannot be told. `n` values in `clusters` groups."""
+
+    mean: float
+    se: float
+    low: float
+    high: float
+    n: int
+    clusters: tuple[int, ...]
+
+
+def clustered_mean(values: np.ndarray, *clusters: np.ndarray, confidence: float = 0.95) -> ClusteredMean:
+    """Mean of `values` [n] that are alike within each of the groupings `clusters` (arrays of n labels, crossed).
+
+    Variances are those of Cameron, Gelbach & Miller (2011, section 2.2) with G / (G - 1), at least that of the coarsest
+    single grouping; the interval is Student's with G - 1 degrees of freedom, G the smallest number of groups. One
+    grouping of equal sizes is the t interval of the group means. NaN values are skipped; no interval below two groups.
+    """
+    values = np.asarray(values, np.float64)
+    present = ~np.isnan(values)
+    values = values[present]
+    labels = [pd.factorize(np.asarray(each)[present])[0] for each in clusters]
+    counts = tuple(int(each.max()) + 1 if len(each) else 0 for each in labels)
+    mean = float(values.mean()) if len(values) else float("nan")
+    if not counts or min(counts) < 2:
+        nan = float("nan")
+        return ClusteredMean(mean, nan, nan, nan, len(values), counts)
+    residuals = values - mean
+    single = [_variance(residuals, [each]) for each in labels]
+    crossed = sum(
+        (-1) ** (size + 1) * _variance(residuals, list(chosen))
+        for size in range(1, len(labels) + 1)
+        for chosen in combinations(labels, size)
+    )
+    se = float(np.sqrt(max(*single, crossed)))
+    half = float(t.ppf((1 + confidence) / 2, min(counts) - 1)) * se
+    return ClusteredMean(mean, se, mean - half, mean + half, len(values), counts)
+
+
+def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> float:
+    """Of the mean, with residuals summed over the groups in which all of `labels` agree."""
+    group = pd.factorize(pd.MultiIndex.from_arrays(labels))[0]
+    groups = int(group.max()) + 1
+    sums = np.bincount(group, residuals)
+    return float((sums**2).sum() / len(residuals) ** 2 * groups / (groups - 1)) if groups > 1 else 0.0
