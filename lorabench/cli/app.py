@@ -149,6 +149,17 @@ _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metri
 _stage_command("report", "Write the HTML report.")
 
 
+@app.command()
+def claims(
+    run: Annotated[Path, typer.Argument(help="folder of a finished study")],
+    as_json: Json = False,
+) -> None:
+    """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
+    from lorabench.cli import findings
+
+    _show(findings.claims_table(run), as_json)
+
+
 @app.command(name="list")
 def list_components(
     kind: Annotated[str | None, typer.Argument(help="metrics, encoders, algorithms or formats; default all")] = None,
@@ -189,14 +200,61 @@ def mini_build(
     scale: Annotated[float, typer.Option(min=0.0, help="multiplies every number of steps")] = 1.0,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     seed: Annotated[int, typer.Option(help="of renders and training")] = 1,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="only repeat the first steps, in a minute, and compare their losses")
+    ] = False,
 ) -> None:
-    """Train the miniature models again by the recipe that made the shipped weights: about two hours on two cores."""
-    from lorabench.mini.build import build
+    """Train the miniature models again by the recipe that made the shipped weights: about two hours on two cores.
 
-    try:
-        print(build(only, out, work, scale, device, seed))
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    With --replay nothing is written: exit code 1 if a loss is more than 1 % from the recorded one.
+    """
+    from lorabench.cli import worlds
+
+    if replay:
+        rows = worlds.replay(only, out)
+        _show(rows, as_json=False)
+        raise typer.Exit(int(any(row["agrees"] != "yes" for row in rows)))
+    print(worlds.build(only, out, work, scale, device, seed))
+
+
+@mini_app.command(name="audit")
+def mini_audit(
+    out: Annotated[Path | None, typer.Option(help="folder for audit.json and contact sheets; default: none")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check the miniature models against their quality gates, and each metric against pictures of known truth.
+
+    Takes about ten minutes on two cores. Exit code 1 if a gate is missed.
+    """
+    from lorabench.cli import worlds
+
+    result = worlds.audit(out)
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        _show(result["gates"], as_json=False)
+        _show(result["metrics"], as_json=False)
+    if any(row["reached"] != "yes" for row in result["gates"]):
+        raise typer.Exit(1)
+
+
+@mini_app.command(name="identified")
+def mini_identified(
+    run: Annotated[Path, typer.Argument(help="folder of a finished study that scored `identification`")],
+    sheet: Annotated[Path | None, typer.Option(help="also a PNG: training images, base, last epoch")] = None,
+    config: Annotated[str | None, typer.Option(help="the config on the sheet; default: the best identified")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which concepts a study's configs have learnt: a classifier with decoys of equal colours names their images.
+
+    One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
+    """
+    from lorabench.cli import findings
+
+    rows = findings.identified(run)
+    if sheet is not None:
+        findings.adapter_sheet(run, rows, config, sheet)
+    _show(rows, as_json)
 
 
 def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:

@@ -61,7 +61,7 @@ class Grams(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         grams = []
-        for index, layer in enumerate(self.features):
+        for index, layer in enumerate(self.features[: self.taps[-1] + 1]):
             batch = layer(batch)
             if index in self.taps:
                 maps = batch.flatten(2)
@@ -74,21 +74,20 @@ def _grams(layers: tuple[int | str, ...], file: Path) -> Grams:
 
     with torch.device("meta"):
         whole = make_layers(list(layers), batch_norm=False)
-    firsts = _first_convolutions(whole)
-    # After the ReLU that follows, but for the last: see the docstring of `vgg19`.
-    taps = (*(index + 1 for index in firsts[:-1]), firsts[-1])
-    grams = Grams(whole[: firsts[-1] + 1], taps)
+    taps = gram_taps(whole)
+    grams = Grams(whole[: taps[-1] + 1], taps)
     state = _weights.read_state("vgg19", file, prefix="features.")
     # What comes after conv5_1 is in every file and never used.
-    used = {name: value for name, value in state.items() if int(name.split(".")[1]) <= firsts[-1]}
+    used = {name: value for name, value in state.items() if int(name.split(".")[1]) <= taps[-1]}
     _weights.load_strictly("vgg19", grams, used, file)
     return grams
 
 
-def _first_convolutions(features: nn.Sequential) -> list[int]:
-    """Indices of the convolutions that start a stage: the first layer, and those after a pooling."""
+def gram_taps(features: nn.Sequential) -> tuple[int, ...]:
+    """Where Gram matrices are taken: at the first convolution of each stage, after the ReLU but for the last."""
     pools = [-1] + [index for index, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-    return [index + 1 for index in pools[:STAGES]]
+    firsts = [index + 1 for index in pools[:STAGES]]
+    return (*(index + 1 for index in firsts[:-1]), firsts[-1])
 
 
 def _checked_layers(layers: list[int | str], folder: Path) -> tuple[int | str, ...]:

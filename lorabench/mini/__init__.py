@@ -9,7 +9,7 @@ from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
 
-ENCODERS = ("dinov2", "convnextv2", "clip", "vgg19")
+ENCODERS = ("dinov2", "convnextv2", "clip", "vgg19", "judge")
 
 
 def weights_path() -> Path:

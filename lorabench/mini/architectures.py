@@ -14,12 +14,14 @@ from lorabench.mini.tokenizer import CONTEXT_LENGTH, END, PAD, START, vocabulary
 
 IMAGE_SIZE = 64
 LATENT_SIZE = 16
+LATENT_CHANNELS = 8  # SD1.5 has 4, at 64 times the pixels: with 4 here, faces are gone before the base draws them
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 
 VIT = "vit_tiny_r_s16_p8_224"
 VIT_ARGS: dict[str, Any] = {"img_size": 64, "patch_size": 2, "embed_dim": 128, "depth": 4, "num_heads": 4}
 CONVNEXT = "convnextv2_atto"
 CONVNEXT_ARGS: dict[str, Any] = {"dims": [24, 48, 96, 160], "depths": [1, 1, 2, 1], "patch_size": 2}
+JUDGE_ARGS: dict[str, Any] = {"dims": [32, 64, 128, 192], "depths": [1, 1, 2, 1], "patch_size": 2}
 VGG_LAYERS: list[int | str] = [16, "M", 32, "M", 64, 64, "M", 96, 96, "M", 128, "M"]
 CLIP_CONFIG: dict[str, Any] = {
     "embed_dim": 128,
@@ -37,7 +39,7 @@ CLIP_CONFIG: dict[str, Any] = {
 
 
 def autoencoder() -> nn.Module:
-    """AutoencoderKL, 64 x 64 pixels <-> 4 x 16 x 16 latents, 0.65 M parameters."""
+    """AutoencoderKL, 64 x 64 pixels <-> 8 x 16 x 16 latents, 0.65 M parameters."""
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -45,7 +47,7 @@ def autoencoder() -> nn.Module:
         up_block_types=("UpDecoderBlock2D",) * 3,
         block_out_channels=(16, 32, 64),
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
         sample_size=IMAGE_SIZE,
         mid_block_add_attention=False,
@@ -53,16 +55,16 @@ def autoencoder() -> nn.Module:
 
 
 def unet() -> nn.Module:
-    """The noise predictor on 4 x 16 x 16 latents, conditioned on 32 text vectors of 128."""
+    """The noise predictor on 8 x 16 x 16 latents, conditioned on 32 text vectors of 128; 5.3 M parameters."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
-        in_channels=4,
-        out_channels=4,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(32, 64, 128),
+        block_out_channels=(48, 96, 128),
         layers_per_block=1,
         cross_attention_dim=128,
         attention_head_dim=4,  # in this class: the number of heads
@@ -106,6 +108,15 @@ def convnext(num_classes: int = 0) -> nn.Module:
     import timm
 
     return timm.create_model(CONVNEXT, num_classes=num_classes, **CONVNEXT_ARGS)
+
+
+def judge(classes: dict[str, int]) -> nn.Module:
+    """A ConvNeXt V2 ("encoder") with a linear head for each of `classes` (name -> how many): what a picture shows."""
+    import timm
+
+    encoder = timm.create_model(CONVNEXT, num_classes=0, **JUDGE_ARGS)
+    heads = nn.ModuleDict({name: nn.Linear(JUDGE_ARGS["dims"][-1], count) for name, count in classes.items()})
+    return nn.ModuleDict({"encoder": encoder, "heads": heads})
 
 
 def vgg(num_classes: int = 0) -> nn.Module:
@@ -198,6 +209,11 @@ def export_clip(folder: Path, model: nn.Module) -> None:
     config = {"model_cfg": clip_config(), "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     save_file(half(model.state_dict()), folder / "open_clip_model.safetensors")
+
+
+def export_judge(folder: Path, model: nn.Module, classes: dict[str, list[str]]) -> None:
+    """Write the judge with the names of its classes: attribute -> names in the order of its logits."""
+    _write(folder, model.state_dict(), {"classes": classes})
 
 
 def _write(folder: Path, state: dict[str, torch.Tensor], config: dict[str, Any]) -> None:

@@ -7,39 +7,47 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-PARTS = ("autoencoder", "base", "decoder", "dinov2", "convnextv2", "vgg19", "clip")
+import torch
+
+from lorabench import store
+from lorabench.mini import parallel, weights_path
+from lorabench.mini.parallel import Plan, Recipe
+from lorabench.mini.train_autoencoder import VAE, AutoencoderTask
+from lorabench.mini.train_base import SCALING_FACTOR, BaseTask
+from lorabench.mini.train_clip import ClipTask
+from lorabench.mini.train_encoders import ConvNextTask, StyleTask, VitTask
+from lorabench.mini.train_judge import JudgeTask
+from lorabench.mini.training_data import describe, prepare, world
+
 PICTURES = 48_000
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What differs between the trainings; `steps` are optimizer steps, `batch` is per process."""
-
-    steps: int
-    lr: float
-    batch: int
-    compiled: bool = False
-    warmup: int = 100
-    decay_from: float = 0.3
-    weight_decay: float = 0.0
-    ema: float = 0.998
-    save_every: int = 250
-
-
-RECIPES = {
-    "autoencoder": Recipe(1900, 2.5e-3, 8, compiled=True, save_every=100),
-    "base": Recipe(2800, 1.2e-3, 32, compiled=True, warmup=200, save_every=250),
-    "decoder": Recipe(900, 1.2e-3, 8, compiled=True, decay_from=0.1, save_every=100),
-    "dinov2": Recipe(900, 1.5e-3, 32, weight_decay=0.02, ema=0.99, save_every=50),
-    "convnextv2": Recipe(700, 3e-3, 32, weight_decay=0.02, ema=0.99, save_every=50),
-    "vgg19": Recipe(450, 1.5e-3, 48, weight_decay=0.01, ema=0.99, save_every=50),
-    "clip": Recipe(800, 2e-3, 96, weight_decay=0.02, ema=0.99, save_every=50),
+RECIPE_FILE = "recipe.json"  # beside the weights
+TASKS: dict[str, type] = {
+    "autoencoder": AutoencoderTask,
+    "base": BaseTask,
+    "dinov2": VitTask,
+    "convnextv2": ConvNextTask,
+    "vgg19": StyleTask,
+    "clip": ClipTask,
+    "judge": JudgeTask,
 }
+RECIPES = {
+    "autoencoder": Recipe(7000, 4e-3, 4, compiled=True),
+    "base": Recipe(7000, 1.2e-3, 32, warmup=200, ema=0.999, compiled=True),
+    "dinov2": Recipe(1200, 1.5e-3, 48, weight_decay=0.02, ema=0.99),
+    "convnextv2": Recipe(700, 3e-3, 48, weight_decay=0.02, ema=0.99),
+    "vgg19": Recipe(700, 1.5e-3, 24, weight_decay=0.01, ema=0.99),
+    "clip": Recipe(1500, 2e-3, 96, weight_decay=0.02, ema=0.99),
+    "judge": Recipe(1000, 3e-3, 48, weight_decay=0.02, ema=0.99),
+}
+PARTS = tuple(TASKS)
 
 
 def build(
@@ -50,7 +58,6 @@ def build(
     device: str = "cpu",
     seed: int = 1,
     processes: int = 2,
-    commit: str | None = None,
 ) -> Path:
     """Train the parts of `only` (all of them by default) and publish them to `out`, the package's weights by default.
 
@@ -58,71 +65,81 @@ def build(
     and a finished part is only published again: raise `scale` to train it on, or remove its checkpoint to start anew.
     Every save of a part publishes its averaged weights. ValueError on an unknown part or a missing earlier one.
     """
-    from lorabench.mini import weights_path
-    from lorabench.mini.training_data import prepare
-
-    chosen = tuple(only) if only else PARTS
-    unknown = sorted(set(chosen) - set(PARTS))
-    if unknown:
-        raise ValueError(f"Unknown part {', '.join(unknown)} of the miniature world. Available: {', '.join(PARTS)}.")
-    if {"base", "decoder"} & set(chosen) and "autoencoder" not in chosen and not (work / "vae.pth").exists():
-        raise ValueError(f"The base needs a trained autoencoder, and {work / 'vae.pth'} is missing: build it first.")
-    out = out or weights_path()
+    chosen, out = _chosen(only), out or weights_path()
+    if "base" in chosen and "autoencoder" not in chosen and not (work / VAE).exists():
+        raise ValueError(f"The base needs a trained autoencoder, and {work / VAE} is missing: build it first.")
     data = prepare(work, max(512, round(PICTURES * min(1.0, scale))), seed, processes)
-    for part in PARTS:
-        if part in chosen:
-            result = _train_part(part, data, work, out, scale, device, seed, processes)
-            record(out, part, {**result, "seed": seed, "device": device, "processes": processes, "commit": commit})
+    for part in chosen:
+        plan = _plan(part, work, scale, device, seed, processes)
+        print(f"{part}: {plan.recipe.steps} steps, log in {work / part}.log", file=sys.stderr)
+        TASKS[part].prepare(data, plan)
+        result = parallel.train(plan, partial(TASKS[part], data, plan, out / part))
+        _record(out, plan, result)
     return out
 
 
-def _train_part(
-    part: str, data: Path, work: Path, out: Path, scale: float, device: str, seed: int, processes: int
-) -> dict[str, Any]:
-    from lorabench.mini.parallel import Plan
+def replay(only: Sequence[str] | None = None, weights: Path | None = None) -> list[dict[str, Any]]:
+    """The first steps of the parts of `only` again, and how far their losses are from those of recipe.json.
 
+    One row a part: part, recorded and replayed losses, and their largest relative difference. Pictures are rendered as
+    they are asked for, so that this takes a minute and no space. ValueError on an unknown part.
+    """
+    weights = weights or weights_path()
+    recorded, rows = json.loads((weights / RECIPE_FILE).read_text(encoding="utf-8")), []
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        _unpack_autoencoder(weights / "base" / "vae", work)
+        for part in _chosen(only):
+            then = recorded[part]
+            data = describe(work, then["pictures"], then["seed"])
+            plan = _plan(part, work, 1.0, "cpu", then["seed"], then["processes"], compiled=False)
+            now = parallel.replay(plan, partial(TASKS[part], data, plan, work / "unused"))["first_losses"]
+            pairs = list(zip(then["first_losses"], now, strict=True))
+            difference = max(abs(after - before) / abs(before) for before, after in pairs)
+            rows.append({"part": part, "recorded": then["first_losses"], "replayed": now, "difference": difference})
+    return rows
+
+
+def _chosen(only: Sequence[str] | None) -> tuple[str, ...]:
+    unknown = sorted(set(only or ()) - set(PARTS))
+    if unknown:
+        raise ValueError(f"Unknown part {', '.join(unknown)} of the miniature world. Available: {', '.join(PARTS)}.")
+    return tuple(part for part in PARTS if not only or part in only)
+
+
+def _plan(
+    part: str, work: Path, scale: float, device: str, seed: int, processes: int, compiled: bool | None = None
+) -> Plan:
     recipe = RECIPES[part]
-    steps = max(2, round(recipe.steps * scale))
-    print(f"{part}: {steps} steps, log in {work / part}.log", file=sys.stderr)
-    plan = Plan(
-        name=part,
-        steps=steps,
-        lr=recipe.lr,
-        batch=recipe.batch,
-        seed=seed,
-        work=work,
-        device=device,
-        processes=processes,
-        warmup=min(recipe.warmup, steps),
-        decay_from=recipe.decay_from,
-        weight_decay=recipe.weight_decay,
-        ema=recipe.ema,
-        save_every=recipe.save_every,
-        compiled=recipe.compiled,
-    )
-    result = _trainer(part, out)(data, plan)
-    return {"steps": result["steps"], "loss": round(result["loss"], 4), "lr": recipe.lr, "batch": recipe.batch}
+    steps = max(parallel.FIRST_LOSSES, round(recipe.steps * scale))
+    warmup, compiled = min(recipe.warmup, steps), recipe.compiled if compiled is None else compiled
+    return Plan(part, replace(recipe, steps=steps, warmup=warmup, compiled=compiled), seed, work, device, processes)
 
 
-def _trainer(part: str, out: Path) -> Callable[[Path, Any], dict[str, float]]:
-    """The training of a part as a function of data and plan."""
-    from lorabench.mini import train_autoencoder, train_base, train_clip, train_encoders
-
-    trainers: dict[str, Callable[[Path, Any], dict[str, float]]] = {
-        "autoencoder": train_autoencoder.train_autoencoder,
-        "base": lambda data, plan: train_base.train_base(data, plan, out / "base"),
-        "decoder": lambda data, plan: train_base.train_decoder(data, plan, out / "base"),
-        "dinov2": lambda data, plan: train_encoders.train_dinov2(data, plan, out / "dinov2"),
-        "convnextv2": lambda data, plan: train_encoders.train_convnextv2(data, plan, out / "convnextv2"),
-        "vgg19": lambda data, plan: train_encoders.train_vgg19(data, plan, out / "vgg19"),
-        "clip": lambda data, plan: train_clip.train_clip(data, plan, out / "clip"),
+def _record(out: Path, plan: Plan, result: dict[str, Any]) -> None:
+    """Put how a part came about into recipe.json beside the weights."""
+    made = store.provenance_of(plan.device, datetime.now(UTC), 0.0)
+    values = {
+        **asdict(plan.recipe),
+        "steps": result["steps"],
+        "loss": round(result["loss"], 4),
+        "first_losses": [round(loss, 5) for loss in result["first_losses"]],
+        "pictures": world(plan.work / "data")[0],
+        "seed": plan.seed,
+        "device": plan.device,
+        "processes": plan.processes,
+        "torch": torch.__version__,
+        "commit": made.git_commit + (" with changes" if made.git_dirty else ""),
     }
-    return trainers[part]
+    file = out / RECIPE_FILE
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    file.write_text(json.dumps({**known, plan.name: values}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def record(out: Path, part: str, values: dict[str, Any]) -> None:
-    """Put `values` under `part` in recipe.json beside the weights."""
-    path = out / "recipe.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known[part] = values
-    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def _unpack_autoencoder(vae: Path, work: Path) -> None:
+    """Put the shipped autoencoder where a build would have left its own."""
+    from diffusers import AutoencoderKL
+
+    model = AutoencoderKL.from_pretrained(vae).float()
+    torch.save(model.state_dict(), work / VAE)
+    (work / SCALING_FACTOR).write_text(json.dumps(model.config.scaling_factor), encoding="utf-8")

@@ -1,182 +1,209 @@
-"""How good the shipped models are, in numbers: the autoencoder, the encoders, and what the base model draws."""
+"""How good the miniature models are, in numbers, and what they must reach before they are shipped."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import nn
 
-from lorabench.mini.concepts import CONCEPTS, render_concept
-from lorabench.mini.renderer import held_out
-from lorabench.mini.styles import STYLE_FILTERS, apply_style
-from lorabench.mini.train_autoencoder import psnr, to_model
-from lorabench.mini.train_encoders import pooled
-from lorabench.mini.training_data import LABELS, labels
-from lorabench.mini.vocabulary import SUBJECTS
-from lorabench.mini.world import captions
+from lorabench import components
+from lorabench.components import Encoder
+from lorabench.mini import novel_styles
+from lorabench.mini.concepts import CONCEPTS, NovelConcept, render_concept
+from lorabench.mini.judge import CONCEPT, Judge, load_judge
+from lorabench.mini.renderer import held_out, render
+from lorabench.mini.styles import STYLE_FILTERS, Pixels, apply_style
+from lorabench.mini.train_autoencoder import psnr
+from lorabench.mini.train_base import sample
+from lorabench.mini.training_data import CLASS_NAMES
+from lorabench.mini.vocabulary import SCENES, SUBJECTS
+from lorabench.mini.world import Picture, captions, sample_picture
+from lorabench.statistics.similarity import unit_rows
 
-_SEED = 20
-
-
-def load_timm(folder: Path) -> nn.Module:
-    """A timm encoder of the world, in float32."""
-    import timm
-
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    model = timm.create_model(config["architecture"], num_classes=0, **config["model_args"])
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return model.float().eval()
+SEED = 20  # of everything held out: training draws from other streams
+HELD_OUT_INDEX = 500  # of renders of concepts; the data set has lower ones, the judge was trained on higher ones
+COLORFUL = (None, "watercolor", "pixel")  # styles that keep colours
 
 
-def load_vgg(folder: Path) -> nn.Module:
-    """The feature layers of the VGG, in float32."""
-    from torchvision.models.vgg import make_layers
-
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    layers = make_layers(config["layers"])
-    state = load_file(folder / "model.safetensors")
-    layers.load_state_dict({name.removeprefix("features."): value for name, value in state.items()})
-    return layers.float().eval()
+def _relative(attribute: str, measured: dict) -> float:
+    return measured["base"][attribute]["relative"]
 
 
-def features(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    """Unit features [n, d] of uint8 pictures [n, 64, 64, 3]."""
-    with torch.no_grad():
-        parts = [pooled(model, to_model(pixels[k : k + 128])) for k in range(0, len(pixels), 128)]
-    return F.normalize(torch.cat(parts), dim=1)
+# What a build has to reach: name -> (how to find it in `measure`, the least value).
+GATES: dict[str, tuple[Callable[[dict], float], float]] = {
+    "autoencoder, dB on held-out renders": (lambda m: m["autoencoder"]["ordinary"], 26.0),
+    **{
+        f"base: {name} recognised, relative to real renders": (
+            partial(lambda n, m: m["base"][n]["relative"], name),
+            0.8,
+        )
+        for name in ("subject", "color", "scene", "style")
+    },
+    "clip: retrieval at 1 of 1,000": (lambda m: m["clip"]["retrieval_at_1_of_1000"], 0.6),
+    "clip: zero-shot subject": (lambda m: m["clip"]["zero_shot"]["subject"], 0.85),
+    "dinov2: concept against decoy, mean AUC": (lambda m: m["dinov2"]["concept_auc"], 0.9),
+    "vgg19: style triplets": (lambda m: m["vgg19"]["style_triplets"]["ordinary"], 0.95),
+    "judge: concepts named": (lambda m: m["judge"]["concept"], 0.9),
+}
 
 
-class Probe:
-    """Ridge classifiers of every attribute on frozen features, fitted on held-out renders."""
-
-    def __init__(self, model: nn.Module, n: int = 3000, seed: int = _SEED) -> None:
-        pixels, pictures = held_out(n, seed)
-        self.model, x = model, self._design(features(model, pixels))
-        truth = torch.tensor([labels(picture) for picture in pictures])
-        gram = x.T @ x + 1e-3 * torch.eye(x.shape[1])
-        self.weights = {
-            name: torch.linalg.solve(gram, x.T @ (F.one_hot(truth[:, k], classes).float() - 1 / classes))
-            for k, (name, classes) in enumerate(LABELS.items())
-        }
-
-    @staticmethod
-    def _design(found: torch.Tensor) -> torch.Tensor:
-        return torch.cat([found, torch.ones(len(found), 1)], 1)
-
-    def accuracies(self, pixels: np.ndarray, truth: torch.Tensor) -> dict[str, float]:
-        """Share of pictures [n, 64, 64, 3] whose attribute is recognised; colour is asked of coloured styles only."""
-        x = self._design(features(self.model, pixels))
-        shown = truth[:, 0] < len(SUBJECTS)
-        plain = (truth[:, 5] == LABELS["style"] - 1) | (truth[:, 5] == 1) | (truth[:, 5] == 2)
-        result = {}
-        for k, name in enumerate(LABELS):
-            rows = shown & plain if name == "color" else shown
-            right = (x @ self.weights[name]).argmax(1) == truth[:, k]
-            result[name] = round(float(right[rows].float().mean()), 3)
-        return result
+def measure(weights: Path) -> dict[str, dict]:
+    """Everything that `GATES` asks for and more, for the models in `weights`; minutes on a CPU."""
+    judge = load_judge(weights / "judge")
+    encoders = {name: load_encoder(weights, name) for name in ("dinov2", "convnextv2", "clip", "vgg19")}
+    return {
+        "autoencoder": reconstruction(weights),
+        "base": prompt_following(weights / "base", judge),
+        "clip": clip_quality(encoders["clip"]) | identity_and_style(encoders["clip"]),
+        **{name: identity_and_style(encoders[name]) for name in ("dinov2", "convnextv2", "vgg19")},
+        "judge": judge_quality(judge),
+    }
 
 
-def entity_auc(model: nn.Module, images: int = 12) -> dict[str, float]:
-    """For every concept but styles: how often an image is nearer to its kind than to a decoy of equal colours."""
+def gate_rows(measured: dict[str, dict]) -> list[dict[str, object]]:
+    """One row a gate: what, its least value, the value, and whether it is reached."""
+    values = {name: (find(measured), least) for name, (find, least) in GATES.items()}
+    return [
+        {"gate": name, "at least": least, "measured": round(value, 3), "reached": "yes" if value >= least else "NO"}
+        for name, (value, least) in values.items()
+    ]
+
+
+def load_encoder(weights: Path, name: str) -> Encoder:
+    """An encoder as every study uses it, with the weights in `weights`/`name`."""
+    return components.find("encoders", name).load(weights / name, torch.device("cpu"))
+
+
+def reconstruction(weights: Path, n: int = 300) -> dict[str, float]:
+    """Peak signal-to-noise ratio of the autoencoder in dB: ordinary held-out renders, and those of each category."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(weights / "base" / "vae").float().eval()
+    result = {"ordinary": psnr(vae, held_out(n, SEED)[0])}
+    for category in dict.fromkeys(concept.category for concept in CONCEPTS):
+        own = [concept for concept in CONCEPTS if concept.category == category]
+        result[category] = psnr(vae, np.concatenate([concept_renders(concept, 6) for concept in own]))
+    return {name: round(value, 2) for name, value in result.items()}
+
+
+def concept_renders(concept: NovelConcept, n: int, identity: str = "concept", first: int = 0) -> np.ndarray:
+    """Held-out renders of a concept or its decoy, uint8 [n, 64, 64, 3]; `first` counts from the first held-out one."""
+    return np.stack([render_concept(concept, HELD_OUT_INDEX + first + k, identity) for k in range(n)])
+
+
+def asked_pictures(n: int, seed: int = SEED) -> list[Picture]:
+    """Pictures with a subject whose styles, none among them, are equally frequent: what a base model is asked for."""
+    rng, pictures = np.random.default_rng([seed, 5]), []
+    while len(pictures) < n:
+        picture = sample_picture(rng)
+        if picture.subject:
+            pictures.append(replace(picture, style=(None, *STYLE_FILTERS)[len(pictures) % (len(STYLE_FILTERS) + 1)]))
+    return pictures
+
+
+def prompt_following(base: Path, judge: Judge, n: int = 384) -> dict[str, dict[str, float]]:
+    """Share of pictures drawn from captions in which the judge recognises what the caption asked for.
+
+    Of subject, colour (styles that keep colours only), scene and style: drawn by the base, on renders of the very same
+    captions, their ratio, and chance.
+    """
+    pictures = asked_pictures(n)
+    drawn = sample(base, [captions(picture)[0] for picture in pictures], SEED)
+    real = np.stack([render(picture) for picture in pictures])
     result = {}
-    for concept in CONCEPTS:
-        if concept.category == "styles":
-            continue
-        own = features(model, np.stack([render_concept(concept, 100 + k) for k in range(images)]))
-        other = features(model, np.stack([render_concept(concept, 200 + k, "decoy") for k in range(images)]))
-        same = (own @ own.T)[~torch.eye(images, dtype=torch.bool)]
-        cross = (own @ other.T).flatten()
-        result[concept.id] = round(float((same[:, None] > cross[None]).float().mean()), 3)
+    for attribute in ("subject", "color", "scene", "style"):
+        asked = np.array([getattr(picture, attribute) or "none" for picture in pictures])
+        rows = np.array([attribute != "color" or picture.style in COLORFUL for picture in pictures])
+        shares = [float((judge.names(p[rows], attribute) == asked[rows]).mean()) for p in (drawn, real)]
+        chance = 1 / len(CLASS_NAMES[attribute])
+        values = {"base": shares[0], "real": shares[1], "relative": shares[0] / shares[1], "chance": chance}
+        result[attribute] = {name: round(value, 3) for name, value in values.items()}
     return result
 
 
-def gram_triplets(layers: nn.Module, n: int = 16) -> float:
-    """How often two contents in one style are nearer, in Gram matrices, than one content in two styles."""
-    pixels, pictures = held_out(4 * n, _SEED + 1)
-    plain = np.stack([image for image, picture in zip(pixels, pictures) if picture.style is None][:n])
-    styled = []
-    for index, style in enumerate(STYLE_FILTERS):
-        rngs = [np.random.default_rng([index, k]) for k in range(len(plain))]
-        styled.append(np.stack([apply_style(image, style, rng) for image, rng in zip(plain, rngs)]))
-    grams = torch.stack([gram_features(layers, images) for images in (plain, *styled)])  # [styles, contents, d]
-    right = []
-    for style in range(len(grams)):
-        other = (style + 1) % len(grams)
-        same_style = (grams[style] - grams[style].roll(1, 0)).square().sum(1)
-        same_content = (grams[style] - grams[other]).square().sum(1)
-        right.append((same_style < same_content).float())
-    return round(float(torch.cat(right).mean()), 3)
-
-
-def gram_features(layers: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    """Concatenated Gram matrices of the first convolution of every stage, each scaled to equal weight, [n, d]."""
-    x, found, first = to_model(pixels), [], True
-    with torch.no_grad():
-        for layer in layers:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU) and first:
-                flat = x.flatten(2)
-                gram = (flat @ flat.transpose(1, 2) / flat.shape[2]).flatten(1)
-                found.append(gram / gram.norm(dim=1).mean())
-                first = False
-            first = first or isinstance(layer, nn.MaxPool2d)
-    return torch.cat(found, 1)
-
-
-def clip_quality(folder: Path) -> dict[str, float]:
-    """Zero-shot accuracy of subjects, and retrieval at 1 among 100 captions."""
-    import open_clip
-
-    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    pixels, pictures = held_out(500, _SEED + 2)
-    kept = [k for k, picture in enumerate(pictures) if picture.subject]
-    with torch.no_grad():
-        seen = model.encode_image(to_model(pixels), normalize=True)
-        names = model.encode_text(tokenizer([f"a picture of a {subject}" for subject in SUBJECTS]), normalize=True)
-        texts = model.encode_text(tokenizer([captions(picture)[0] for picture in pictures]), normalize=True)
-    truth = torch.tensor([SUBJECTS.index(pictures[k].subject) for k in kept])
-    subject = float(((seen[kept] @ names.T).argmax(1) == truth).float().mean())
-    hits = [(seen[s : s + 100] @ texts[s : s + 100].T).argmax(1) == torch.arange(100) for s in range(0, 500, 100)]
-    retrieval = float(torch.cat(hits).float().mean())
-    return {"zero_shot_subject": round(subject, 3), "retrieval_at_1_of_100": round(retrieval, 3)}
-
-
-def base_follows(folder: Path, judge: Probe, n: int = 96, seed: int = _SEED + 3) -> dict[str, float]:
-    """Share of sampled pictures in which the judge recognises what the caption asked for."""
-    from lorabench.mini.train_base import sample
-
-    _, pictures = held_out(n * 2, seed)
-    pictures = [picture for picture in pictures if picture.subject][:n]
-    found = sample(folder, [captions(picture)[0] for picture in pictures], seed)
-    return judge.accuracies(found, torch.tensor([labels(picture) for picture in pictures]))
-
-
-def measure(weights: Path) -> dict[str, object]:
-    """Every number above for the models in `weights`."""
-    from diffusers import AutoencoderKL
-
-    pixels, pictures = held_out(500, _SEED + 4)
-    truth = torch.tensor([labels(picture) for picture in pictures])
-    novel = np.stack([render_concept(concept, 0) for concept in CONCEPTS])
-    vae = AutoencoderKL.from_pretrained(weights / "base" / "vae").float().eval()
-    vit, convnext = load_timm(weights / "dinov2"), load_timm(weights / "convnextv2")
-    judge = Probe(convnext)
-    aucs = entity_auc(vit)
+def judge_quality(judge: Judge, n: int = 12) -> dict[str, object]:
+    """Share of held-out renders of concepts, and of decoys, that the judge names; by category for concepts."""
+    right = {c.id: judge.names(concept_renders(c, n), CONCEPT) == c.id for c in CONCEPTS}
+    decoys = [judge.names(concept_renders(c, n, "decoy"), CONCEPT) == f"decoy of {c.id}" for c in CONCEPTS]
+    categories = dict.fromkeys(concept.category for concept in CONCEPTS)
+    by_category = {k: float(np.mean([right[c.id] for c in CONCEPTS if c.category == k])) for k in categories}
     return {
-        "autoencoder_psnr": round(psnr(vae, pixels), 2),
-        "autoencoder_psnr_novel_concepts": round(psnr(vae, novel), 2),
-        "dinov2_probe": Probe(vit).accuracies(pixels, truth),
-        "convnextv2_probe": judge.accuracies(pixels, truth),
-        "dinov2_entity_auc": round(float(np.mean(list(aucs.values()))), 3),
-        "dinov2_entity_auc_by_concept": aucs,
-        "convnextv2_entity_auc": round(float(np.mean(list(entity_auc(convnext).values()))), 3),
-        "clip": clip_quality(weights / "clip"),
-        "vgg19_gram_triplets": gram_triplets(load_vgg(weights / "vgg19")),
-        "base_recognised": base_follows(weights / "base", judge),
+        "concept": round(float(np.mean(list(right.values()))), 3),
+        "decoy": round(float(np.mean(decoys)), 3),
+        "concept_by_category": {name: round(value, 3) for name, value in by_category.items()},
     }
+
+
+def clip_quality(clip: Encoder) -> dict[str, object]:
+    """Zero-shot accuracy of subject, colour, scene and style, and retrieval at 1 among 1,000 distinct captions."""
+    pictures = list({captions(picture)[0]: picture for picture in held_out(1500, SEED + 2)[1]}.values())[:1000]
+    pixels = np.stack([render(picture) for picture in pictures])
+    seen = unit_rows(clip.encode_images(list(pixels), ""))
+    read = unit_rows(clip.encode_texts([captions(picture)[0] for picture in pictures]))
+    questions = {
+        "subject": {subject: f"a picture of a {subject}" for subject in SUBJECTS},
+        "color": {color: f"a picture of a {color} bear" for color in CLASS_NAMES["color"]},
+        "scene": {scene: f"a picture of a scene {phrase}" for scene, (phrase, _) in SCENES.items()},
+        "style": {style: f"a {style} of a scene" for style in STYLE_FILTERS},
+    }
+    shares = {}
+    for attribute, texts in questions.items():
+        rows = np.array([bool(p.subject) and bool(p.style or attribute != "style") for p in pictures])
+        rows &= np.array([attribute != "color" or p.style in COLORFUL for p in pictures])
+        answers = np.array(list(texts))[(seen[rows] @ unit_rows(clip.encode_texts(list(texts.values()))).T).argmax(1)]
+        truth = np.array([getattr(p, attribute) or "" for p in pictures])[rows]
+        shares[attribute] = round(float((answers == truth).mean()), 3)
+    retrieval = float(((seen @ read.T).argmax(1) == np.arange(len(pictures))).mean())
+    return {"retrieval_at_1_of_1000": round(retrieval, 3), "zero_shot": shares}
+
+
+def identity_and_style(encoder: Encoder) -> dict[str, object]:
+    """How an encoder tells concepts from decoys of equal colours, and styles from contents."""
+    aucs = {c.id: round(concept_auc(encoder, c), 3) for c in CONCEPTS if c.category != "styles"}
+    ordinary = [(lambda pixels, rng: pixels), *(partial(_ordinary, style) for style in STYLE_FILTERS)]
+    novel = [partial(_novel, name) for name in ("neon", "blueprint", "infrared", "riso")]
+    return {
+        "concept_auc": round(float(np.mean(list(aucs.values()))), 3),
+        "concept_auc_by_concept": aucs,
+        "style_triplets": {
+            "ordinary": round(style_triplets(encoder, ordinary), 3),
+            "novel": round(style_triplets(encoder, novel), 3),
+        },
+    }
+
+
+def concept_auc(encoder: Encoder, concept: NovelConcept, n: int = 12) -> float:
+    """How often two renders of the concept are nearer (cosine) than a render and a decoy, in [0, 1]; chance 0.5."""
+    own = unit_rows(encoder.encode_images(list(concept_renders(concept, n)), ""))
+    other = unit_rows(encoder.encode_images(list(concept_renders(concept, n, "decoy", first=n)), ""))
+    same = (own @ own.T)[~np.eye(n, dtype=bool)]
+    return float((same[:, None] > (own @ other.T).ravel()[None]).mean())
+
+
+def style_triplets(encoder: Encoder, styles: Sequence[Callable[[Pixels, np.random.Generator], Pixels]]) -> float:
+    """How often two contents in one style are nearer (squared distance) than one content in two styles, in [0, 1]."""
+    contents = [render(replace(picture, style=None)) for picture in asked_pictures(12, SEED + 1)]
+    rng = np.random.default_rng(SEED)
+    features = np.stack(
+        [encoder.encode_images([style(pixels, rng) for pixels in contents], "") for style in styles]
+    )  # [styles, contents, d]
+    right = []
+    for s in range(len(styles)):
+        for c in range(len(contents)):
+            other_content = np.delete(features[s], c, 0)
+            other_style = np.delete(features[:, c], s, 0)
+            near, far = (((rows - features[s, c]) ** 2).sum(1) for rows in (other_content, other_style))
+            right.append((near[:, None] < far[None]).mean())
+    return float(np.mean(right))
+
+
+def _ordinary(style: str, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    return apply_style(pixels, style, rng)
+
+
+def _novel(style: str, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    return getattr(novel_styles, style)(pixels, rng, False)

@@ -12,40 +12,52 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
+FIRST_LOSSES = 3  # steps whose losses are recorded, for a replay to agree with
+
 
 @dataclass(frozen=True)
-class Plan:
+class Recipe:
     """How a model is trained; `batch` is per process and step, `warmup` in steps.
 
     The rate is flat up to the fraction `decay_from` of the way and falls along a cosine to 2 % after it.
     """
 
-    name: str
     steps: int
     lr: float
     batch: int
-    seed: int
-    work: Path
-    device: str = "cpu"
-    processes: int = 2
     warmup: int = 100
     decay_from: float = 0.3
     weight_decay: float = 0.0
     ema: float = 0.998
-    save_every: int = 250
     clip_norm: float = 1.0
+    save_every: int = 250
     compiled: bool = False  # torch.compile: a third faster after a minute and a half of compiling
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, and where, with which seed and on what it is followed."""
+
+    name: str
+    recipe: Recipe
+    seed: int
+    work: Path
+    device: str = "cpu"
+    processes: int = 2
+
+
 class Task(Protocol):
-    """A model in training: what is trained, the loss of one batch, and what to do with a finished average."""
+    """A model in training: what is trained, the loss of one batch, and what to do with a finished average.
+
+    Made of (data folder, plan, folder to publish to).
+    """
 
     model: nn.Module
 
@@ -72,17 +84,17 @@ class _Average:
                 self.state[name].lerp_(value.detach(), 1 - decay)
 
 
-def learning_rate(plan: Plan, step: int) -> float:
+def learning_rate(recipe: Recipe, step: int) -> float:
     """The rate of `step`, counted from 0."""
-    if step < plan.warmup:
-        return plan.lr * (step + 1) / plan.warmup
-    start = plan.decay_from * plan.steps
-    done = min(1.0, max(0.0, (step - start) / max(1.0, plan.steps - start)))
-    return plan.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+    if step < recipe.warmup:
+        return recipe.lr * (step + 1) / recipe.warmup
+    start = recipe.decay_from * recipe.steps
+    done = min(1.0, max(0.0, (step - start) / max(1.0, recipe.steps - start)))
+    return recipe.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def train(plan: Plan, make_task: Callable[[], Task]) -> dict[str, float]:
-    """Train until `plan.steps`, from the last checkpoint if there is one; returns steps and the last mean loss.
+def train(plan: Plan, make_task: Callable[[], Task]) -> dict[str, Any]:
+    """Train to the end of the recipe, from the last checkpoint if there is one; returns steps, loss, first losses.
 
     Checkpoints are `work`/<name>.pt, the log `work`/<name>.log. `make_task` must be picklable.
     """
@@ -92,7 +104,20 @@ def train(plan: Plan, make_task: Callable[[], Task]) -> dict[str, float]:
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**32))
     mp.spawn(_worker, (plan, make_task, _free_port()), nprocs=plan.processes)
     saved = torch.load(_checkpoint(plan), map_location="cpu", weights_only=True)
-    return {"steps": saved["step"], "loss": saved["loss"]}
+    return {"steps": saved["step"], "loss": saved["loss"], "first_losses": saved["first_losses"]}
+
+
+def replay(plan: Plan, make_task: Callable[[], Task]) -> dict[str, Any]:
+    """The first steps of `train`, in this process and in seconds; returns them with their losses."""
+    torch.manual_seed(plan.seed)
+    task = make_task()
+    parameters = _trained(task.model.train())
+    optimizer, losses = _optimizer(plan, parameters), []
+    for step in range(FIRST_LOSSES):
+        found = [_gradient(task, parameters, plan, step, rank) for rank in range(plan.processes)]
+        _update(parameters, optimizer, plan, step, torch.stack([gradient for _, gradient in found]).mean(0))
+        losses.append(found[0][0])
+    return {"steps": FIRST_LOSSES, "loss": losses[-1], "first_losses": losses}
 
 
 def _free_port() -> int:
@@ -113,53 +138,67 @@ def _worker(rank: int, plan: Plan, make_task: Callable[[], Task], port: int) -> 
     torch.manual_seed(plan.seed)  # a process of its own; the same start in every process
     task = make_task()
     model = task.model.to(plan.device).train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, plan.lr, betas=(0.9, 0.99), weight_decay=plan.weight_decay)
-    average, first, loss = _Average(plan.ema), 0, float("nan")
+    parameters = _trained(model)
+    optimizer, average = _optimizer(plan, parameters), _Average(plan.recipe.ema)
+    state: dict[str, Any] = {"step": 0, "loss": float("nan"), "first_losses": []}
     if _checkpoint(plan).exists():
         saved = torch.load(_checkpoint(plan), map_location=plan.device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average.state, first, loss = saved["average"], saved["step"], saved["loss"]
-    started, running, counted = time.monotonic(), 0.0, 0
-    for step in range(first, plan.steps):
-        value = _step(task, parameters, optimizer, plan, step, rank)
+        model.load_state_dict(saved.pop("model"))
+        optimizer.load_state_dict(saved.pop("optimizer"))
+        average.state, state = saved.pop("average"), saved
+    started, first, losses = time.monotonic(), state["step"], []
+    for step in range(first, plan.recipe.steps):
+        loss, gradient = _gradient(task, parameters, plan, step, rank)
+        if plan.processes > 1:
+            dist.all_reduce(gradient)
+        _update(parameters, optimizer, plan, step, gradient / plan.processes)
         average.update(model, step)
-        running, counted = running + value, counted + 1
-        if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
-            loss, running = running / counted, 0.0
+        losses.append(loss)
+        if len(state["first_losses"]) < FIRST_LOSSES:
+            state["first_losses"].append(loss)
+        if (step + 1) % plan.recipe.save_every == 0 or step + 1 == plan.recipe.steps:
+            state |= {"step": step + 1, "loss": sum(losses) / len(losses)}
             if rank == 0:
                 seconds = (time.monotonic() - started) / (step + 1 - first)
-                _log(plan, f"step {step + 1}/{plan.steps} loss {loss:.4f} {seconds:.3f} s a step")
-                _save(plan, model, optimizer, average, step + 1, loss)
+                _log(plan, f"step {step + 1}/{plan.recipe.steps} loss {state['loss']:.4f} {seconds:.3f} s a step")
+                _save(plan, model, optimizer, average, state)
                 _export(task, model, average)
-            counted = 0
+            losses = []
     if plan.processes > 1:
         dist.destroy_process_group()
 
 
-def _step(
-    task: Task, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, plan: Plan, step: int, rank: int
-) -> float:
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def _optimizer(plan: Plan, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, plan.recipe.lr, betas=(0.9, 0.99), weight_decay=plan.recipe.weight_decay)
+
+
+def _gradient(
+    task: Task, parameters: list[nn.Parameter], plan: Plan, step: int, rank: int
+) -> tuple[float, torch.Tensor]:
+    """Loss of the batch of one process, and its gradient as one vector."""
     # A step's samples depend on (seed, step, process) only, so a resumed training equals an uninterrupted one.
     rng = torch.Generator().manual_seed((plan.seed * 1_000_003 + step) * 64 + rank)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(plan, step)
-    optimizer.zero_grad(set_to_none=True)
-    loss = task.loss(rng, plan.batch)
-    loss.backward()
     for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    if plan.processes > 1:
-        flat = torch.cat([p.grad.reshape(-1) for p in parameters])
-        dist.all_reduce(flat)
-        flat /= plan.processes
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters])):
-            parameter.grad.copy_(part.view_as(parameter))
-    nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+        parameter.grad = None
+    loss = task.loss(rng, plan.recipe.batch)
+    loss.backward()
+    parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    return float(loss.detach()), torch.cat([part.reshape(-1) for part in parts])
+
+
+def _update(
+    parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, plan: Plan, step: int, gradient: torch.Tensor
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(plan.recipe, step)
+    for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters])):
+        parameter.grad = part.view_as(parameter)
+    nn.utils.clip_grad_norm_(parameters, plan.recipe.clip_norm)
     optimizer.step()
-    return float(loss.detach())
 
 
 def _export(task: Task, model: nn.Module, average: _Average) -> None:
@@ -172,10 +211,12 @@ def _export(task: Task, model: nn.Module, average: _Average) -> None:
     model.load_state_dict(live)
 
 
-def _save(plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer, average: _Average, step: int, loss: float):
+def _save(
+    plan: Plan, model: nn.Module, optimizer: torch.optim.Optimizer, average: _Average, state: dict[str, Any]
+) -> None:
     partial = _checkpoint(plan).with_suffix(".partial")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state}
-    torch.save({**state, "step": step, "loss": loss}, partial)
+    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state}
+    torch.save(parts | state, partial)
     os.replace(partial, _checkpoint(plan))
 
 

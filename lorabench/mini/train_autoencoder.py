@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -12,52 +11,48 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lorabench.mini.architectures import LATENT_SIZE, autoencoder
-from lorabench.mini.parallel import Plan, train
-from lorabench.mini.training_data import load
+from lorabench.mini.architectures import LATENT_CHANNELS, LATENT_SIZE, autoencoder
+from lorabench.mini.parallel import Plan
+from lorabench.mini.training_data import Rows, load
+
+VAE = "vae.pth"  # in the work folder
 
 
 class AutoencoderTask:
-    """Reconstruct rendered pictures; with `decoder_only` the latents stay as they are."""
+    """Reconstruct rendered pictures."""
 
-    def __init__(
-        self, data: Path, out: Path, compiled: bool, start: Path | None = None, decoder_only: bool = False
-    ) -> None:
+    def __init__(self, data: Path, plan: Plan, target: Path) -> None:
         self.model = autoencoder()
-        self.reconstruct = torch.compile(self._reconstruct) if compiled else self._reconstruct
-        self.pixels, self.out = load(data, "pixels"), out
-        if start is not None:
-            self.model.load_state_dict(torch.load(start, weights_only=True))
-        if decoder_only:
-            self.model.encoder.requires_grad_(False)
-            self.model.quant_conv.requires_grad_(False)
-        self.decoder_only = decoder_only
+        self.reconstruct = torch.compile(self._reconstruct) if plan.recipe.compiled else self._reconstruct
+        self.pixels, self.work = load(data, "pixels"), plan.work
+
+    @staticmethod
+    def prepare(data: Path, plan: Plan) -> None:
+        """Nothing: the pictures are all it takes."""
 
     def loss(self, rng: torch.Generator, batch: int) -> torch.Tensor:
         """Reconstruction of a random batch."""
         device = next(self.model.parameters()).device
         index = torch.randint(len(self.pixels), (batch,), generator=rng).sort().values
         images = recolor(to_model(self.pixels[index.numpy()]), rng).to(device)
-        noise = torch.randn((batch, 4, LATENT_SIZE, LATENT_SIZE), generator=rng).to(device)
+        noise = torch.randn((batch, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE), generator=rng).to(device)
         found, kl = self.reconstruct(images, noise)
-        loss = F.l1_loss(found, images) + F.mse_loss(found, images) + 0.3 * edge_loss(found, images)
-        return loss if self.decoder_only else loss + 1e-4 * kl
+        return F.l1_loss(found, images) + F.mse_loss(found, images) + 0.3 * edge_loss(found, images) + 1e-4 * kl
 
     def _reconstruct(self, images: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.set_grad_enabled(not self.decoder_only):
-            posterior = self.model.encode(images).latent_dist
-            latents = posterior.mean + posterior.std * noise
-            kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        posterior = self.model.encode(images).latent_dist
+        latents = posterior.mean + posterior.std * noise
+        kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
         return self.model.decode(latents).sample, kl
 
     def export(self, model: nn.Module) -> None:
-        """Keep the averaged weights for the next training."""
-        torch.save(model.state_dict(), self.out)
+        """Keep the averaged weights for the base, which publishes them with its own."""
+        torch.save(model.state_dict(), self.work / VAE)
 
 
 def to_model(pixels: np.ndarray) -> torch.Tensor:
     """uint8 [n, h, w, 3] to float32 [n, 3, h, w] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def recolor(images: torch.Tensor, rng: torch.Generator, share: float = 0.35) -> torch.Tensor:
@@ -75,11 +70,6 @@ def edge_loss(found: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
-def train_autoencoder(data: Path, plan: Plan) -> dict[str, float]:
-    """Train encoder and decoder; the average lands in `plan.work`/vae.pth."""
-    return train(plan, partial(AutoencoderTask, data, plan.work / "vae.pth", plan.compiled))
-
-
 def psnr(model: nn.Module, pixels: np.ndarray) -> float:
     """Mean peak signal-to-noise ratio of reconstructions, in dB."""
     images = to_model(pixels)
@@ -88,27 +78,37 @@ def psnr(model: nn.Module, pixels: np.ndarray) -> float:
     return float((-10 * torch.log10(((found - images) / 2).square().mean((1, 2, 3)))).mean())
 
 
-def encode_all(vae: Path, data: Path, count: int, processes: int = 2) -> torch.Tensor:
-    """Means and log variances of the first `count` training pictures, float16 [n, 8, 16, 16]; kept as latents.pt."""
-    path = data / "latents.pt"
+def encode_all(vae: Path, data: Path, processes: int = 2) -> np.ndarray | Rows:
+    """Means and log variances of the training pictures, float16 [n, 16, 16, 16].
+
+    Kept as latents.npy beside prepared pictures, else made when asked for.
+    """
+    path, pixels = data / "latents.npy", load(data, "pixels")
+    if isinstance(pixels, Rows):
+        model = _encoder(vae)
+        return Rows(lambda index: _latents(model, pixels[[index]])[0], pixels.shape)
     if not path.exists():
-        count = min(count, len(load(data, "pixels")))
-        starts = range(0, count, 1000)
-        jobs = [(vae, data, start, min(start + 1000, count)) for start in starts]
+        jobs = [(vae, data, start, min(start + 1000, len(pixels))) for start in range(0, len(pixels), 1000)]
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            parts = list(pool.map(_encode_part, jobs))
-        torch.save(torch.from_numpy(np.concatenate(parts)), path)
-    return torch.load(path, weights_only=True, mmap=True)
+            np.save(path, np.concatenate(list(pool.map(_encode_part, jobs))))
+    return np.load(path, mmap_mode="r")
 
 
 def _encode_part(job: tuple[Path, Path, int, int]) -> np.ndarray:
     torch.set_num_threads(1)
     vae, data, start, stop = job
-    model = autoencoder().eval()
+    model, pixels = _encoder(vae), load(data, "pixels")
+    return np.concatenate([_latents(model, pixels[low : min(low + 50, stop)]) for low in range(start, stop, 50)])
+
+
+def _encoder(vae: Path) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):  # making it must not change how the base is initialised
+        model = autoencoder().eval()
     model.load_state_dict(torch.load(vae, weights_only=True))
-    pixels, parts = load(data, "pixels"), []
+    return model
+
+
+def _latents(model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        for low in range(start, stop, 50):
-            posterior = model.encode(to_model(pixels[low : min(low + 50, stop)])).latent_dist
-            parts.append(torch.cat([posterior.mean, posterior.logvar], 1).half())
-    return torch.cat(parts).numpy()
+        posterior = model.encode(to_model(pixels)).latent_dist
+    return torch.cat([posterior.mean, posterior.logvar], 1).half().numpy()

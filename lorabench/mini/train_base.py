@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from lorabench.mini.architectures import autoencoder, export_base, text_encoder, unet
-from lorabench.mini.parallel import Plan, train
+from lorabench.mini.architectures import LATENT_CHANNELS, autoencoder, export_base, text_encoder, unet
+from lorabench.mini.parallel import Plan
 from lorabench.mini.tokenizer import CONTEXT_LENGTH, write_tokenizer
-from lorabench.mini.train_autoencoder import AutoencoderTask, encode_all
-from lorabench.mini.training_data import load
+from lorabench.mini.train_autoencoder import VAE, encode_all
+from lorabench.mini.training_data import Rows, load
 
 MIN_SNR = 5.0
 EMPTY_CAPTIONS = 0.10
-PICTURES = 20_000  # the rest of the rendered pictures is for the encoders: encoding costs as much as training
+SCALING_FACTOR = "scaling_factor.json"  # in the work folder
 
 
-def caption_ids(data: Path, work: Path) -> torch.Tensor:
-    """Token ids of all captions, int16 [n, 3, 32]; kept as ids.pt."""
+def caption_ids(data: Path, work: Path) -> np.ndarray | Rows:
+    """Token ids of all captions, int16 [n, 3, 32]: kept beside prepared pictures, else made when asked for."""
+    if not (work / "tokenizer").exists():
+        write_tokenizer(work / "tokenizer")
+    path, texts = data / "ids.npy", load(data, "captions")
+    if isinstance(texts, Rows):
+        return Rows(lambda index: _ids(work, texts[index].tolist()), texts.shape)
+    if not path.exists():
+        np.save(path, _ids(work, texts.ravel().tolist()).reshape(len(texts), 3, -1))
+    return np.load(path)
+
+
+def one_caption(ids: np.ndarray | Rows, index: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Token ids [n, 32] of one of the captions of each of the pictures `index` [n]."""
+    rows = torch.from_numpy(ids[index.numpy()])
+    return rows[torch.arange(len(rows)), torch.randint(rows.shape[1], (len(rows),), generator=rng)]
+
+
+def _ids(work: Path, texts: list[str]) -> np.ndarray:
     from transformers import CLIPTokenizer
 
-    path = data / "ids.pt"
-    if not path.exists():
-        write_tokenizer(work / "tokenizer")
-        tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-        texts = load(data, "captions")
-        torch.save(_ids(tokenizer, [str(text) for text in texts.reshape(-1)]).view(len(texts), 3, -1), path)
-    return torch.load(path, weights_only=True)
-
-
-def _ids(tokenizer, texts: list[str]) -> torch.Tensor:
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     rows = tokenizer(texts, padding="max_length", max_length=CONTEXT_LENGTH, truncation=True).input_ids
-    return torch.tensor(rows, dtype=torch.int16)
+    return np.array(rows, np.int16)
 
 
-def scaling_factor(latents: torch.Tensor, sample: int = 4000) -> float:
-    """What brings latents [n, 8, 16, 16] (means, log variances) to unit variance."""
-    step = max(1, len(latents) // sample)
-    return float(1 / latents[::step, :4].float().std())
+def scaling_factor(work: Path, latents: np.ndarray | Rows, sample: int = 4000) -> float:
+    """What brings the means of latents [n, 16, 16, 16] (means, log variances) to unit variance; kept in `work`."""
+    path = work / SCALING_FACTOR
+    if not path.exists():
+        means = latents[np.arange(0, len(latents), max(1, len(latents) // sample))][:, :LATENT_CHANNELS]
+        path.write_text(json.dumps(round(float(1 / means.astype(np.float32).std(ddof=1)), 5)), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def signal_levels(steps: int = 1000) -> torch.Tensor:
@@ -55,21 +66,23 @@ def signal_levels(steps: int = 1000) -> torch.Tensor:
 class BaseTask:
     """Noise prediction on latents of rendered pictures, conditioned on one of their captions."""
 
-    def __init__(self, data: Path, plan: Plan, out: Path) -> None:
-        self.vae = trained_vae(plan.work)
-        self.latents = encode_all(plan.work / "vae.pth", data, PICTURES)
-        self.scale = scaling_factor(self.latents)
-        self.vae.register_to_config(scaling_factor=round(self.scale, 5))
-        self.ids, self.out, self.work = caption_ids(data, plan.work), out, plan.work
-        self.empty = self._empty_caption()
+    def __init__(self, data: Path, plan: Plan, target: Path) -> None:
+        self.vae = autoencoder().eval()
+        self.vae.load_state_dict(torch.load(plan.work / VAE, weights_only=True))
+        self.latents = encode_all(plan.work / VAE, data)
+        self.scale = scaling_factor(plan.work, self.latents)
+        self.vae.register_to_config(scaling_factor=self.scale)
+        self.ids, self.target, self.work = caption_ids(data, plan.work), target, plan.work
+        self.empty = torch.from_numpy(_ids(plan.work, [""])[0])
         self.model = nn.ModuleDict({"unet": unet(), "text_encoder": text_encoder()})
         self.levels = signal_levels()
-        self.predict = torch.compile(self._predict) if plan.compiled else self._predict
+        self.predict = torch.compile(self._predict) if plan.recipe.compiled else self._predict
 
-    def _empty_caption(self) -> torch.Tensor:
-        from transformers import CLIPTokenizer
-
-        return _ids(CLIPTokenizer.from_pretrained(self.work / "tokenizer"), [""])[0]
+    @staticmethod
+    def prepare(data: Path, plan: Plan) -> None:
+        """Encode pictures and captions, once for all processes."""
+        scaling_factor(plan.work, encode_all(plan.work / VAE, data))
+        caption_ids(data, plan.work)
 
     def _predict(self, noisy: torch.Tensor, times: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
         return self.model["unet"](noisy, times, self.model["text_encoder"](ids).last_hidden_state).sample
@@ -78,9 +91,9 @@ class BaseTask:
         """Weighted squared error of the predicted noise."""
         device = next(self.model.parameters()).device
         index = torch.randint(len(self.latents), (batch,), generator=rng).sort().values
-        mean, log_variance = self.latents[index].float().chunk(2, 1)
+        mean, log_variance = torch.from_numpy(self.latents[index.numpy()]).float().chunk(2, 1)
         clean = (mean + (0.5 * log_variance).exp() * torch.randn(mean.shape, generator=rng)) * self.scale
-        ids = self.ids[index, torch.randint(3, (batch,), generator=rng)]
+        ids = one_caption(self.ids, index, rng)
         ids[torch.rand(batch, generator=rng) < EMPTY_CAPTIONS] = self.empty
         times = torch.randint(len(self.levels), (batch,), generator=rng)
         noise, level = torch.randn(clean.shape, generator=rng), self.levels[times]
@@ -94,26 +107,7 @@ class BaseTask:
         """Publish the averaged weights as the base folder."""
         folder = self.work / "export-base"
         export_base(folder, self.vae, model["unet"], model["text_encoder"])
-        publish(folder, self.out)
-
-
-def trained_vae(work: Path) -> nn.Module:
-    """The trained autoencoder, with its later decoder if there is one."""
-    model = autoencoder()
-    finer = work / "vae_decoder.pth"
-    model.load_state_dict(torch.load(finer if finer.exists() else work / "vae.pth", weights_only=True))
-    return model.eval()
-
-
-def train_decoder(data: Path, plan: Plan, out: Path) -> dict[str, float]:
-    """Train the decoder on for latents that stay as they are, and publish it into the base folder `out`."""
-    finer = plan.work / "vae_decoder.pth"
-    result = train(plan, partial(AutoencoderTask, data, finer, plan.compiled, plan.work / "vae.pth", True))
-    vae = trained_vae(plan.work)
-    vae.register_to_config(scaling_factor=round(scaling_factor(encode_all(plan.work / "vae.pth", data, PICTURES)), 5))
-    vae.half().save_pretrained(plan.work / "export-vae")
-    publish(plan.work / "export-vae", out / "vae")
-    return result
+        publish(folder, self.target)
 
 
 def publish(source: Path, target: Path) -> None:
@@ -124,13 +118,6 @@ def publish(source: Path, target: Path) -> None:
         partial_file = place.with_name(place.name + ".partial")
         shutil.copyfile(file, partial_file)
         os.replace(partial_file, place)
-
-
-def train_base(data: Path, plan: Plan, out: Path) -> dict[str, float]:
-    """Train on the latents of the autoencoder in `plan.work`; every save publishes to `out`."""
-    encode_all(plan.work / "vae.pth", data, PICTURES)  # once, before the processes start
-    caption_ids(data, plan.work)
-    return train(plan, partial(BaseTask, data, plan, out))
 
 
 def sample(folder: Path, prompts: list[str], seed: int = 0, steps: int = 20, guidance: float = 5.0) -> np.ndarray:

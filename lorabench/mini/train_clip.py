@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lorabench.mini.architectures import clip, export_clip
-from lorabench.mini.parallel import Plan, train
+from lorabench.mini.parallel import Plan
 from lorabench.mini.train_autoencoder import to_model
-from lorabench.mini.train_base import caption_ids, publish
+from lorabench.mini.train_base import caption_ids, one_caption, publish
 from lorabench.mini.train_encoders import augment
 from lorabench.mini.training_data import LABELS, load
 
@@ -22,15 +22,21 @@ SAME_SCENE_SHARE = 0.5
 class ClipTask:
     """Contrast of pictures with captions; half of the batches show one scene only, so that subjects must tell."""
 
-    def __init__(self, data: Path, target: Path, work: Path) -> None:
-        self.pixels, self.ids = load(data, "pixels"), caption_ids(data, work)
-        self.labels = torch.from_numpy(load(data, "labels"))
+    def __init__(self, data: Path, plan: Plan, target: Path) -> None:
+        self.pixels, self.ids = load(data, "pixels"), caption_ids(data, plan.work)
+        labels = load(data, "labels")
+        self.labels = torch.from_numpy(np.asarray(labels[np.arange(len(labels))]))
         scene = self.labels[:, list(LABELS).index("scene")]
         self.by_scene = [(scene == k).nonzero().squeeze(1) for k in range(LABELS["scene"])]
         model = clip()
         width = model.text_projection.shape[1]
         self.model = nn.ModuleDict({"clip": model, "subject": nn.Linear(width, LABELS["subject"])})
-        self.target, self.work = target, work
+        self.target, self.work = target, plan.work
+
+    @staticmethod
+    def prepare(data: Path, plan: Plan) -> None:
+        """Tokenise the captions, once for all processes."""
+        caption_ids(data, plan.work)
 
     def _batch(self, rng: torch.Generator, batch: int) -> torch.Tensor:
         pool = None
@@ -44,7 +50,7 @@ class ClipTask:
         device = next(self.model.parameters()).device
         index = self._batch(rng, batch)
         images = augment(to_model(self.pixels[index.numpy()]), rng, 0.5).to(device)
-        ids = self.ids[index, torch.randint(3, (batch,), generator=rng)].long().to(device)
+        ids = one_caption(self.ids, index, rng).long().to(device)
         model = self.model["clip"]
         seen, read = model.encode_image(images), model.encode_text(ids, normalize=True)
         scale = model.logit_scale.exp().clamp(max=50)
@@ -61,8 +67,3 @@ class ClipTask:
         folder = self.work / "export-clip"
         export_clip(folder, model["clip"])
         publish(folder, self.target)
-
-
-def train_clip(data: Path, plan: Plan, target: Path) -> dict[str, float]:
-    """Train and publish to `target`."""
-    return train(plan, partial(ClipTask, data, target, plan.work))

@@ -1,10 +1,12 @@
-"""The rendered training pictures of the ordinary world, kept on disk so that every training reads the same ones."""
+"""The training pictures of the ordinary world: rendered once and kept on disk, or row by row when asked for."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,16 @@ from lorabench.mini.renderer import render
 from lorabench.mini.vocabulary import ACCESSORIES, COLORS, POSES, SCENES, STYLES, SUBJECTS
 from lorabench.mini.world import Picture, captions, sample_picture
 
-# Class counts of the columns of `labels.npy`; the last class of subject, accessory and style is "none".
-LABELS = {
-    "subject": len(SUBJECTS) + 1,
-    "color": len(COLORS),
-    "scene": len(SCENES),
-    "accessory": len(ACCESSORIES) + 1,
-    "pose": len(POSES),
-    "style": len(STYLES) + 1,
+# Classes of the columns of `labels.npy`.
+CLASS_NAMES: dict[str, list[str]] = {
+    "subject": [*SUBJECTS, "none"],
+    "color": [*COLORS],
+    "scene": [*SCENES],
+    "accessory": [*ACCESSORIES, "none"],
+    "pose": [*POSES],
+    "style": [*STYLES, "none"],
 }
+LABELS = {name: len(classes) for name, classes in CLASS_NAMES.items()}
 _CHUNK = 2000
 
 
@@ -33,54 +36,39 @@ def training_picture(seed: int, index: int) -> Picture:
 def labels(picture: Picture) -> list[int]:
     """The classes of a picture in the order of `LABELS`."""
 
-    def place(value: str | None, names: tuple[str, ...]) -> int:
-        return len(names) if value is None else names.index(value)
-
-    return [
-        place(picture.subject, SUBJECTS),
-        place(picture.color, COLORS),
-        place(picture.scene, tuple(SCENES)),
-        place(picture.accessory, tuple(ACCESSORIES)),
-        place(picture.pose, POSES),
-        place(picture.style, tuple(STYLES)),
-    ]
+    shown = [picture.subject, picture.color, picture.scene, picture.accessory, picture.pose, picture.style]
+    return [classes.index(value or "none") for classes, value in zip(CLASS_NAMES.values(), shown)]
 
 
-def twin(picture: Picture) -> Picture:
-    """The same subject elsewhere: other scene, pose, accessory and style, equal name, colour and hair."""
-    rng = np.random.default_rng([picture.seed, 2])
-    while True:
-        other = sample_picture(rng)
-        # Drawn until it fits: what a subject can wear or do depends on what it is.
-        if other.subject == picture.subject:
-            return replace(other, color=picture.color, hair=picture.hair, hair_style=picture.hair_style)
+@dataclass(frozen=True)
+class Rows:
+    """Stands for an array whose rows are made when they are asked for; equal to what `prepare` would keep on disk."""
+
+    make: Callable[..., np.ndarray]  # of one integer for each of the leading dimensions
+    shape: tuple[int, ...]  # of the leading dimensions
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        parts = np.broadcast_arrays(*(index if isinstance(index, tuple) else (index,)))
+        rows = [self.make(*(int(value) for value in at)) for at in zip(*(part.ravel() for part in parts))]
+        return np.stack(rows).reshape(*parts[0].shape, *np.shape(rows[0]))
 
 
-def _twin_chunk(seed: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    twins = [twin(training_picture(seed, index)) for index in range(start, stop)]
-    return np.stack([render(picture) for picture in twins]), np.array([labels(picture) for picture in twins], np.int64)
+def describe(work: Path, n: int, seed: int) -> Path:
+    """Say in `work`/data that the training set is the first `n` pictures of `seed`; returns that folder."""
+    folder = work / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "world.json").exists():
+        (folder / "world.json").write_text(json.dumps({"pictures": n, "seed": seed}), encoding="utf-8")
+    return folder
 
 
-def prepare_twins(data: Path, n: int, seed: int, processes: int = 2) -> None:
-    """Render a twin of each of the first `n` training pictures unless they are there.
-
-    twin_pixels.npy uint8 [n, 64, 64, 3], twin_labels.npy int64 [n, 6].
-    """
-    if (data / "twin_labels.npy").exists():
-        return
-    n = min(n, len(load(data, "labels")))
-    starts = range(0, n, _CHUNK)
-    stops = [min(start + _CHUNK, n) for start in starts]
-    with ProcessPoolExecutor(processes) as pool:
-        parts = list(pool.map(_twin_chunk, [seed] * len(stops), starts, stops))
-    np.save(data / "twin_pixels.npy", np.concatenate([pixels for pixels, _ in parts]))
-    np.save(data / "twin_labels.npy", np.concatenate([found for _, found in parts]))
-
-
-def _chunk(seed: int, start: int, stop: int) -> tuple[np.ndarray, list[tuple[str, str, str]], np.ndarray]:
-    pictures = [training_picture(seed, index) for index in range(start, stop)]
-    pixels = np.stack([render(picture) for picture in pictures])
-    return pixels, [captions(picture) for picture in pictures], np.array([labels(p) for p in pictures], np.int64)
+def world(data: Path) -> tuple[int, int]:
+    """How many pictures the training set has, and its seed."""
+    found = json.loads((data / "world.json").read_text(encoding="utf-8"))
+    return found["pictures"], found["seed"]
 
 
 def prepare(work: Path, n: int, seed: int, processes: int = 2) -> Path:
@@ -88,29 +76,43 @@ def prepare(work: Path, n: int, seed: int, processes: int = 2) -> Path:
 
     pixels.npy uint8 [n, 64, 64, 3], captions.npy str [n, 3], labels.npy int64 [n, 6].
     """
-    folder = work / "data"
+    folder = describe(work, n, seed)
     if (folder / "labels.npy").exists():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, (n, 64, 64, 3))
-    texts: list[tuple[str, str, str]] = []
-    classes = []
     starts = range(0, n, _CHUNK)
     stops = [min(start + _CHUNK, n) for start in starts]
+    parts = []
     with ProcessPoolExecutor(processes) as pool:
-        for start, stop, (part, names, found) in zip(
-            starts, stops, pool.map(_chunk, [seed] * len(stops), starts, stops)
-        ):
+        for start, stop, (part, *rest) in zip(starts, stops, pool.map(_chunk, [seed] * len(stops), starts, stops)):
             pixels[start:stop] = part
-            texts += names
-            classes.append(found)
+            parts.append(rest)
     pixels.flush()
-    np.save(folder / "captions.npy", np.array(texts))
-    np.save(folder / "labels.partial.npy", np.concatenate(classes))
+    np.save(folder / "captions.npy", np.concatenate([texts for texts, _ in parts]))
+    np.save(folder / "labels.partial.npy", np.concatenate([found for _, found in parts]))
     os.replace(folder / "labels.partial.npy", folder / "labels.npy")  # last: its presence says that all is there
     return folder
 
 
-def load(folder: Path, name: str) -> np.ndarray:
-    """One array of a prepared folder; pixels stay on disk."""
-    return np.load(folder / f"{name}.npy", mmap_mode="r" if name.endswith("pixels") else None)
+def _chunk(seed: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    made = [Rows(make, (stop,))[np.arange(start, stop)] for make in _makers(seed).values()]
+    return made[0], made[1], made[2]
+
+
+def _makers(seed: int) -> dict[str, Callable[[int], np.ndarray]]:
+    return {
+        "pixels": lambda index: render(training_picture(seed, index)),
+        "captions": lambda index: np.array(captions(training_picture(seed, index))),
+        "labels": lambda index: np.array(labels(training_picture(seed, index))),
+    }
+
+
+def load(data: Path, name: str) -> np.ndarray | Rows:
+    """ "pixels", "captions" or "labels" of the training set: from disk if prepared, else made when asked for."""
+    pictures, seed = world(data)
+    return kept(data, name) if (data / "labels.npy").exists() else Rows(_makers(seed)[name], (pictures,))
+
+
+def kept(data: Path, name: str) -> np.ndarray:
+    """An array on disk; pixels stay there."""
+    return np.load(data / f"{name}.npy", mmap_mode="r" if name.endswith("pixels") else None)

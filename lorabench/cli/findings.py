@@ -1,0 +1,62 @@
+"""What a finished study says, asked of its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorabench import store
+from lorabench.errors import UserError, unknown
+
+
+def claims_table(run: Path) -> list[dict[str, Any]]:
+    """One row a statement of the paper's claims: effect, interval, verdict. UserError for a folder without scores."""
+    from lorabench.stages.claims import claims
+
+    return [
+        {
+            "claim": finding.claim,
+            "statement": finding.statement,
+            "expected": finding.expected,
+            "effect": finding.effect and round(finding.effect.mean, 3),
+            "low": finding.effect and round(finding.effect.low, 3),
+            "high": finding.effect and round(finding.effect.high, 3),
+            "verdict": finding.verdict,
+        }
+        for finding in claims(_table(run, "normalized"))
+    ]
+
+
+def identified(run: Path) -> list[dict[str, Any]]:
+    """Rows of `lorabench.mini.identified`. UserError for a folder without scores, or without these."""
+    from lorabench.mini.identified import identified as counted
+
+    table = counted(_table(run, "scores"))
+    if table.empty:
+        raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
+    return table.to_dict("records")
+
+
+def adapter_sheet(run: Path, rows: list[dict[str, Any]], config: str | None, file: Path) -> None:
+    """Training images, the base's and a config's trigger images of one concept a category, as a PNG."""
+    from lorabench.mini.sheets import adapter_rows, save_sheet
+
+    trained = pd.DataFrame([row for row in rows if row["algorithm"] != "none"])
+    if config is None:
+        config = str(trained.groupby("config")["share"].mean().idxmax())
+    images = _table(run, "images")
+    known = set(trained["config"])
+    if config not in known:
+        raise UserError(unknown("config", config, sorted(known), str(run)))
+    concepts = images.drop_duplicates("category").sort_values("category")["concept"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_sheet(adapter_rows(images, config, list(concepts)), file)
+
+
+def _table(run: Path, name: str) -> pd.DataFrame:
+    file = run / f"{name}.parquet"
+    if not file.exists():
+        raise UserError(f"{run} holds no {file.name}: give the folder of a finished study.")
+    return store.read_table(file)
