@@ -1,9 +1,10 @@
 """Training of the image encoders that stand for DINOv2, ConvNeXt V2 and VGG-19.
 
 Honestly: none of them is trained as its namesake was. All see labelled renders of the ordinary world and learn its
-attributes. The ViT and the ConvNeXt also learn to know a subject again in other surroundings among others of equal
-colour or equal build, which is what lets them see identities that pretraining never showed; the VGG learns that Gram
-matrices of equal style and other content are nearer than those of equal content in another style.
+attributes. The ViT and the ConvNeXt also learn to know a subject again in other surroundings, among others of equal
+colour or build and random figures of equal colours, which is what lets them see identities that pretraining never
+showed; the VGG learns that Gram matrices of equal style and other content are nearer than those of equal content in
+another style.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_identified_pools_seeds_and_leaves_of_the_last_epoch():
     )
 
 
-QUICK = [name for name in GATES if name.startswith(("autoencoder", "clip", "vgg19"))]  # dinov2 is not there yet
+QUICK = [name for name in GATES if name.startswith(("autoencoder", "clip", "dinov2", "vgg19"))]
 
 
 @pytest.mark.parametrize("gate", QUICK)
