@@ -82,7 +82,7 @@ def replay(only: Sequence[str] | None = None, weights: Path | None = None) -> li
     """The first steps of the parts of `only` again, and how far their losses are from those of recipe.json.
 
     One row a part: part, recorded and replayed losses, and their largest relative difference. Pictures are rendered as
-    they are asked for, so that this takes a minute and no space. ValueError on an unknown part.
+    they are asked for, so that this takes a minute and no space. ValueError on an unknown part or one without a record.
     """
     weights = weights or weights_path()
     recorded, rows = json.loads((weights / RECIPE_FILE).read_text(encoding="utf-8")), []
@@ -91,6 +91,8 @@ def replay(only: Sequence[str] | None = None, weights: Path | None = None) -> li
         _unpack_autoencoder(weights / "base" / "vae", work)
         for part in _chosen(only):
             then = recorded[part]
+            if "first_losses" not in then:
+                raise ValueError(f"{weights / RECIPE_FILE} has no first losses of '{part}': train it again.")
             data = describe(work, then["pictures"], then["seed"])
             plan = _plan(part, work, 1.0, "cpu", then["seed"], then["processes"], compiled=False)
             now = parallel.replay(plan, partial(TASKS[part], data, plan, work / "unused"))["first_losses"]
