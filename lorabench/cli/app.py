@@ -204,7 +204,7 @@ def mini_build(
         bool, typer.Option("--replay", help="only repeat the first steps, in a minute, and compare their losses")
     ] = False,
 ) -> None:
-    """Train the miniature models again by the recipe that made the shipped weights: about two hours on two cores.
+    """Train the miniature models again by the recipe that made the shipped weights; over two hours on two cores.
 
     With --replay nothing is written: exit code 1 if a loss is more than 1 % from the recorded one.
     """

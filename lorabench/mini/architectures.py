@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -36,6 +37,11 @@ CLIP_CONFIG: dict[str, Any] = {
         "tokenizer_kwargs": {"clean": "whitespace"},
     },
 }
+
+
+def to_model(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [n, h, w, 3] to float32 [n, 3, h, w] in [-1, 1]."""
+    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def autoencoder() -> nn.Module:

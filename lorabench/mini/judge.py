@@ -39,9 +39,8 @@ class Judge:
 
     def names(self, pixels: np.ndarray, attribute: str) -> np.ndarray:
         """The recognised class of each of uint8 pictures [n, 64, 64, 3], str [n]."""
-        parts = [pixels[start : start + 128] for start in range(0, len(pixels), 128)]
-        images = (torch.from_numpy(part.copy()).permute(0, 3, 1, 2).float() / 127.5 - 1 for part in parts)
-        found = torch.cat([self.logits(part, attribute).argmax(1) for part in images])
+        parts = (architectures.to_model(pixels[start : start + 128]) for start in range(0, len(pixels), 128))
+        found = torch.cat([self.logits(part, attribute).argmax(1) for part in parts])
         return np.array(self.classes[attribute])[found.numpy()]
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from lorabench.mini.architectures import to_model
 from lorabench.mini.concepts import CONCEPTS
 from lorabench.mini.measure import concept_renders
 from lorabench.mini.renderer import held_out
 from lorabench.mini.styles import Pixels
-from lorabench.mini.train_autoencoder import to_model
 from lorabench.mini.train_base import sample
 
 ENLARGED = 2

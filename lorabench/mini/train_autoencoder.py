@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lorabench.mini.architectures import LATENT_CHANNELS, LATENT_SIZE, autoencoder
+from lorabench.mini.architectures import LATENT_CHANNELS, LATENT_SIZE, autoencoder, to_model
 from lorabench.mini.parallel import Plan
 from lorabench.mini.training_data import Rows, load
 
@@ -48,11 +48,6 @@ class AutoencoderTask:
     def export(self, model: nn.Module) -> None:
         """Keep the averaged weights for the base, which publishes them with its own."""
         torch.save(model.state_dict(), self.work / VAE)
-
-
-def to_model(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 [n, h, w, 3] to float32 [n, 3, h, w] in [-1, 1]."""
-    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def recolor(images: torch.Tensor, rng: torch.Generator, share: float = 0.35) -> torch.Tensor:

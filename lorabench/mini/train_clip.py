@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lorabench.mini.architectures import clip, export_clip
+from lorabench.mini.architectures import clip, export_clip, to_model
 from lorabench.mini.parallel import Plan
-from lorabench.mini.train_autoencoder import to_model
 from lorabench.mini.train_base import caption_ids, one_caption, publish
 from lorabench.mini.train_encoders import augment
 from lorabench.mini.training_data import LABELS, load

@@ -20,9 +20,9 @@ from torch import nn
 
 from lorabench.encoders.vgg19 import Grams, gram_taps
 from lorabench.mini import architectures
+from lorabench.mini.architectures import to_model
 from lorabench.mini.banks import IDENTITIES, figures, identities, prepare_identities, prepare_styles, style_groups
 from lorabench.mini.parallel import Plan
-from lorabench.mini.train_autoencoder import to_model
 from lorabench.mini.train_base import publish
 from lorabench.mini.training_data import LABELS, load
 from lorabench.mini.vocabulary import COLORS

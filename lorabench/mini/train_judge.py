@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from lorabench.mini import architectures
+from lorabench.mini.architectures import to_model
 from lorabench.mini.banks import in_parallel, save
 from lorabench.mini.concepts import CONCEPTS, render_concept
 from lorabench.mini.judge import CONCEPT
 from lorabench.mini.parallel import Plan
-from lorabench.mini.train_autoencoder import to_model
 from lorabench.mini.train_base import publish
 from lorabench.mini.train_encoders import EncoderTask, augment
 from lorabench.mini.training_data import CLASS_NAMES, Rows, kept

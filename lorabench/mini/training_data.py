@@ -35,7 +35,6 @@ def training_picture(seed: int, index: int) -> Picture:
 
 def labels(picture: Picture) -> list[int]:
     """The classes of a picture in the order of `LABELS`."""
-
     shown = [picture.subject, picture.color, picture.scene, picture.accessory, picture.pose, picture.style]
     return [classes.index(value or "none") for classes, value in zip(CLASS_NAMES.values(), shown)]
 
@@ -108,7 +107,7 @@ def _makers(seed: int) -> dict[str, Callable[[int], np.ndarray]]:
 
 
 def load(data: Path, name: str) -> np.ndarray | Rows:
-    """ "pixels", "captions" or "labels" of the training set: from disk if prepared, else made when asked for."""
+    """The pixels, captions or labels of the training set: from disk if prepared, else made when asked for."""
     pictures, seed = world(data)
     return kept(data, name) if (data / "labels.npy").exists() else Rows(_makers(seed)[name], (pictures,))
 
