@@ -1,14 +1,11 @@
-"""Put a weight update into a live base model and take it out again, and say which modules a preset trains.
+"""Put a weight update into a live base model and take it out again.
 
-Every algorithm runs on this one road: W0 + scale * dW in float32 from the pristine weight. A module is called by its
-component and path, "unet.down_blocks.0.attentions.0.proj_in" or "text_encoder.encoder.layers.0.mlp.fc1".
+Every algorithm runs on this one road: W0 + scale * dW in float32 from the pristine weight.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -16,18 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from lorabench.components import Algorithm, Params
-from lorabench.errors import UserError, unknown
-from lorabench.records import TrainConfig
+from lorabench.errors import UserError
+from lorabench.layers import Components, canonical, is_kernel, is_norm, module_of, trained_modules
+from lorabench.records import HYPERPARAMETERS, TrainConfig
 from lorabench.seeds import derive_seed
-
-Components = Mapping[str, nn.Module]  # {"unet": ..., "text_encoder": ...}
-
-PRESETS = ("attention", "linear", "full")
-CUSTOM = "regex:"  # trained_layers = "regex:<expression>" trains every module whose name it matches
-
-_ATTENTION = r"\.(to_q|to_k|to_v|to_out\.0|q_proj|k_proj|v_proj|out_proj)$"
-_TRANSFORMER = r"\.ff\.net\.(0\.proj|2)$|\.attentions\.\d+\.proj_(in|out)$|\.mlp\.fc[12]$"
-_BLOCK = r"\.(attentions|resnets)\.\d+\."  # the norms of `full`; the U-Net's last norm is outside of it
 
 
 @dataclass(frozen=True)
@@ -38,96 +27,6 @@ class Adapter:
     config: TrainConfig
     modules: Mapping[str, Params]  # module name -> tensors by LyCORIS suffix, without "alpha"
     alphas: Mapping[str, float] = field(default_factory=dict)  # of modules that do not have the config's alpha
-
-
-# --- which modules ---------------------------------------------------------------------------------------------------
-
-
-def canonical(name: str) -> str:
-    """The name of a module without dots and without `text_model`, which transformers 5.6 took out of its paths.
-
-    Files, random seeds and spellings of different library versions meet in it.
-    """
-    return name.replace(".", "_").replace("text_encoder_text_model_", "text_encoder_", 1)
-
-
-def trainable_modules(components: Components) -> dict[str, nn.Module]:
-    """Every Linear, Conv2d and affine LayerNorm or GroupNorm of the components, by name, in the model's own order."""
-    return {
-        f"{component}.{path}": module
-        for component, root in components.items()
-        for path, module in root.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) or _is_norm(module)
-    }
-
-
-def trained_modules(
-    components: Components, trained_layers: str, train_unet: bool = True, train_text_encoder: bool = True
-) -> tuple[str, ...]:
-    """Names of the modules that a preset or "regex:<expression>" trains (re.search on the whole name).
-
-    `attention`: query, key, value and output projections. `linear`: and the other matrices of transformer blocks with
-    the 1x1 projections around them. `full`: and all else of the U-Net that has a matrix or a kernel, with the affine
-    parameters of the norms inside its transformer and resnet blocks. Embeddings are never trained. UserError if the
-    preset is unknown or nothing matches.
-    """
-    if not train_unet and not train_text_encoder:
-        raise UserError("Nothing to train: train_unet and train_text_encoder are both false; set one of them to true.")
-    chosen = {
-        name: module
-        for name, module in trainable_modules(components).items()
-        if (train_unet if name.startswith("unet.") else train_text_encoder)
-    }
-    if trained_layers.startswith(CUSTOM):
-        names = _matching(chosen, trained_layers.removeprefix(CUSTOM))
-    elif trained_layers in PRESETS:
-        names = tuple(name for name, module in chosen.items() if _in_preset(name, module, trained_layers))
-    else:
-        raise UserError(unknown("trained_layers", trained_layers, (*PRESETS, f"{CUSTOM}<expression>")))
-    if not names:
-        raise UserError(_nothing_matches(trained_layers, tuple(chosen)))
-    return names
-
-
-def recognise_layers(components: Components, names: frozenset[str]) -> str:
-    """The preset that trains exactly these modules, whatever parts of the model it was used on, or "custom"."""
-    unet = any(name.startswith("unet.") for name in names)
-    text_encoder = any(not name.startswith("unet.") for name in names)
-    for preset in PRESETS if names else ():
-        try:
-            if frozenset(trained_modules(components, preset, unet, text_encoder)) == names:
-                return preset
-        except UserError:  # the preset has no module in this base
-            continue
-    return "custom"
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.LayerNorm | nn.GroupNorm) and module.weight is not None
-
-
-def _in_preset(name: str, module: nn.Module, preset: str) -> bool:
-    if _is_norm(module):
-        return preset == "full" and name.startswith("unet.") and re.search(_BLOCK, name) is not None
-    if preset == "full" and name.startswith("unet."):
-        return True
-    pattern = _ATTENTION if preset == "attention" else f"{_ATTENTION}|{_TRANSFORMER}"
-    return re.search(pattern, name) is not None
-
-
-def _matching(modules: Mapping[str, nn.Module], expression: str) -> tuple[str, ...]:
-    try:
-        pattern = re.compile(expression)
-    except re.error as error:
-        raise UserError(f"trained_layers '{CUSTOM}{expression}' is not a regular expression: {error}.") from error
-    return tuple(name for name in modules if pattern.search(name))
-
-
-def _nothing_matches(trained_layers: str, names: tuple[str, ...]) -> str:
-    words = trained_layers.removeprefix(CUSTOM).replace("\\", "")
-    near = difflib.get_close_matches(words, names, n=3, cutoff=0.2) or names[:3]
-    hint = f"The nearest of its {len(names)} names are {', '.join(near)}." if near else "It has no trainable module."
-    return f"trained_layers '{trained_layers}' matches no module of this base model. {hint}"
 
 
 # --- making and counting ---------------------------------------------------------------------------------------------
@@ -142,12 +41,18 @@ def create(components: Components, algorithm: Algorithm, config: TrainConfig, se
     """
     check_config(algorithm, config)
     names = trained_modules(components, config.trained_layers, config.train_unet, config.train_text_encoder)
-    modules = {}
+    modules, alphas = {}, {}
     for name in names:
         rng = torch.Generator().manual_seed(derive_seed("adapter", seed, canonical(name)))
-        params = _initial_params(module_of(components, name), algorithm, config, rng)
-        modules[name] = {suffix: tensor.requires_grad_(True) for suffix, tensor in params.items()}
-    return Adapter(algorithm, config, modules)
+        module = module_of(components, name)
+        try:
+            params = _initial_params(module, algorithm, config, rng)
+        except ValueError as error:
+            raise UserError(f"Config '{config.name}' cannot train {name} with {algorithm.name}: {error}.") from error
+        modules[name] = {suffix: tensor.requires_grad_(tensor.is_floating_point()) for suffix, tensor in params.items()}
+        if config.conv_alpha is not None and is_kernel(module):
+            alphas[name] = config.conv_alpha
+    return Adapter(algorithm, config, modules, alphas)
 
 
 def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
@@ -155,12 +60,12 @@ def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
     needed = algorithm.capacity_from
     if needed is not None and getattr(config, needed) is None:
         raise UserError(f"Config '{config.name}': algorithm '{algorithm.name}' needs {needed}; give it a whole number.")
-    for key in ("dim", "alpha", "factor"):
+    for key in HYPERPARAMETERS:
         value = getattr(config, key)
-        if value is None:
+        if value is None or value is False:
             continue
         if key not in algorithm.hyperparameters:
-            taken = ", ".join(algorithm.hyperparameters) or "none of dim, alpha, factor"
+            taken = ", ".join(algorithm.hyperparameters) or f"none of {', '.join(HYPERPARAMETERS)}"
             raise UserError(
                 f"Config '{config.name}': algorithm '{algorithm.name}' has no {key} (got {value}); it takes {taken}."
             )
@@ -170,22 +75,44 @@ def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
 
 def _initial_params(module: nn.Module, algorithm: Algorithm, config: TrainConfig, rng: torch.Generator) -> Params:
     zero_bias = None if module.bias is None else torch.zeros_like(module.bias, dtype=torch.float32, requires_grad=False)
-    if _is_norm(module):
+    if is_norm(module):
         params = {"w_norm": torch.zeros_like(module.weight, dtype=torch.float32, requires_grad=False)}
         return params if zero_bias is None else {**params, "b_norm": zero_bias}
+    if config.conv_dim is not None and is_kernel(module):
+        config = replace(config, dim=config.conv_dim)
     with torch.no_grad():
         params = algorithm.init(module.weight.detach(), config, rng)
     return {**params, "diff_b": zero_bias} if algorithm.trains_bias and zero_bias is not None else params
 
 
 def parameters(adapter: Adapter) -> list[Tensor]:
-    """All tensors of the adapter, in a fixed order: what an optimizer trains."""
-    return [tensor for params in adapter.modules.values() for tensor in params.values()]
+    """All tensors that are trained, in a fixed order."""
+    return [tensor for params in adapter.modules.values() for tensor in trained(params)]
+
+
+def trained(params: Params) -> list[Tensor]:
+    """The tensors of one module that are trained: all but integers, which are settings."""
+    return [tensor for tensor in params.values() if tensor.is_floating_point()]
 
 
 def count_parameters(adapter: Adapter) -> int:
     """How many numbers the adapter holds, alphas not counted."""
     return sum(tensor.numel() for tensor in parameters(adapter))
+
+
+def for_step(adapter: Adapter, seed: int, step: int) -> Adapter:
+    """The part of the adapter that a step of training sees: all of it, but for algorithms that draw a part.
+
+    The draw depends on (seed, step) and is the same for every module.
+    """
+    draw = adapter.algorithm.for_step
+    if draw is None:
+        return adapter
+    modules = {}
+    for name, params in adapter.modules.items():
+        rng = torch.Generator().manual_seed(derive_seed("part", seed, step))
+        modules[name] = params if "w_norm" in params else draw(params, adapter.config, rng)
+    return replace(adapter, modules=modules)
 
 
 def copy_to(adapter: Adapter, device: torch.device | str) -> Adapter:
@@ -213,19 +140,19 @@ def merged_weights(components: Components, adapter: Adapter, scale: float = 1.0)
 
 
 @contextmanager
-def swapped(components: Components, adapter: Adapter, scale: float = 1.0) -> Iterator[None]:
-    """Inside, the live model has the weights W0 + scale * dW; outside, its own bytes again.
+def swapped(components: Components, *scaled: tuple[Adapter, float]) -> Iterator[None]:
+    """Inside, the live model has the weights W0 + the sum of scale * dW over (adapter, scale); outside, its own bytes.
 
-    Sums are float32 and rounded once to the model's dtype, in the parameters' own storage. Do not train or read
-    `merged_weights` inside: the weights are not pristine there.
+    Every dW is of the pristine weight. Sums are float32 and rounded once to the model's dtype, in the parameters' own
+    storage. Do not train or read `merged_weights` inside: the weights are not pristine there.
     """
     pristine: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.no_grad():
-            for name in adapter.modules:
-                for _, parameter, update in updates(components, adapter, name):
+            for name in dict.fromkeys(name for adapter, _ in scaled for name in adapter.modules):
+                for parameter, merged in _sums(components, name, scaled):
                     pristine.append((parameter, parameter.detach().clone()))
-                    parameter.copy_(torch.add(parameter.float(), update, alpha=scale))
+                    parameter.copy_(merged)
         yield
     finally:
         with torch.no_grad():
@@ -233,23 +160,34 @@ def swapped(components: Components, adapter: Adapter, scale: float = 1.0) -> Ite
                 parameter.copy_(saved)
 
 
+def _sums(components: Components, name: str, scaled: Sequence[tuple[Adapter, float]]) -> list[tuple[Tensor, Tensor]]:
+    """(the model's parameter, its merged value in float32) of one module."""
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
+    for adapter, scale in scaled:
+        if name not in adapter.modules:
+            continue
+        for kind, parameter, update in updates(components, adapter, name):
+            _, so_far = sums.get(kind, (parameter, parameter.float()))
+            sums[kind] = (parameter, torch.add(so_far, update, alpha=scale))
+    return list(sums.values())
+
+
 def updates(components: Components, adapter: Adapter, name: str) -> list[tuple[str, Tensor, Tensor]]:
     """("weight" or "bias", the model's parameter, its update) of one module, before the merge ratio."""
-    module = module_of(components, name)
-    device = module.weight.device
-    params = {suffix: tensor.to(device) for suffix, tensor in adapter.modules[name].items()}
-    if "w_norm" in params:
-        weight_update = params["w_norm"]
-    else:
-        alpha = adapter.alphas.get(name)
-        config = adapter.config if alpha is None else replace(adapter.config, alpha=alpha)
-        weight_update = adapter.algorithm.delta_weight(params, module.weight.detach().float(), config)
+    module, params = module_of(components, name), adapter.modules[name]
+    weight = module.weight.detach().float()
+    found = [("weight", module.weight, weight_update(adapter, name, weight))]
     bias_update = params.get("b_norm", params.get("diff_b"))
-    found = [("weight", module.weight, weight_update)]
-    return found if bias_update is None else [*found, ("bias", module.bias, bias_update)]
+    if bias_update is not None:
+        found.append(("bias", module.bias, bias_update.to(weight.device)))
+    return found
 
 
-def module_of(components: Components, name: str) -> nn.Module:
-    """The module of that name; KeyError or AttributeError if this base model has none."""
-    component, path = name.split(".", 1)
-    return components[component].get_submodule(path)
+def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:
+    """dW of one module on its pristine weight, float32 on the weight's device, before the merge ratio."""
+    params = {suffix: tensor.to(weight.device) for suffix, tensor in adapter.modules[name].items()}
+    if "w_norm" in params:
+        return params["w_norm"]
+    alpha = adapter.alphas.get(name)
+    config = adapter.config if alpha is None else replace(adapter.config, alpha=alpha)
+    return adapter.algorithm.delta_weight(params, weight, config)

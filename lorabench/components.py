@@ -163,18 +163,22 @@ class Algorithm:
     """One way to make a weight update: two pure functions, and what the analysis has to know about them.
 
     `init(weight, config, rng) -> params` and `delta_weight(params, weight, config) -> dW` shaped like the weight, alpha
-    included, differentiable in the params. Params are named by the suffixes of LyCORIS files ("lora_up.weight", ...).
+    included, differentiable in the params. Params are named by the suffixes of LyCORIS files ("lora_up.weight", ...);
+    those of an integer dtype are settings, saved but not trained.
     """
 
     name: str
     init: Callable[[torch.Tensor, TrainConfig, torch.Generator], Params]
     delta_weight: Callable[[Params, torch.Tensor, TrainConfig], torch.Tensor]
-    hyperparameters: tuple[str, ...]  # of dim, alpha, factor: those it takes
+    hyperparameters: tuple[str, ...]  # of `records.HYPERPARAMETERS`: those it takes
     suffixes: tuple[str, ...]  # every name its params may have; files are recognised by them
     capacity_from: Literal["dim", "factor", None] = None  # which of them sets its capacity; that one is required
     larger_is_more: bool = True  # dim: yes; factor: no
     version: int = 1  # rises when its weight updates change
     trains_bias: bool = False
+    neutral_alpha: float | None = None  # what a file states where the config sets no alpha; None = dim, a scale of 1
+    recognises: Callable[[Params], bool] = lambda params: True  # where suffixes alone do not tell: are these its own?
+    for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
     description: str = ""
 

@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from lorabench.errors import UserError
+from lorabench.errors import UserError, unknown
 from lorabench.records import PromptType, Sampling, TrainConfig
 
 PACKAGE_SCHEME = "lorabench:"
@@ -67,7 +67,7 @@ class Training(Section):
     caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
     resolution: PositiveInt = Field(512, description="pixels; buckets have at most its square in area")
     max_tokens: PositiveInt = Field(150, description="of a caption, in whole chunks of the text encoder's length")
-    train_text_encoder: bool = Field(True, description="at the same learning rate as the U-Net")
+    train_text_encoder: bool = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
     train_unet: bool = Field(True, description="false: the text encoder alone")
 
     @model_validator(mode="after")
@@ -86,6 +86,12 @@ class Variation(Section):
     dim: PositiveInt | None = None
     alpha: PositiveFloat | None = None
     factor: PositiveInt | None = None
+    conv_dim: PositiveInt | None = None
+    conv_alpha: PositiveFloat | None = None
+    tucker: bool | None = None
+    dora: bool | None = None
+    decompose_both: bool | None = None
+    text_encoder_lr: PositiveFloat | None = None
 
 
 class GridRow(Variation):
@@ -95,12 +101,15 @@ class GridRow(Variation):
     trained_layers: str = "linear"
     lr: PositiveFloat
     vary: tuple[Variation, ...] = ()
-    product: dict[Literal["trained_layers", "lr", "dim", "alpha", "factor"], list[Any]] = Field(default_factory=dict)
+    product: dict[str, list[Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_way_to_vary(self) -> GridRow:
         if self.product and (self.vary or self.name):
             raise ValueError("product makes all configs of a row: put vary, or a name, into a row of its own")
+        for key in self.product:
+            if key not in _VARIED:
+                raise ValueError(unknown("key of product", key, _VARIED))
         if any(not values for values in self.product.values()):
             raise ValueError("product has an empty list, which makes no config")
         for combination in self.combinations():
@@ -229,16 +238,20 @@ def expand(study: Study) -> tuple[TrainConfig, ...]:
 def config_name(algorithm: str, values: dict[str, Any]) -> str:
     """A readable id: `lora-linear-d8a4-lr5e-4`, `lokr-full-f8-lr1e-3`, `native-linear-lr1e-6`."""
     size = "".join(f"{letter}{_short(values[key])}" for key, letter in _LETTERS if values.get(key) is not None)
-    parts = [algorithm, values["trained_layers"].split(":")[0], size, f"lr{_scientific(values['lr'])}"]
+    options = [word for key, word in _OPTIONS if values.get(key)]
+    rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
+    parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
     return "-".join(part.replace(":", "-") for part in parts if part)
 
 
-_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"))
-_VARIED = ("trained_layers", "lr", "dim", "alpha", "factor")
+_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"), ("conv_dim", "cd"), ("conv_alpha", "ca"))
+_OPTIONS = (("tucker", "tucker"), ("dora", "dora"), ("decompose_both", "both"))
+_RATES = (("lr", "lr"), ("text_encoder_lr", "te"))
+_VARIED = tuple(name for name in Variation.model_fields if name != "name")
 
 
 def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
-    default = {key: getattr(row, key) for key in _VARIED}
+    default = {key: value for key in _VARIED if (value := getattr(row, key)) is not None}
     changes: list[dict[str, Any]] = [{"name": row.name}]
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:

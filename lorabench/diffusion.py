@@ -5,6 +5,7 @@ Weights stay float32; `BaseModel.dtype` is what matrix products are computed in 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from lorabench.architectures import ARCHITECTURES
 from lorabench.base_files import base_id, config_folder, locate_base
 from lorabench.errors import UserError
 from lorabench.records import Sampling
@@ -128,13 +130,35 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def architecture(source: str) -> dict[str, torch.nn.Module]:
-    """The modules that adapters may change, on the meta device: names and shapes without a weight read."""
-    path = locate_base(source)
-    folder = path if path.is_dir() else config_folder(path)
+    """The modules that adapters may change, on the meta device: names and shapes without a weight read.
+
+    `source` as in `load_base`, or a name of `architectures.ARCHITECTURES`, which needs no file.
+    """
+    if source in ARCHITECTURES:
+        configs = ARCHITECTURES[source]
+    else:
+        path = locate_base(source)
+        folder = path if path.is_dir() else config_folder(path)
+        text_config = CLIPTextConfig.from_pretrained(folder / "text_encoder").to_dict()
+        configs = {"unet": UNet2DConditionModel.load_config(folder / "unet"), "text_encoder": text_config}
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet"))
-        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
-    return {"unet": unet, "text_encoder": text_encoder}
+        modules: dict[str, torch.nn.Module] = {"unet": UNet2DConditionModel.from_config(dict(configs["unet"]))}
+        if "text_encoder" in configs:
+            modules["text_encoder"] = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
+    return modules
+
+
+def save_folder(base: BaseModel, source: str, folder: Path) -> None:
+    """Write the base model with the weights it has now, float32, as a diffusers folder; `source` is what it was."""
+    path = locate_base(source)
+    settings = path if path.is_dir() else config_folder(path)
+    # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
+    shutil.copyfile(settings / "model_index.json", folder / "model_index.json")
+    for name in ("scheduler", "tokenizer"):
+        shutil.copytree(settings / name, folder / name)
+    with _no_progress_bars():
+        for name, part in {"unet": base.unet, "text_encoder": base.text_encoder, "vae": base.vae}.items():
+            part.save_pretrained(folder / name, safe_serialization=True)
 
 
 def check_size(source: str, size: int) -> None:

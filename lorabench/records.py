@@ -122,6 +122,15 @@ class TrainConfig:
     max_tokens: int = 75
     train_text_encoder: bool = True
     train_unet: bool = True
+    conv_dim: int | None = None  # of kernels larger than 1 x 1; None = dim
+    conv_alpha: float | None = None  # of the same; None = alpha
+    tucker: bool = False  # kernels larger than 1 x 1 by Tucker decomposition
+    dora: bool = False  # magnitude and direction apart
+    decompose_both: bool = False  # LoKr: the first block of low rank too
+    text_encoder_lr: float | None = None  # None = lr
+
+
+HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,22 @@ class RunFolder:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             source.rename(target)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` if nothing goes wrong and vanishes if something does.
+
+    UserError if `path` exists.
+    """
+    if path.exists():
+        raise UserError(f"{path} exists; remove it or name another one.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as scratch:
+        filled = Path(scratch) / path.name
+        filled.mkdir()
+        yield filled
+        filled.rename(path)
 
 
 def read_meta(folder: Path) -> dict[str, Any] | None:

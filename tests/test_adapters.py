@@ -1,6 +1,7 @@
 """Which modules are trained, how many numbers that is, and weights that go in and come out."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lorabench import adapters, components
 from lorabench.errors import UserError
+from lorabench.layers import canonical, recognise_layers, trained_modules
 from lorabench.records import TrainConfig
 
 # LyCORIS table 5, counted: parameters of SD1.5's text encoder and U-Net together.
@@ -32,7 +34,20 @@ TABLE_5 = [
     ("native", "linear", None, None, 352_157_120),
     ("native", "full", None, None, 944_537_924),
 ]
-ALGORITHMS = [("lora", {"dim": 4, "alpha": 1.0}), ("loha", {"dim": 3}), ("lokr", {"factor": 4}), ("native", {})]
+ALGORITHMS = [
+    ("lora", {"dim": 4, "alpha": 1.0}),
+    ("loha", {"dim": 3}),
+    ("lokr", {"factor": 4}),
+    ("native", {}),
+    ("lora", {"dim": 4, "alpha": 1.0, "conv_dim": 2, "conv_alpha": 0.5, "tucker": True}),
+    ("loha", {"dim": 3, "alpha": 2.0, "dora": True}),
+    ("lokr", {"factor": 4, "dim": 1, "alpha": 0.1, "decompose_both": True}),
+    ("glora", {"dim": 3, "alpha": 2.0}),
+    ("ia3", {}),
+    ("oft", {"dim": 4}),
+    ("boft", {"dim": 4}),
+    ("dylora", {"dim": 4, "alpha": 1.0}),
+]
 
 
 def text_encoder(width: int, layers: int, heads: int) -> nn.Module:
@@ -94,13 +109,13 @@ class OlderTextEncoder(nn.Module):
 def test_presets_on_sd15(sd15, preset, text, unet, norms):
     older = {"unet": sd15["unet"], "text_encoder": OlderTextEncoder(sd15["text_encoder"])}
     for base in (sd15, older):
-        names = adapters.trained_modules(base, preset)
+        names = trained_modules(base, preset)
         of_unet = [base["unet"].get_submodule(name[5:]) for name in names if name.startswith("unet.")]
         is_norm = [isinstance(module, nn.GroupNorm | nn.LayerNorm) for module in of_unet]
         assert (len(names) - len(of_unet), is_norm.count(False), is_norm.count(True)) == (text, unet, norms)
-        assert adapters.recognise_layers(base, frozenset(names)) == preset
-    assert len(adapters.trained_modules(sd15, preset, train_unet=False)) == text
-    assert len(adapters.trained_modules(sd15, preset, train_text_encoder=False)) == unet + norms
+        assert recognise_layers(base, frozenset(names)) == preset
+    assert len(trained_modules(sd15, preset, train_unet=False)) == text
+    assert len(trained_modules(sd15, preset, train_text_encoder=False)) == unet + norms
 
 
 @pytest.mark.parametrize(("name", "layers", "dim", "factor", "count"), TABLE_5)
@@ -111,7 +126,7 @@ def test_parameter_counts_of_table_5(sd15, name, layers, dim, factor, count):
 
 
 def test_custom_layers_match_by_expression():
-    names = adapters.trained_modules(tiny(), r"regex:mid_block.*attn2\.to_[kv]$")
+    names = trained_modules(tiny(), r"regex:mid_block.*attn2\.to_[kv]$")
     block = "unet.mid_block.attentions.0.transformer_blocks.0.attn2"
     assert names == (f"{block}.to_k", f"{block}.to_v")
 
@@ -126,13 +141,13 @@ def test_custom_layers_match_by_expression():
 )
 def test_layers_that_do_not_exist(layers, words):
     with pytest.raises(UserError) as error:
-        adapters.trained_modules(tiny(), layers)
+        trained_modules(tiny(), layers)
     assert all(word in str(error.value) for word in words)
 
 
 def test_nothing_to_train():
     with pytest.raises(UserError, match="train_unet and train_text_encoder are both false"):
-        adapters.trained_modules(tiny(), "linear", train_unet=False, train_text_encoder=False)
+        trained_modules(tiny(), "linear", train_unet=False, train_text_encoder=False)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +184,7 @@ def test_initial_draws_depend_on_seed_and_module_alone():
 
     def draws(of, layers, seed):
         adapter = adapters.create(of, lora, TrainConfig("c", "lora", layers, 1e-3, dim=4), seed)
-        return {adapters.canonical(name): params["lora_down.weight"] for name, params in adapter.modules.items()}
+        return {canonical(name): params["lora_down.weight"] for name, params in adapter.modules.items()}
 
     few, many, other = draws(base, "attention", 1), draws(older, "linear", 1), draws(base, "attention", 2)
     assert all(torch.equal(tensor, many[name]) for name, tensor in few.items())
@@ -184,7 +199,7 @@ def test_swapping_puts_merged_weights_in_and_the_same_bytes_back(name, values, d
     adapter = trained(base, name, **values)
     merged = adapters.merged_weights(base, adapter, scale=0.7)
     before, storage = copy.deepcopy(named(base)), {key: value.data_ptr() for key, value in named(base).items()}
-    with adapters.swapped(base, adapter, scale=0.7):
+    with adapters.swapped(base, (adapter, 0.7)):
         inside = named(base)
         assert {key: value.data_ptr() for key, value in inside.items()} == storage
         assert all(torch.equal(inside[key], weight.to(dtype)) for key, weight in merged.items())
@@ -197,11 +212,11 @@ def test_weights_come_back_after_an_error():
     base = tiny()
     adapter = trained(base, "lora", dim=4)
     before = copy.deepcopy(named(base))
-    with pytest.raises(RuntimeError, match="generation failed"), adapters.swapped(base, adapter):
+    with pytest.raises(RuntimeError, match="generation failed"), adapters.swapped(base, (adapter, 1.0)):
         raise RuntimeError("generation failed")
     last = list(adapter.modules)[-1]
     adapter.modules[last]["lora_up.weight"] = torch.zeros(3, 4)
-    with pytest.raises(ValueError, match="the weight"), adapters.swapped(base, adapter):
+    with pytest.raises(ValueError, match="the weight"), adapters.swapped(base, (adapter, 1.0)):
         pass
     assert all(value.equal(before[key]) for key, value in named(base).items())
 
@@ -214,12 +229,11 @@ def test_training_and_generation_see_the_same_model(name, values):
     merged = adapters.merged_weights(base, adapter, scale=0.5)
     weights = {key.removeprefix("unet."): value for key, value in merged.items() if key.startswith("unet.")}
     training = functional_call(base["unet"], weights, inputs).sample
-    with adapters.swapped(base, adapter, scale=0.5), torch.no_grad():
-        assert torch.equal(base["unet"](*inputs).sample, training)
     training.square().mean().backward()
-    reached = [
-        tensor for key, params in adapter.modules.items() if key.startswith("unet.") for tensor in params.values()
-    ]
+    with adapters.swapped(base, (adapter, 0.5)), torch.no_grad():
+        assert torch.equal(base["unet"](*inputs).sample, training)
+    of_unet = {key: params for key, params in adapter.modules.items() if key.startswith("unet.")}
+    reached = adapters.parameters(replace(adapter, modules=of_unet))
     # The key's bias adds the same number to every logit of a row, so softmax takes its gradient away; all others count.
     assert all(tensor.grad is not None and torch.isfinite(tensor.grad).all() for tensor in reached)
     assert all(tensor.grad.abs().max() > 0 for tensor in reached)

@@ -41,6 +41,16 @@ def zeros(shape: tuple[int, ...], weight: Tensor) -> Tensor:
     return torch.zeros(shape, dtype=torch.float32, device=weight.device)
 
 
+def is_kernel(weight: Tensor) -> bool:
+    """Whether the weight is a convolution's of more than 1 x 1: what `conv_dim` and Tucker decomposition are for."""
+    return weight[:1, :1].numel() > 1
+
+
+def tucker(core: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """core [r, s, k, k] with factors rows [r, c_out] and columns [s, c_in] -> [c_out, c_in, k, k] (LyCORIS eq. 18)."""
+    return torch.einsum("rs...,rp,sq->pq...", core, rows, columns)
+
+
 def shaped_like(update: Tensor, weight: Tensor) -> Tensor:
     """The update, [p, q] or [c_out, c_in, k, k], in the shape of the weight; ValueError if it is another layer's."""
     if update.flatten(1).shape != weight.flatten(1).shape:

@@ -5,28 +5,51 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorabench.algorithms._factors import merge_ratio, normal, shaped_like, zeros
+from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
+from lorabench.algorithms._factors import is_kernel, merge_ratio, normal, shaped_like, tucker, zeros
 from lorabench.components import Algorithm, Params
 from lorabench.records import TrainConfig
 
 
 def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
-    """The authors' library: w1_a normal of deviation 0.1, w1_b and w2_b normal of deviation 1, w2_a zero."""
+    """The authors' library: w1_a normal of deviation 0.1, w1_b and w2_b normal of deviation 1, w2_a zero.
+
+    Tucker: both cores normal of deviation 0.1, both factors with `dim` rows.
+    """
+    if config.tucker and is_kernel(weight):
+        return {**_tucker_init(weight, config.dim, rng), **magnitude(weight, config)}
     rows, columns = weight.flatten(1).shape
     return {
         "hada_w1_a": normal((rows, config.dim), 0.1, weight, rng),
         "hada_w1_b": normal((config.dim, columns), 1.0, weight, rng),
         "hada_w2_a": zeros((rows, config.dim), weight),
         "hada_w2_b": normal((config.dim, columns), 1.0, weight, rng),
+        **magnitude(weight, config),
     }
 
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
-    """(alpha / dim) (B1 A1) * (B2 A2), kernels unrolled to [c_out, c_in k^2] (LyCORIS eq. 3)."""
+    """(alpha / dim) (B1 A1) * (B2 A2), kernels unrolled to [c_out, c_in k^2] (LyCORIS eq. 3), or of Tucker products."""
     ratio = merge_ratio(config.alpha, params["hada_w1_b"].shape[0])
-    first = params["hada_w1_a"] @ (ratio * params["hada_w1_b"])
-    second = params["hada_w2_a"] @ params["hada_w2_b"]
-    return shaped_like(first * second, weight)
+    if "hada_t1" in params:
+        first = tucker(ratio * params["hada_t1"], params["hada_w1_a"], params["hada_w1_b"])
+        second = tucker(params["hada_t2"], params["hada_w2_a"], params["hada_w2_b"])
+    else:
+        first = params["hada_w1_a"] @ (ratio * params["hada_w1_b"])
+        second = params["hada_w2_a"] @ params["hada_w2_b"]
+    return decomposed(shaped_like(first * second, weight), params, weight)
+
+
+def _tucker_init(weight: Tensor, dim: int, rng: torch.Generator) -> Params:
+    rows, columns, *kernel = weight.shape
+    return {
+        "hada_t1": normal((dim, dim, *kernel), 0.1, weight, rng),
+        "hada_w1_a": normal((dim, rows), 0.1, weight, rng),
+        "hada_w1_b": normal((dim, columns), 1.0, weight, rng),
+        "hada_t2": normal((dim, dim, *kernel), 0.1, weight, rng),
+        "hada_w2_a": zeros((dim, rows), weight),
+        "hada_w2_b": normal((dim, columns), 1.0, weight, rng),
+    }
 
 
 def sizes_of(params: Params) -> dict[str, int]:
@@ -38,8 +61,8 @@ loha = Algorithm(
     name="loha",
     init=init,
     delta_weight=delta_weight,
-    hyperparameters=("dim", "alpha"),
-    suffixes=("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),
+    hyperparameters=("dim", "alpha", "conv_dim", "conv_alpha", "tucker", "dora"),
+    suffixes=("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", SUFFIX),
     capacity_from="dim",
     sizes_of=sizes_of,
     description="Hadamard product of two low-rank updates.",

@@ -1,42 +1,75 @@
-"""LoKr: the Kronecker product of a small block with a large one, the large one full or of low rank."""
+"""LoKr: the Kronecker product of a small block with a large one, each full or of low rank."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lorabench.algorithms._factors import factorise, merge_ratio, shaped_like, uniform, zeros
+from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
+from lorabench.algorithms._factors import factorise, is_kernel, merge_ratio, shaped_like, tucker, uniform, zeros
 from lorabench.components import Algorithm, Params
 from lorabench.records import TrainConfig
 
 
 def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
-    """C [u_p, u_q] drawn, the second block [v_p, v_q, k, k] zero; full if dim is None or at least half of its width."""
-    rows, columns, *kernel = weight.shape
-    (small_rows, large_rows), (small_columns, large_columns) = (
-        factorise(rows, config.factor),
-        factorise(columns, config.factor),
-    )
-    params = {"lokr_w1": uniform((small_rows, small_columns), weight, rng)}
-    if config.dim is None or config.dim >= max(large_rows, large_columns) / 2:
-        return {**params, "lokr_w2": zeros((large_rows, large_columns, *kernel), weight)}
-    unrolled = large_columns * weight[0, 0].numel()
+    """C [u_p, u_q] drawn, the second block [v_p, v_q, k, k] zero (LyCORIS eqs. 4 and 5).
+
+    A block is full if dim is None or at least half of its larger width; C is full besides unless `decompose_both`.
+    """
+    rows, columns = factorise(weight.shape[0], config.factor), factorise(weight.shape[1], config.factor)
     return {
-        **params,
-        "lokr_w2_a": uniform((large_rows, config.dim), weight, rng),
-        "lokr_w2_b": zeros((config.dim, unrolled), weight),
+        **_small_block(rows[0], columns[0], weight, config, rng),
+        **_large_block(rows[1], columns[1], weight, config, rng),
+        **magnitude(weight, config),
     }
 
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
-    """C (x) W2 with a full second block, whose merge ratio is 1; else (alpha / dim) C (x) (B A) (LyCORIS eq. 4)."""
-    small = params["lokr_w1"]
+    """(alpha / dim) C (x) W2, each block full or a product of low rank (LyCORIS eq. 4); two full ones have no alpha."""
+    small = params["lokr_w1"] if "lokr_w1" in params else params["lokr_w1_a"] @ params["lokr_w1_b"]
+    rank = sizes_of(params).get("dim")
+    ratio = 1.0 if rank is None else merge_ratio(config.alpha, rank)
+    update = kronecker(ratio * small, _large_of(params, weight))
+    return decomposed(shaped_like(update, weight), params, weight)
+
+
+def _small_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+    if not config.decompose_both or _is_full(config.dim, rows, columns):
+        return {"lokr_w1": uniform((rows, columns), weight, rng)}
+    return {
+        "lokr_w1_a": uniform((rows, config.dim), weight, rng),
+        "lokr_w1_b": uniform((config.dim, columns), weight, rng),
+    }
+
+
+def _large_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+    dim, kernel = config.dim, weight.shape[2:]
+    if _is_full(dim, rows, columns):
+        return {"lokr_w2": zeros((rows, columns, *kernel), weight)}
+    if config.tucker and is_kernel(weight):
+        return {
+            "lokr_t2": uniform((dim, dim, *kernel), weight, rng),
+            "lokr_w2_a": uniform((dim, rows), weight, rng),
+            "lokr_w2_b": zeros((dim, columns), weight),
+        }
+    return {
+        "lokr_w2_a": uniform((rows, dim), weight, rng),
+        "lokr_w2_b": zeros((dim, columns * kernel.numel()), weight),
+    }
+
+
+def _is_full(dim: int | None, rows: int, columns: int) -> bool:
+    return dim is None or dim >= max(rows, columns) / 2
+
+
+def _large_of(params: Params, weight: Tensor) -> Tensor:
+    """The second block, [v_p, v_q, k, k]."""
     if "lokr_w2" in params:
-        return shaped_like(kronecker(small, params["lokr_w2"]), weight)
+        return params["lokr_w2"]
     rows, columns = params["lokr_w2_a"], params["lokr_w2_b"]
-    kernel = weight.shape[2:]
-    large = (rows @ columns).reshape(rows.shape[0], -1, *kernel)
-    return shaped_like(kronecker(merge_ratio(config.alpha, rows.shape[1]) * small, large), weight)
+    if "lokr_t2" in params:
+        return tucker(params["lokr_t2"], rows, columns)
+    return (rows @ columns.flatten(1)).reshape(rows.shape[0], -1, *weight.shape[2:])
 
 
 def kronecker(small: Tensor, large: Tensor) -> Tensor:
@@ -47,17 +80,21 @@ def kronecker(small: Tensor, large: Tensor) -> Tensor:
 
 
 def sizes_of(params: Params) -> dict[str, int]:
-    """The larger side of C, which is the factor where the layer's widths allow it, and the rank of a low-rank block."""
-    sizes = {"factor": max(params["lokr_w1"].shape)}
-    return {**sizes, "dim": params["lokr_w2_b"].shape[0]} if "lokr_w2_b" in params else sizes
+    """The larger side of C, which is the factor where the layer's widths allow it, and the rank of low-rank blocks."""
+    if "lokr_w1" in params:
+        sizes = {"factor": max(params["lokr_w1"].shape)}
+    else:
+        sizes = {"factor": max(params["lokr_w1_a"].shape[0], params["lokr_w1_b"].shape[1])}
+    low = next((params[suffix] for suffix in ("lokr_w2_b", "lokr_w1_b") if suffix in params), None)
+    return sizes if low is None else {**sizes, "dim": low.shape[0]}
 
 
 lokr = Algorithm(
     name="lokr",
     init=init,
     delta_weight=delta_weight,
-    hyperparameters=("dim", "alpha", "factor"),
-    suffixes=("lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b"),
+    hyperparameters=("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both"),
+    suffixes=("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", SUFFIX),
     capacity_from="factor",
     larger_is_more=False,
     sizes_of=sizes_of,

@@ -271,6 +271,17 @@ def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, obj
     raise typer.Exit(int(summary["exit_code"]))
 
 
+def show_one(record: dict[str, object], as_json: bool) -> None:
+    """One record on stdout: a line a field, or JSON."""
+    if as_json:
+        print(json.dumps(record, indent=1, default=str))
+        return
+    for name, value in record.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        print(f"{name + ':':<16} {'' if value is None else value}")
+
+
 def _show(rows: list[dict[str, object]], as_json: bool) -> None:
     """A table on stdout, or the same as JSON."""
     if as_json:

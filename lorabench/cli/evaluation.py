@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import base_files, config, diffusion, formats, mini, store
-from lorabench.adapters import Components
 from lorabench.cli import studies
 from lorabench.config import Study
 from lorabench.errors import UserError
+from lorabench.layers import Components
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.records import Checkpoint, Failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,13 +12,20 @@ import torch
 from torch import nn
 
 from lorabench import components as plugins
-from lorabench.adapters import Adapter, Components, canonical, recognise_layers, trainable_modules
+from lorabench.adapters import Adapter
 from lorabench.components import Algorithm, LoadedAdapter, Params
 from lorabench.errors import UserError
+from lorabench.formats import kohya
 from lorabench.formats._params import BIAS_SUFFIX, NORM_SUFFIXES
 from lorabench.formats._safetensors import refuse_pickle
+from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
 from lorabench.records import TrainConfig
 
+_MARKS = {
+    "dora": {"dora_scale"},
+    "tucker": {"lora_mid.weight", "hada_t1", "lokr_t2"},
+    "decompose_both": {"lokr_w1_a"},
+}
 DType = Literal["float16", "bfloat16", "float32"]
 
 
@@ -44,9 +51,9 @@ def save_adapter(
     path: Path,
     adapter: Adapter,
     base: str,
-    seed: int,
-    epoch: int,
-    step: int,
+    seed: int | None,
+    epoch: int | None,
+    step: int | None,
     dtype: DType = "float16",
     format_name: str = "kohya",
 ) -> None:
@@ -54,14 +61,19 @@ def save_adapter(
     format_ = plugins.find("formats", format_name)
     if format_.write is None:
         raise UserError(f"Format '{format_name}' can be read but not written; write kohya instead.")
-    alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
-    counts = {"seed": seed, "epoch": epoch, "step": step}
-    loaded = LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, base=base, **counts)
-    format_.write(path, loaded, getattr(torch, dtype))
+    format_.write(path, _as_saved(adapter, path, base, seed, epoch, step), getattr(torch, dtype))
+
+
+def file_size(adapter: Adapter, dtype: DType = "float16") -> int:
+    """Bytes of the kohya file that `save_adapter` would write, but for the digits of seed, epoch, step and base.
+
+    The adapter may be on the meta device.
+    """
+    return kohya.file_size(_as_saved(adapter, Path(), base="", seed=0, epoch=0, step=0), getattr(torch, dtype))
 
 
 def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
-    """The adapter for this base model, params on its device.
+    """The adapter for this base model, params on its device, or as they are where it is on the meta device.
 
     dim, alpha, factor and trained layers that the file does not say are read off its weights. UserError if a module
     of the file is not in the base model, or its update does not fit there.
@@ -77,19 +89,31 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
         _check_fit(modules[name], loaded.modules[key], algorithm, config, f"{loaded.source}: '{key}'")
     if not config.trained_layers:
         layers = recognise_layers(components, frozenset(names.values()))
-        config = replace(config, trained_layers=layers, **_sizes(loaded, algorithm))
-    params = {
-        name: {suffix: tensor.to(modules[name].weight.device) for suffix, tensor in loaded.modules[key].items()}
-        for key, name in names.items()
-    }
+        kernels = frozenset(key for key, name in names.items() if is_kernel(modules[name]))
+        config = replace(config, trained_layers=layers, **_sizes(loaded, algorithm, kernels), **_options(loaded))
+    params = {name: _beside(modules[name].weight, loaded.modules[key]) for key, name in names.items()}
     alphas = {names[key]: alpha for key, alpha in loaded.alphas.items() if alpha != config.alpha}
     return Adapter(algorithm, config, params, alphas)
 
 
+def _as_saved(
+    adapter: Adapter, path: Path, base: str, seed: int | None, epoch: int | None, step: int | None
+) -> LoadedAdapter:
+    alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
+    counts = {"seed": seed, "epoch": epoch, "step": step}
+    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, base=base, **counts)
+
+
 def _alpha(adapter: Adapter, name: str) -> float:
-    """The alpha a file states for the module; where none is set, alpha = dim is the same scale, 1."""
+    """The alpha a file states for the module; where none is set, the one that changes nothing."""
     alpha = adapter.alphas.get(name, adapter.config.alpha)
-    return float(alpha or adapter.algorithm.sizes_of(adapter.modules[name]).get("dim", 1))
+    if alpha or adapter.algorithm.neutral_alpha is not None:
+        return float(alpha or adapter.algorithm.neutral_alpha)
+    return float(adapter.algorithm.sizes_of(adapter.modules[name]).get("dim", 1))
+
+
+def _beside(weight: torch.Tensor, params: Params) -> Params:
+    return params if weight.is_meta else {suffix: tensor.to(weight.device) for suffix, tensor in params.items()}
 
 
 def _canonical_key(key: str) -> str:
@@ -114,17 +138,36 @@ def _refuse_twice(names: Mapping[str, str], source: Path) -> None:
             raise UserError(f"{source}: {both} are the same module of this base model; the file must hold it once.")
 
 
-def _sizes(loaded: LoadedAdapter, algorithm: Algorithm) -> dict[str, float]:
+def _sizes(loaded: LoadedAdapter, algorithm: Algorithm, kernels: frozenset[str]) -> dict[str, float | None]:
     """dim, alpha and factor as the weights show them: the most frequent, and the largest factor.
 
-    A factor shows only in layers whose width it divides.
+    conv_dim and conv_alpha are those of kernels, where they differ. A factor shows only in layers whose width it
+    divides.
     """
-    sizes = [algorithm.sizes_of(params) for params in loaded.modules.values() if set(algorithm.suffixes) & set(params)]
-    dims = Counter(size["dim"] for size in sizes if "dim" in size)
-    factors = [size["factor"] for size in sizes if "factor" in size]
-    alphas = Counter(loaded.alphas.values())
-    found = {"dim": dims.most_common(1)[0][0] if dims else None, "factor": max(factors, default=None)}
-    return {**found, "alpha": alphas.most_common(1)[0][0] if alphas else None}
+    held = {key: params for key, params in loaded.modules.items() if set(algorithm.suffixes) & set(params)}
+    sizes = {key: algorithm.sizes_of(params) for key, params in held.items()}
+    dims = {key: size["dim"] for key, size in sizes.items() if "dim" in size}
+    found: dict[str, float | None] = {
+        "dim": _most(dims, dims.keys() - kernels or dims.keys()),
+        "alpha": _most(loaded.alphas, loaded.alphas.keys() - kernels or loaded.alphas.keys()),
+        "factor": max((size["factor"] for size in sizes.values() if "factor" in size), default=None),
+    }
+    for key, values in (("dim", dims), ("alpha", loaded.alphas)):
+        of_kernels = _most(values, values.keys() & kernels)
+        found[f"conv_{key}"] = None if of_kernels == found[key] else of_kernels
+    return found
+
+
+def _most(values: Mapping[str, float], keys: Set[str]) -> float | None:
+    """The most frequent of the values under these keys; None if there is none."""
+    counted = Counter(values[key] for key in values if key in keys)
+    return counted.most_common(1)[0][0] if counted else None
+
+
+def _options(loaded: LoadedAdapter) -> dict[str, bool]:
+    """The options of an algorithm that its suffixes give away."""
+    suffixes = {suffix for params in loaded.modules.values() for suffix in params}
+    return {option: bool(suffixes & marks) for option, marks in _MARKS.items()}
 
 
 def _check_fit(module: nn.Module, params: Params, algorithm: Algorithm, config: TrainConfig, place: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from lorabench import components
-from lorabench.components import Algorithm, Params
+from lorabench.components import Algorithm, LoadedAdapter, Params
 from lorabench.errors import UserError
 
 NORM_SUFFIXES = ("w_norm", "b_norm")
@@ -18,7 +18,8 @@ _OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may t
 
 def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params], dict[str, float]]:
     """Params and alphas by module from keys "<module>.<suffix>". UserError for an unknown suffix or an empty file."""
-    suffixes = sorted({"alpha", *_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)})
+    known = {"alpha", *_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)}
+    suffixes = sorted(known, key=lambda suffix: (-len(suffix), suffix))  # "lora_up.weight" ends with (IA)^3's "weight"
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
     for key, tensor in tensors.items():
@@ -40,12 +41,32 @@ def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params]
     return modules, alphas
 
 
+def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], path: Path) -> dict[str, Tensor]:
+    """The tensors under other names. UserError if two of the file's keys are the same one."""
+    found: dict[str, str] = {}
+    for key in tensors:
+        twin = found.setdefault(rename(key), key)
+        if twin != key:
+            raise UserError(f"{path}: '{twin}' and '{key}' are two spellings of one key; the file must hold it once.")
+    return {name: tensors[key] for name, key in found.items()}
+
+
+def refuse_others(adapter: LoadedAdapter, format_name: str) -> None:
+    """UserError if the adapter trains norms, biases or Tucker factors, which the files of other formats cannot hold."""
+    beyond = {*_OF_ANY, "lora_mid.weight"}
+    for name, params in adapter.modules.items():
+        kept = sorted(beyond & params.keys())
+        if kept:
+            raise UserError(f"A {format_name} file cannot hold '{name}.{kept[0]}'; write kohya instead.")
+
+
 def recognise_algorithm(modules: Mapping[str, Params], path: Path) -> Algorithm:
-    """The algorithm that uses all suffixes of the file, the one of fewest if several do. UserError if none does."""
+    """The algorithm that uses all suffixes of the file and knows them as its own. UserError if none does."""
     used = {suffix for params in modules.values() for suffix in params} - _OF_ANY
     if not used:
         return components.find("algorithms", "native")  # biases and norms alone: full updates
-    able = [algorithm for algorithm in _algorithms() if used <= set(algorithm.suffixes)]
+    first = next(params for params in modules.values() if params.keys() - _OF_ANY)
+    able = [one for one in _algorithms() if used <= set(one.suffixes) and one.recognises(first)]
     if not able:
         raise UserError(f"{path} mixes weights that no single algorithm of lorabench uses: {', '.join(sorted(used))}.")
     return min(able, key=lambda algorithm: (len(algorithm.suffixes), algorithm.name))
@@ -73,4 +94,4 @@ def _algorithms() -> list[Algorithm]:
 
 
 def _known(suffixes: list[str]) -> str:
-    return f"it reads {', '.join(suffixes)}"
+    return f"it reads {', '.join(sorted(suffixes))}"

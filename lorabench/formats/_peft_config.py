@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lorabench.errors import UserError
 
+METHODS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}  # peft_type -> algorithm
+Number = TypeVar("Number", int, float)
+
+
+def algorithm_of(config: Mapping[str, Any], path: Path) -> str:
+    """The algorithm of peft_type. UserError for peft's other methods."""
+    method = config.get("peft_type", "LORA")
+    if method not in METHODS:
+        raise UserError(f"{path}: peft_type '{method}' cannot be read from peft's files; {', '.join(METHODS)} can.")
+    return METHODS[method]
+
 
 def alpha_of(config: Mapping[str, Any], path: str, rank: int) -> float:
-    """The alpha of a module such that gamma = alpha / rank, from lora_alpha, alpha_pattern and use_rslora.
+    """The alpha of a module such that gamma = alpha / rank, from its alpha, alpha_pattern and use_rslora.
 
-    `path` is without component. Without lora_alpha it is the rank.
+    `path` is without component. Without an alpha it is the rank.
     """
-    alpha = config.get("lora_alpha", rank)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", path):
-            alpha = value
+    alpha = _of_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha", config.get("alpha", rank)))
     return float(alpha) * math.sqrt(rank) if config.get("use_rslora") else float(alpha)
 
 
-def refuse_variants(config: Mapping[str, Any], path: Path) -> None:
-    """UserError for a peft adapter that is not a plain LoRA."""
-    method = config.get("peft_type", "LORA")
-    if method != "LORA":
-        raise UserError(f"{path}: peft_type '{method}' cannot be read from peft's files yet; of these, LORA can.")
-    if config.get("use_dora"):
-        raise UserError(f"{path}: use_dora is set, and DoRA cannot be read from peft's files yet.")
+def rank_of(config: Mapping[str, Any], path: str) -> int:
+    """The rank that peft divides alpha by, from r and rank_pattern; peft's own default is 8."""
+    return int(_of_pattern(config.get("rank_pattern"), path, config.get("r", 8)))
+
+
+def pattern_of(values: Mapping[str, Number]) -> tuple[Number, dict[str, Number]]:
+    """The most frequent of the modules' values, and those of the modules that have another."""
+    usual = Counter(values.values()).most_common(1)[0][0]
+    return usual, {f"^{re.escape(path)}": value for path, value in values.items() if value != usual}
+
+
+def _of_pattern(patterns: Mapping[str, float] | None, path: str, otherwise: float) -> float:
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", path):
+            return value
+    return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from lorabench.errors import UserError
 
+_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 _PICKLES = (".pt", ".ckpt", ".bin", ".pth")
 
 
@@ -23,11 +25,14 @@ def keys(path: Path) -> frozenset[str]:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors as float32 on the CPU, and the metadata. UserError for a damaged file, NaN or infinity."""
+    """All tensors on the CPU, float32 but for integers, and the metadata.
+
+    UserError for a damaged file, NaN or infinity.
+    """
     try:
         with _opened(path) as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}
+            tensors = {key: _as_float32(file.get_tensor(key)) for key in file.keys()}
     except SafetensorError as error:
         raise _damaged(path, error) from error
     for key, tensor in tensors.items():
@@ -39,13 +44,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
-    """Write the tensors in that dtype (scalars stay float32), whole or not at all.
+    """Write the tensors in that dtype (scalars stay float32, integers as they are), whole or not at all.
 
     UserError if a number is too large for the dtype.
     """
     stored = {}
     for key, tensor in tensors.items():
-        value = tensor.detach().to("cpu", torch.float32 if tensor.ndim == 0 else dtype, copy=True).contiguous()
+        value = tensor.detach().to("cpu", _stored_dtype(tensor, dtype), copy=True).contiguous()
         if not torch.isfinite(value).all():
             largest = tensor.detach().abs().max().item()
             raise UserError(
@@ -58,6 +63,23 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     os.replace(partial, path)
 
 
+def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> int:
+    """Bytes of the file that `write` would make, tensors on the meta device included.
+
+    Eight bytes for the header's length, the header as JSON padded to a multiple of eight, then the tensors: by falling
+    width of their numbers, then by name (safetensors' format).
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    stored = {key: _stored_dtype(tensor, dtype) for key, tensor in tensors.items()}
+    for key in sorted(tensors, key=lambda key: (-stored[key].itemsize, key)):
+        start, end = end, end + tensors[key].numel() * stored[key].itemsize
+        place = {"dtype": _DTYPES[stored[key]], "shape": list(tensors[key].shape), "data_offsets": [start, end]}
+        header[key] = place
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + len(text) + -len(text) % 8 + end
+
+
 def refuse_pickle(path: Path) -> None:
     """UserError, with the reason and the way to convert, if the file is a pickle by its name."""
     if path.suffix.lower() in _PICKLES:
@@ -67,6 +89,12 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
+def _stored_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
+    if not tensor.is_floating_point():
+        return tensor.dtype
+    return torch.float32 if tensor.ndim == 0 else dtype
+
+
 def _opened(path: Path) -> safe_open:
     try:
         return safe_open(path, framework="pt", device="cpu")
@@ -74,6 +102,10 @@ def _opened(path: Path) -> safe_open:
         raise UserError(f"Checkpoint {path} does not exist.") from error
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

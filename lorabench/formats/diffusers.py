@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lorabench.components import Format, LoadedAdapter
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
-from lorabench.formats._params import gather
-from lorabench.formats._peft_config import alpha_of, refuse_variants
+from lorabench.formats._params import gather, refuse_others, renamed
+from lorabench.formats._peft_config import algorithm_of, alpha_of
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"
@@ -37,7 +39,7 @@ def read(path: Path) -> LoadedAdapter:
     """A LoRA; alphas from the metadata or `.alpha` keys, and without either the rank, as diffusers has it."""
     file = _file(path)
     tensors, metadata = _safetensors.read(file)
-    modules, alphas = gather({_renamed(key): tensor for key, tensor in tensors.items()}, file)
+    modules, alphas = gather(renamed(tensors, _ours, file), file)
     configs = _configs(metadata, file)
     for name, params in modules.items():
         if params.keys() != {"lora_down.weight", "lora_up.weight"}:
@@ -48,11 +50,33 @@ def read(path: Path) -> LoadedAdapter:
     return LoadedAdapter("lora", None, modules, alphas, file, metadata=metadata)
 
 
+def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
+    """Write a LoRA with its scale alpha / dim multiplied into the up weights, as a file without metadata is read.
+
+    diffusers before 0.34 reads no alphas of this format, and no other does without peft's whole config beside them.
+    UserError for anything but a plain LoRA: diffusers drops what it does not know.
+    """
+    refuse_others(adapter, "diffusers")
+    tensors = {}
+    for name, params in adapter.modules.items():
+        if params.keys() != {"lora_down.weight", "lora_up.weight"}:
+            raise UserError(
+                f"A diffusers file holds plain LoRA, not '{name}' of {adapter.algorithm} "
+                f"({', '.join(sorted(params))}); write kohya, or merge."
+            )
+        down, up = params["lora_down.weight"], params["lora_up.weight"]
+        # diffusers has kept CLIP's paths of before transformers 5.6 in its files.
+        key = re.sub(r"^text_encoder\.(?!text_model\.)", "text_encoder.text_model.", name)
+        tensors[f"{key}.lora_A.weight"] = down
+        tensors[f"{key}.lora_B.weight"] = up * (adapter.alphas[name] / down.shape[0])
+    _safetensors.write(path, tensors, {"format": "pt"}, dtype)
+
+
 def _file(path: Path) -> Path:
     return path / FILE if path.is_dir() else path
 
 
-def _renamed(key: str) -> str:
+def _ours(key: str) -> str:
     for pattern, replacement in _SPELLINGS:
         key = re.sub(pattern, replacement, key)
     return key
@@ -69,8 +93,11 @@ def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any
         component, _, name = key.partition(".")
         configs.setdefault(component, {})[name] = value
     for config in configs.values():
-        refuse_variants(config, file)
+        if config.get("use_dora") or algorithm_of(config, file) != "lora":
+            raise UserError(f"{file}: its metadata is not of a plain LoRA, the one kind of diffusers' files that is read.")
     return configs
 
 
-diffusers = Format(name="diffusers", recognises=recognises, read=read, description="diffusers LoRA file or folder.")
+diffusers = Format(
+    name="diffusers", recognises=recognises, read=read, write=write, description="diffusers LoRA file or folder."
+)

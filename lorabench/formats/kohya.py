@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from lorabench.adapters import canonical
 from lorabench.components import Format, LoadedAdapter, find
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, require_alphas
+from lorabench.layers import canonical
 from lorabench.records import TrainConfig
 
 METADATA_KEY = "lorabench"  # what ss_* cannot say: the whole TrainConfig, the base's id, our epoch and step
 
-_LYCORIS_ALGO = {"lora": "locon", "native": "full"}  # others have the same name there
+_LYCORIS_ALGO = {"lora": "locon", "native": "full", "oft": "diag-oft"}  # others have the same name there
 _LYCORIS_PRESET = {"attention": "attn-only", "linear": "attn-mlp"}
 
 
@@ -40,11 +41,22 @@ def read(path: Path) -> LoadedAdapter:
         config, base, counts = _own_metadata(metadata[METADATA_KEY], path)
     else:
         config, base, counts = _ss_metadata(metadata, algorithm.name, path.stem)
-    return LoadedAdapter(algorithm.name, config, modules, alphas, path, base, *counts, metadata=metadata)
+    name = algorithm.name if config is None else config.algorithm  # DyLoRA's files are LoRA's, but for what they say
+    return LoadedAdapter(name, config, modules, alphas, path, base, *counts, metadata=metadata)
 
 
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
     """Write an adapter whose modules go by dotted names, with an alpha a module and both kinds of metadata."""
+    _safetensors.write(path, tensors_of(adapter), metadata_of(adapter), dtype)
+
+
+def file_size(adapter: LoadedAdapter, dtype: torch.dtype) -> int:
+    """Bytes of the file that `write` would make; the adapter may be on the meta device."""
+    return _safetensors.file_size(tensors_of(adapter), metadata_of(adapter), dtype)
+
+
+def tensors_of(adapter: LoadedAdapter) -> dict[str, torch.Tensor]:
+    """What the file holds, by kohya's keys."""
     algorithm = find("algorithms", adapter.algorithm)
     tensors = {}
     for name, params in adapter.modules.items():
@@ -52,7 +64,7 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
             tensors[f"{kohya_name(name)}.{suffix}"] = tensor
         if has_alpha(algorithm, params):
             tensors[f"{kohya_name(name)}.alpha"] = torch.tensor(adapter.alphas[name])
-    _safetensors.write(path, tensors, _metadata_of(adapter), dtype)
+    return tensors
 
 
 def kohya_name(name: str) -> str:
@@ -68,7 +80,7 @@ def kohya_name(name: str) -> str:
 Counts = tuple[int | None, int | None, int | None]  # seed, epoch, step
 
 
-def _metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
+def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
     config = adapter.config
     own = {
         "version": version("lorabench"),
@@ -77,19 +89,34 @@ def _metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
         "seed": adapter.seed,
         "epoch": adapter.epoch,
         "step": adapter.step,
-        "config": None if config is None else dataclasses.asdict(config),
+        # A config without a learning rate was read off somebody's weights, which can be done again.
+        "config": None if config is None or math.isnan(config.lr) else dataclasses.asdict(config),
     }
     metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
-    known = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
+    known: dict[str, object] = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
+    known["ss_sd_model_name"] = adapter.base or None
     if config is not None:
-        arguments = {"algo": _LYCORIS_ALGO.get(adapter.algorithm, adapter.algorithm), "factor": config.factor}
-        arguments["preset"] = _LYCORIS_PRESET.get(config.trained_layers, config.trained_layers)
-        text = {key: str(value) for key, value in arguments.items() if value not in (None, "")}
+        text = {key: str(value) for key, value in _network_args(config).items() if value not in (None, "", False)}
         # The authors' way to say "no low-rank block" is a dim that no layer reaches.
         dim = 10000 if adapter.algorithm == "lokr" and config.dim is None else config.dim
         known |= {"ss_network_dim": dim, "ss_network_alpha": config.alpha, "ss_network_args": json.dumps(text)}
-        known |= {"ss_learning_rate": config.lr, "ss_num_epochs": config.epochs}
-    return metadata | {key: str(value) for key, value in known.items() if value is not None}
+        known |= {"ss_learning_rate": config.lr, "ss_text_encoder_lr": config.text_encoder_lr}
+        known["ss_num_epochs"] = config.epochs
+    return metadata | {key: str(value) for key, value in known.items() if value is not None and value == value}
+
+
+def _network_args(config: TrainConfig) -> dict[str, object]:
+    """The config in the words of the authors' library."""
+    return {
+        "algo": _LYCORIS_ALGO.get(config.algorithm, config.algorithm),
+        "factor": config.factor,
+        "preset": _LYCORIS_PRESET.get(config.trained_layers, config.trained_layers),
+        "conv_dim": config.conv_dim,
+        "conv_alpha": config.conv_alpha,
+        "use_tucker": config.tucker,
+        "dora_wd": config.dora,
+        "decompose_both": config.decompose_both,
+    }
 
 
 def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, str, Counts]:

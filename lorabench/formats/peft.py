@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorabench.components import Format, LoadedAdapter, Params
+import torch
+
+from lorabench import store
+from lorabench.components import Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
-from lorabench.formats._params import gather
-from lorabench.formats._peft_config import alpha_of, refuse_variants
+from lorabench.formats._params import gather, refuse_others, renamed
+from lorabench.formats._peft_config import METHODS, algorithm_of, alpha_of, pattern_of, rank_of
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _COMPONENTS = ("unet", "text_encoder")
 _PREFIX = "base_model.model."
-_SUFFIXES = {".lora_A.weight": ".lora_down.weight", ".lora_B.weight": ".lora_up.weight"}
+# peft's ends of keys and LyCORIS's; those of LoHa and LoKr are the same.
+_SUFFIXES = {
+    "lora_A.weight": "lora_down.weight",
+    "lora_B.weight": "lora_up.weight",
+    "lora_magnitude_vector": "dora_scale",
+}
 
 
 def recognises(path: Path) -> bool:
@@ -24,27 +33,59 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> LoadedAdapter:
-    """A LoRA. UserError for peft's other methods and for what is saved besides it."""
+    """A LoRA, LoHa or LoKr. UserError for peft's other methods and for what is saved besides."""
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
-    folders = {name: path / name for name in _COMPONENTS if (path / name / CONFIG).is_file()}
-    for component, folder in (folders or {"": path}).items():
-        config = _config(folder)
-        renamed = {_renamed(key, component): tensor for key, tensor in _weights(folder).items()}
-        found, _ = gather(renamed, folder / WEIGHTS)
-        modules |= found
+    folders = {name: path / name for name in _COMPONENTS if (path / name / CONFIG).is_file()} or {"": path}
+    configs = {component: _config(folder) for component, folder in folders.items()}
+    algorithms = {algorithm_of(config, path) for config in configs.values()}
+    if len(algorithms) > 1:
+        raise UserError(f"{path} holds {' and '.join(sorted(algorithms))}; evaluate its folders one by one.")
+    for component, folder in folders.items():
+        file = folder / WEIGHTS
+        found, _ = gather(renamed(_weights(folder), lambda key, of=component: _ours(key, of), file), file)
         for name, params in found.items():
-            alphas[name] = alpha_of(config, name.split(".", 1)[1], _rank(params, name, folder / WEIGHTS))
-    return LoadedAdapter("lora", None, modules, alphas, path)
+            modules[name], alphas[name] = _read_module(params, configs[component], name, file)
+    return LoadedAdapter(algorithms.pop(), None, modules, alphas, path)
+
+
+def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
+    """Write a folder with one for each component in it, whole or not at all.
+
+    UserError for what peft's files cannot hold: norms, biases, other algorithms.
+    """
+    if adapter.algorithm not in METHODS.values():
+        known = ", ".join(METHODS.values())
+        raise UserError(f"peft's files hold {known}; an adapter of {adapter.algorithm} can be written as kohya.")
+    refuse_others(adapter, "peft")
+    with store.whole_folder(path) as folder:
+        for component in _COMPONENTS:
+            modules = {name: params for name, params in adapter.modules.items() if name.startswith(f"{component}.")}
+            if modules:
+                _write_component(folder / component, component, modules, adapter, dtype)
+
+
+def _read_module(params: Params, config: Mapping[str, Any], name: str, file: Path) -> tuple[Params, float]:
+    path = name.split(".", 1)[1]
+    sizes = find("algorithms", algorithm_of(config, file)).sizes_of
+    try:
+        rank = sizes(params).get("dim")
+    except KeyError as error:
+        raise UserError(f"{file}: '{name}' lacks {error}; the file is not whole.") from error
+    if "dora_scale" in params:
+        points = [1] * (params["lora_up.weight"].ndim - 1)
+        params = {**params, "dora_scale": params["dora_scale"].reshape(-1, *points)}
+    if rank is None:  # two full blocks of LoKr, which peft scales all the same
+        rank = rank_of(config, path)
+        params = {**params, "lokr_w1": params["lokr_w1"] * (alpha_of(config, path, rank) / rank)}
+    return params, alpha_of(config, path, rank)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / CONFIG} is not valid JSON ({error}); save the adapter again.") from error
-    refuse_variants(config, folder / CONFIG)
-    return config
 
 
 def _weights(folder: Path) -> dict[str, Any]:
@@ -56,18 +97,57 @@ def _weights(folder: Path) -> dict[str, Any]:
     return _safetensors.read(folder / WEIGHTS)[0]
 
 
-def _renamed(key: str, component: str) -> str:
+def _ours(key: str, component: str) -> str:
     path = key.removeprefix(_PREFIX)
     for theirs, ours in _SUFFIXES.items():
-        path = path.replace(theirs, ours)
+        if path.endswith(f".{theirs}"):
+            path = path.removesuffix(theirs) + ours
     # peft does not say which model it wrapped; CLIP's layers are the ones called encoder.layers.
     return f"{component or ('text_encoder' if 'encoder.layers.' in path else 'unet')}.{path}"
 
 
-def _rank(params: Params, name: str, path: Path) -> int:
-    if "lora_down.weight" not in params:
-        raise UserError(f"{path}: '{name}' has no lora_A.")
-    return params["lora_down.weight"].shape[0]
+def _write_component(
+    folder: Path, component: str, modules: Mapping[str, Params], adapter: LoadedAdapter, dtype: torch.dtype
+) -> None:
+    theirs = {ours: suffix for suffix, ours in _SUFFIXES.items()}
+    tensors = {}
+    for name, params in modules.items():
+        path = name.removeprefix(f"{component}.")
+        for suffix, tensor in params.items():
+            value = tensor.flatten() if suffix == "dora_scale" and tensor.ndim == 2 else tensor
+            value = tensor.transpose(0, 1) if suffix == "dora_scale" and tensor.ndim == 4 else value
+            tensors[f"{_PREFIX}{path}.{theirs.get(suffix, suffix)}"] = value
+    folder.mkdir()
+    _safetensors.write(folder / WEIGHTS, tensors, {"format": "pt"}, dtype)
+    config = _config_of(component, modules, adapter)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-peft = Format(name="peft", recognises=recognises, read=read, description="peft folder; LoRA.")
+def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAdapter) -> dict[str, Any]:
+    """What peft needs to build the same layers before it loads them."""
+    sizes = find("algorithms", adapter.algorithm).sizes_of
+    ranks, alphas = {}, {}
+    for name, params in modules.items():
+        path = name.removeprefix(f"{component}.")
+        rank = sizes(params).get("dim")
+        # Full blocks of LoKr: a rank that no layer reaches, and no scale.
+        ranks[path] = 10000 if rank is None else rank
+        alphas[path] = float(10000 if rank is None else adapter.alphas[name])
+    rank, rank_pattern = pattern_of(ranks)
+    alpha, alpha_pattern = pattern_of(alphas)
+    config = {"r": rank, "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern, "target_modules": list(ranks)}
+    config["peft_type"] = next(method for method, name in METHODS.items() if name == adapter.algorithm)
+    config["base_model_name_or_path"] = adapter.base
+    suffixes = {suffix for params in modules.values() for suffix in params}
+    if adapter.algorithm == "lora":
+        return config | {"lora_alpha": alpha, "use_dora": "dora_scale" in suffixes, "bias": "none"}
+    config |= {"alpha": alpha, "use_effective_conv2d": bool(suffixes & {"hada_t1", "lokr_t2"})}
+    if adapter.algorithm == "lokr":
+        factors = [sizes(params)["factor"] for params in modules.values()]
+        config |= {"decompose_factor": max(factors), "decompose_both": "lokr_w1_a" in suffixes}
+    return config
+
+
+peft = Format(
+    name="peft", recognises=recognises, read=read, write=write, description="peft folder; LoRA, LoHa and LoKr."
+)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, base_files, components, config, datasets, diffusion, prompts, store
+from lorabench import adapters, base_files, components, config, datasets, diffusion, layers, prompts, store
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
@@ -94,8 +94,8 @@ def _check_layers(study: Study, runs: Sequence[TrainingRun]) -> None:
     if not runs:
         return
     model = diffusion.architecture(study.base)
-    for layers in dict.fromkeys(run.config.trained_layers for run in runs):
-        adapters.trained_modules(model, layers, study.training.train_unet, study.training.train_text_encoder)
+    for preset in dict.fromkeys(run.config.trained_layers for run in runs):
+        layers.trained_modules(model, preset, study.training.train_unet, study.training.train_text_encoder)
 
 
 def metric_requests(study: Study) -> tuple[MetricRequest, ...]:

@@ -111,7 +111,7 @@ def generate_images(plan: Plan, item: str, advance: Advance) -> None:
         _draw(plan, checkpoint, base, missing, advance)
         return
     adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components)
-    with adapters.swapped(base.components, adapter, checkpoint.scale):
+    with adapters.swapped(base.components, (adapter, checkpoint.scale)):
         _draw(plan, checkpoint, base, missing, advance)
 
 

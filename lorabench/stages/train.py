@@ -88,7 +88,7 @@ def train(
     examples = _examples(base, dataset_images, latents, config)
     adapter = adapters.create(base.components, algorithm, config, seed)
     params = adapters.parameters(adapter)
-    optimizer = _optimizer(params, config, base.device)
+    optimizer = _optimizer(adapter, config, base.device)
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
@@ -98,8 +98,11 @@ def train(
         for samples in epoch_batches(examples, config.batch_size, seed, epoch - 1):
             if step >= first:
                 batch = draw_batch(base, examples, samples, seed, step, config.caption_dropout)
-                optimizer.param_groups[0]["lr"] = learning_rate(config, step, log.total // config.epochs)
-                log.add(step, _update(base, adapter, params, optimizer, batch, config.max_grad_norm))
+                rate = learning_rate(config, step, log.total // config.epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["ratio"]
+                part = adapters.for_step(adapter, seed, step)
+                log.add(step, _update(base, part, params, optimizer, batch, config.max_grad_norm))
             step += 1
         if epoch in config.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
@@ -181,9 +184,16 @@ def _examples(
     )
 
 
-def _optimizer(params: list[torch.Tensor], config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+def _optimizer(adapter: Adapter, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW with a group for each learning rate; "ratio" is the group's to the config's."""
+    text_ratio = 1.0 if config.text_encoder_lr is None else config.text_encoder_lr / config.lr
+    groups: dict[float, list[torch.Tensor]] = {}
+    for name, params in adapter.modules.items():
+        ratio = 1.0 if name.startswith("unet.") else text_ratio
+        groups.setdefault(ratio, []).extend(adapters.trained(params))
+    rows = [{"params": params, "ratio": ratio} for ratio, params in groups.items()]
     fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(params, config.lr, config.betas, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.AdamW(rows, config.lr, config.betas, weight_decay=config.weight_decay, fused=fused)
 
 
 def _update(

@@ -7,6 +7,7 @@ os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
 import numpy as np
 import pytest
 import torch
+from drawn_updates import CASES, LAYERS, layer_of, update_of
 from lycoris.functional.general import factorization
 from lycoris.modules.full import FullModule
 from lycoris.modules.locon import LoConModule
@@ -21,38 +22,7 @@ from lorabench import components
 from lorabench.algorithms._factors import factorise
 from lorabench.records import TrainConfig
 
-LAYERS = {
-    "linear": lambda: nn.Linear(24, 40),
-    "conv1x1": lambda: nn.Conv2d(24, 40, 1),
-    "conv3x3": lambda: nn.Conv2d(24, 40, 3, padding=1),
-    "conv_in": lambda: nn.Conv2d(4, 40, 3, padding=1),
-}
-CASES = {
-    "lora": {"dim": 4, "alpha": 1.0},
-    "loha": {"dim": 3, "alpha": 2.0},
-    # Factors within the roots of the widths: beyond them eq. 5 and lycoris cut differently.
-    "lokr full block": {"factor": 3},
-    "lokr low rank": {"factor": 2, "dim": 2, "alpha": 5.0},
-    "native": {},
-}
 ORACLES = {"lora": LoConModule, "loha": LohaModule, "lokr": LokrModule, "native": FullModule}
-
-
-def layer_of(kind: str) -> nn.Module:
-    torch.manual_seed(3)
-    return LAYERS[kind]()
-
-
-def update_of(case: str, kind: str, fresh: bool = False):
-    """(algorithm, params, config, weight) with random params, or as they begin."""
-    weight = layer_of(kind).weight.detach()
-    algorithm = components.find("algorithms", case.split()[0])
-    config = TrainConfig("c", algorithm.name, "linear", 1e-3, **CASES[case])
-    rng = torch.Generator().manual_seed(5)
-    params = algorithm.init(weight, config, rng)
-    if not fresh:
-        params = {suffix: torch.randn(tensor.shape, generator=rng) for suffix, tensor in params.items()}
-    return algorithm, params, config, weight
 
 
 def by_formula(params: dict[str, np.ndarray], config: TrainConfig, shape: tuple[int, ...]) -> np.ndarray:

@@ -52,9 +52,10 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
         (lambda t: t[UP].view(-1)[:1].fill_(float("inf")), [UP, "NaN or infinity"]),
         (lambda t: t.pop("lora_unet_conv_in.alpha"), ["'lora_unet_conv_in.alpha' is missing"]),
         (
-            lambda t: t.update({"lora_unet_conv_in.dora_scale": torch.ones(8)}),
-            ["conv_in.dora_scale'", "it reads alpha"],
+            lambda t: t.update({"lora_unet_conv_in.vera_lambda_b": torch.ones(8)}),
+            ["conv_in.vera_lambda_b'", "it reads a1.weight, a2.weight, alpha"],
         ),
+        (lambda t: t.update({"lora_unet_conv_in.dora_scale": torch.ones(8)}), ["dora_scale [8]", "does not fit"]),
         (lambda t: t.pop(UP), ["'lora_unet_conv_in' lacks 'lora_up.weight'"]),
         (lambda t: t.update({UP: torch.ones(9, 4, 1, 1)}), ["[9, 4, 1, 1]", "[8, 4, 3, 3]", "made for another base?"]),
         (
@@ -103,7 +104,7 @@ def test_damaged_metadata(lora_file):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"peft_type": "LOHA"}, "LOHA"), ({"use_dora": True}, "use_dora is set")],
+    [({"peft_type": "VERA"}, "peft_type 'VERA' cannot be read"), ({"peft_type": "LOHA"}, "lacks 'hada_w1_b'")],
 )
 def test_peft_variants_that_are_not_read(tmp_path, change, word):
     peft_models(tiny())["unet"].save_pretrained(tmp_path)

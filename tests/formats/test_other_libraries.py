@@ -52,7 +52,8 @@ def test_diffusers_reads_our_lora(tmp_path, layers):
     assert touched == len(adapter.modules)
 
 
-@pytest.mark.parametrize(("name", "values"), ALGORITHMS)
+# lycoris 4.1.3 cannot load its own files of (IA)^3: it hands the flag of the input to a function that takes none.
+@pytest.mark.parametrize(("name", "values"), [each for each in ALGORITHMS if each[0] != "ia3"])
 def test_lycoris_reads_our_files(tmp_path, name, values):
     base = tiny()
     adapter = trained(base, name, **values)
@@ -69,6 +70,7 @@ def test_lycoris_reads_our_files(tmp_path, name, values):
             # Not get_merged_weight for every kind: it applies alpha / dim twice for LoHa and low-rank LoKr.
             if kind.name in ("loha", "kron"):
                 weight = original.weight + theirs.get_weight(original.weight.shape)
+                weight = theirs.apply_weight_decompose(weight) if adapter.config.dora else weight
             elif kind.name == "full":
                 weight = original.weight + params[0]
             else:

@@ -19,6 +19,15 @@ ALGORITHMS = [
     ("lokr", {"factor": 2}),
     ("lokr", {"factor": 2, "dim": 2, "alpha": 0.1}),
     ("native", {}),
+    ("lora", {"dim": 4, "alpha": 1.0, "conv_dim": 2, "conv_alpha": 0.5, "tucker": True}),
+    ("loha", {"dim": 3, "alpha": 2.0, "dora": True}),
+    ("lokr", {"factor": 4, "dim": 1, "alpha": 0.1, "decompose_both": True}),
+    ("glora", {"dim": 3, "alpha": 2.0}),
+    ("ia3", {}),
+    ("oft", {"dim": 4}),
+    ("oft", {"dim": 4, "alpha": 0.01}),
+    ("boft", {"dim": 4}),
+    ("dylora", {"dim": 4, "alpha": 1.0}),
 ]
 
 

@@ -1,0 +1,46 @@
+"""Published architectures by name, as their config files state them: enough to list and count modules, no weights.
+
+Keys are those of diffusers' UNet2DConditionModel and transformers' CLIPTextConfig; what is not named is their default.
+SDXL is here for its U-Net; its two text encoders are not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_SD1_UNET = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
+_SD2_UNET = _SD1_UNET | {
+    "sample_size": 96,
+    "cross_attention_dim": 1024,
+    "attention_head_dim": (5, 10, 20, 20),
+    "use_linear_projection": True,
+}
+_SDXL_UNET = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "layers_per_block": 2,
+    "cross_attention_dim": 2048,
+    "attention_head_dim": (5, 10, 20),
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+_SD1_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+_SD2_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
+
+ARCHITECTURES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "sd15": {"unet": _SD1_UNET, "text_encoder": _SD1_TEXT},
+    "sd2": {"unet": _SD2_UNET, "text_encoder": _SD2_TEXT},
+    "sdxl": {"unet": _SDXL_UNET},
+}

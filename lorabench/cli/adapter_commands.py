@@ -1,0 +1,67 @@
+"""The commands about adapters as files: count, inspect, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench.cli.app import Json, app, show_one
+
+
+@app.command()
+def count(
+    algorithm: Annotated[str, typer.Option(help="lora, loha, lokr, native, ...; see `lorabench list algorithms`")],
+    base: Annotated[str, typer.Option(help="sd15, sd2, sdxl, mini, hub id, diffusers folder or .safetensors")] = "sd15",
+    layers: Annotated[str, typer.Option(help="attention, linear, full or regex:<expression>")] = "linear",
+    dim: Annotated[int | None, typer.Option(min=1, help="rank; lokr: none = a full second block")] = None,
+    alpha: Annotated[float | None, typer.Option(help="the update's scale is alpha / dim")] = None,
+    factor: Annotated[int | None, typer.Option(min=1, help="of lokr")] = None,
+    conv_dim: Annotated[int | None, typer.Option(min=1, help="dim of kernels larger than 1 x 1")] = None,
+    tucker: Annotated[bool, typer.Option("--tucker", help="kernels by Tucker decomposition")] = False,
+    dora: Annotated[bool, typer.Option("--dora", help="magnitude and direction apart")] = False,
+    unet: Annotated[bool, typer.Option(help="train the U-Net")] = True,
+    text_encoder: Annotated[bool, typer.Option(help="train the text encoder")] = True,
+    as_json: Json = False,
+) -> None:
+    """Count what an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights."""
+    from lorabench.cli import adapter_files
+    from lorabench.records import TrainConfig
+
+    config = TrainConfig(
+        "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
+        tucker=tucker, dora=dora, train_unet=unet, train_text_encoder=text_encoder,
+    )  # fmt: skip
+    show_one(adapter_files.count(base, config), as_json)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="adapter file, or peft folder")],
+    base: Annotated[str | None, typer.Option(help="its base model; default: the architecture that it fits")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an adapter file holds: algorithm, layers, sizes, parameters, norms of its updates, metadata.
+
+    With --json also every module on its own.
+    """
+    from lorabench.cli import adapter_files
+
+    found = adapter_files.inspect(file, base)
+    show_one(found if as_json else {key: value for key, value in found.items() if key != "layers"}, as_json)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="adapter file, or peft folder")],
+    out: Annotated[Path, typer.Argument(help="where to write; nothing may be there yet")],
+    to: Annotated[str, typer.Option(help="kohya, diffusers, peft or merged")],
+    base: Annotated[str | None, typer.Option(help="base model; needed for merged")] = None,
+    scale: Annotated[float, typer.Option(help="merge ratio, for merged")] = 1.0,
+    dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",
+) -> None:
+    """Turn an adapter into another format, or into a whole base model with the update merged in."""
+    from lorabench.cli import adapter_files
+
+    print(adapter_files.convert(file, out, to, base, scale, dtype)["to"])

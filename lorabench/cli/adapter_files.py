@@ -1,0 +1,140 @@
+"""Commands about adapters as files: count what one would hold, look into one, turn one into another format."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorabench import adapters, architectures, components, diffusion, formats, mini, store
+from lorabench.adapters import Adapter
+from lorabench.components import LoadedAdapter
+from lorabench.errors import UserError, unknown
+from lorabench.layers import Components, module_of
+from lorabench.records import TrainConfig
+
+MERGED = "merged"
+MINI = "mini"
+
+
+def count(base: str, config: TrainConfig) -> dict[str, Any]:
+    """Parameters, modules and bytes of the file (float16, kohya) that training this config on this base would make.
+
+    Worked out on the meta device; `base` is a name of `architectures`, "mini", or as in a study.
+    """
+    found = diffusion.architecture(_source(base))
+    algorithm = components.find("algorithms", config.algorithm, "--algorithm")
+    adapter = adapters.create(found, algorithm, config, seed=0)
+    modules = Counter(name.split(".", 1)[0] for name in adapter.modules)
+    return {
+        "base": base,
+        "algorithm": config.algorithm,
+        "trained_layers": config.trained_layers,
+        "parameters": adapters.count_parameters(adapter),
+        "modules": {component: modules[component] for component in found},
+        "bytes": formats.file_size(adapter),
+    }
+
+
+def inspect(path: Path, base: str | None) -> dict[str, Any]:
+    """What an adapter file holds: algorithm, layers, sizes, norms of its updates, metadata.
+
+    Without `base` the file is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where
+    they depend on weights of the base that are not here. UserError for a file that fits none.
+    """
+    loaded = formats.read_adapter(path)
+    name, found, adapter = _fitted(loaded, base)
+    rows = [_module_row(found, adapter, loaded, module) for module in adapter.modules]
+    norms = [row["norm"] for row in rows if row["norm"] is not None]
+    config = adapter.config
+    return {
+        "file": str(path),
+        "algorithm": loaded.algorithm,
+        "fits": name,
+        "base": loaded.base or None,
+        "trained_layers": config.trained_layers,
+        "modules": dict(Counter(module.split(".", 1)[0] for module in adapter.modules)),
+        **{key: getattr(config, key) for key in components.find("algorithms", loaded.algorithm).hyperparameters},
+        "seed": loaded.seed,
+        "epoch": loaded.epoch,
+        "step": loaded.step,
+        "parameters": adapters.count_parameters(adapter),
+        "bytes": sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()),
+        "norm_median": statistics.median(norms) if norms else None,
+        "norm_max": max(norms, default=None),
+        "layers": rows,
+        "metadata": dict(loaded.metadata),
+    }
+
+
+def convert(path: Path, out: Path, to: str, base: str | None, scale: float, dtype: formats.DType) -> dict[str, Any]:
+    """Write the adapter in another format, or merged into a base model at a merge ratio. UserError if it cannot be."""
+    writable = [name for name in components.names("formats") if components.find("formats", name).write is not None]
+    if to not in (*writable, MERGED):
+        raise UserError(unknown("format", to, (*writable, MERGED), "--to"))
+    if out.exists():
+        raise UserError(f"{out} exists; remove it or name another path.")
+    loaded = formats.read_adapter(path)
+    if to == MERGED:
+        _merge(loaded, out, base, scale)
+    else:
+        if scale != 1:
+            raise UserError("--scale is for --to merged: an adapter's merge ratio is chosen when it is used.")
+        _, _, adapter = _fitted(loaded, base)
+        counts = {"seed": loaded.seed, "epoch": loaded.epoch, "step": loaded.step}
+        formats.save_adapter(out, adapter, loaded.base, **counts, dtype=dtype, format_name=to)
+    return {"from": str(path), "to": str(out), "format": to}
+
+
+def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -> None:
+    if source is None or source in architectures.ARCHITECTURES:
+        raise UserError("--to merged needs the base model's weights: add --base, a diffusers folder or .safetensors.")
+    base = diffusion.load_base(_source(source), torch.device("cpu"))
+    adapter = formats.resolve(loaded, base.components)
+    with store.whole_folder(out) as folder, adapters.swapped(base.components, (adapter, scale)):
+        diffusion.save_folder(base, _source(source), folder)
+
+
+def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
+    """The base that the adapter is for, its modules, and the adapter fitted to them.
+
+    Weights are loaded where a base is named that has them. UserError if the file does not fit.
+    """
+    if base is not None and base not in architectures.ARCHITECTURES:
+        found = diffusion.load_base(_source(base), torch.device("cpu")).components
+        return base, found, formats.resolve(loaded, found)
+    candidates = [base] if base is not None else [MINI, *architectures.ARCHITECTURES]
+    reasons = []
+    for name in candidates:
+        found = diffusion.architecture(_source(name))
+        try:
+            return name, found, formats.resolve(loaded, found)
+        except UserError as error:
+            reasons.append(f"  {name}: {error}")
+    raise UserError("\n".join([f"{loaded.source} fits none of these; name its base with --base:", *reasons]))
+
+
+def _module_row(found: Components, adapter: Adapter, loaded: LoadedAdapter, name: str) -> dict[str, Any]:
+    params = adapter.modules[name]
+    return {
+        "module": name,
+        "shapes": {suffix: list(tensor.shape) for suffix, tensor in params.items()},
+        "alpha": adapter.alphas.get(name, adapter.config.alpha),
+        "norm": _norm(found, adapter, name),
+    }
+
+
+def _norm(found: Components, adapter: Adapter, name: str) -> float | None:
+    """|dW| of the weight. Where the base has no weights, NaN stands for them: a norm that is NaN depends on them."""
+    weight = module_of(found, name).weight
+    known = torch.full(weight.shape, torch.nan) if weight.is_meta else weight.detach().float()
+    norm = adapters.weight_update(adapter, name, known).norm().item()
+    return None if math.isnan(norm) else norm
+
+
+def _source(base: str) -> str:
+    return str(mini.base_path()) if base == MINI else base

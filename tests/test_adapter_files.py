@@ -1,0 +1,158 @@
+"""`lorabench count`, `inspect` and `convert`: exact numbers, files that go from format to format, errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import lorabench
+from saved_adapters import trained
+from tiny_base import write_tiny_base
+
+from lorabench import adapters, components, diffusion, formats
+from lorabench.cli import adapter_files
+from lorabench.errors import UserError
+from lorabench.records import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    return str(write_tiny_base(tmp_path_factory.mktemp("base") / "tiny"))
+
+
+def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: float) -> Path:
+    parts = diffusion.load_base(base, torch.device("cpu")).components
+    path = folder / f"{name}.safetensors"
+    formats.save_adapter(path, trained(parts, name, layers, **values), "tiny-0", 23, 3, 90, dtype="float32")
+    return path
+
+
+def merged(path: Path, base: str, scale: float = 1.0) -> dict[str, torch.Tensor]:
+    parts = diffusion.load_base(base, torch.device("cpu")).components
+    return adapters.merged_weights(parts, formats.load_adapter(path, parts)[0], scale)
+
+
+def test_count_as_a_command():
+    done = lorabench("count", "--base", "sd15", "--algorithm", "lokr", "--layers", "full", "--factor", "8", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["parameters"] == 14_973_504
+    assert found["modules"] == {"unet": 390, "text_encoder": 72}
+    # 2 bytes a parameter, an alpha for each of 354 matrices and kernels, header and metadata: 29M as `ls -lh` has it.
+    assert 0 < found["bytes"] - 2 * 14_973_504 - 354 * 4 < 200_000
+    assert 28 < found["bytes"] / 2**20 <= 29
+
+
+def test_count_of_less_than_a_preset():
+    config = TrainConfig("c", "lora", "full", 1e-4, dim=8, conv_dim=4, train_text_encoder=False)
+    alone = adapter_files.count("sd15", config)
+    assert alone["modules"] == {"unet": 390, "text_encoder": 0}
+    assert alone["parameters"] < 9_992_512
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "values"), [("lora", {"dim": 4}), ("native", {}), ("lokr", {"factor": 2}), ("ia3", {})]
+)
+def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype):
+    parts = diffusion.architecture(base)
+    config = TrainConfig("c", name, "full", 1e-4, **values)
+    adapter = adapters.create(parts, components.find("algorithms", name), config, seed=0)
+    size = formats.file_size(adapter, dtype)
+    real = adapters.create(
+        diffusion.load_base(base, torch.device("cpu")).components, components.find("algorithms", name), config, seed=0
+    )
+    formats.save_adapter(tmp_path / "a.safetensors", real, "", 0, 0, 0, dtype=dtype)
+    assert (tmp_path / "a.safetensors").stat().st_size == size
+
+
+def test_inspect_says_what_a_file_holds(tmp_path, base):
+    path = saved(tmp_path, base, "loha", dim=3, alpha=2.0)
+    found = adapter_files.inspect(path, base)
+    assert (found["algorithm"], found["trained_layers"], found["dim"], found["alpha"]) == ("loha", "linear", 3, 2.0)
+    assert (found["base"], found["seed"], found["epoch"], found["step"]) == ("tiny-0", 23, 3, 90)
+    assert found["bytes"] == path.stat().st_size and "ss_network_args" in found["metadata"]
+    parts = diffusion.load_base(base, torch.device("cpu")).components
+    adapter = formats.load_adapter(path, parts)[0]
+    assert found["parameters"] == adapters.count_parameters(adapter)
+    assert sum(found["modules"].values()) == len(found["layers"]) == len(adapter.modules)
+    row = found["layers"][0]
+    [(_, _, update)] = adapters.updates(parts, adapter, row["module"])
+    assert row["norm"] == pytest.approx(update.norm().item()) and row["norm"] <= found["norm_max"]
+
+
+def test_norms_that_need_the_base_are_left_open(tmp_path):
+    """On an architecture without weights the norm of an additive update is known, that of a relative one is not."""
+    parts = diffusion.architecture("sd15")
+    some = r"regex:mid_block.*attn1\.to_q$"
+    for name, values, known in (("lora", {"dim": 4}, True), ("lora", {"dim": 4, "dora": True}, False)):
+        config = TrainConfig("c", name, some, 1e-4, **values)
+        module = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+        weight = torch.randn(parts["unet"].get_submodule(module[5:]).weight.shape)
+        algorithm = components.find("algorithms", name)
+        params = {key: value + 0.1 for key, value in algorithm.init(weight, config, torch.Generator()).items()}
+        path = tmp_path / f"{known}.safetensors"
+        formats.save_adapter(path, adapters.Adapter(algorithm, config, {module: params}), "", 1, 1, 1)
+        found = adapter_files.inspect(path, None)
+        assert found["fits"] == "sd15" and (found["norm_max"] is not None) == known
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "to"),
+    [
+        ("lora", {"dim": 4, "alpha": 1.0}, "diffusers"),
+        ("lora", {"dim": 4, "alpha": 1.0}, "peft"),
+        ("lora", {"dim": 4, "alpha": 1.0, "dora": True}, "peft"),
+        ("loha", {"dim": 3, "alpha": 2.0}, "peft"),
+        ("lokr", {"factor": 2}, "peft"),
+        ("lokr", {"factor": 2, "dim": 2, "alpha": 5.0}, "peft"),
+    ],
+)
+def test_there_and_back_again_is_the_same_update(tmp_path, base, name, values, to):
+    path = saved(tmp_path, base, name, **values)
+    out = tmp_path / ("out.safetensors" if to == "diffusers" else "out")
+    adapter_files.convert(path, out, to, base, 1.0, "float32")
+    back = tmp_path / "back.safetensors"
+    adapter_files.convert(out, back, "kohya", base, 1.0, "float32")
+    before, after = merged(path, base), merged(back, base)
+    assert before.keys() == after.keys()
+    for key, weight in before.items():
+        torch.testing.assert_close(after[key], weight, rtol=1e-6, atol=1e-6)
+
+
+def test_a_merged_folder_is_a_base_model(tmp_path, base):
+    path = saved(tmp_path, base, "lokr", layers="full", factor=2)
+    adapter_files.convert(path, tmp_path / "merged", "merged", base, 0.5, "float32")
+    whole = diffusion.load_base(str(tmp_path / "merged"), torch.device("cpu"))
+    for key, weight in merged(path, base, 0.5).items():
+        component, name = key.split(".", 1)
+        assert torch.equal(whole.components[component].get_parameter(name), weight)
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "to", "words"),
+    [
+        ("loha", {"dim": 3}, "diffusers", "holds plain LoRA, not 'text_encoder."),
+        ("native", {}, "peft", "can be written as kohya"),
+        ("lora", {"dim": 4}, "lycoris", "Unknown format 'lycoris'"),
+        ("lora", {"dim": 4}, "merged", "needs the base model's weights"),
+    ],
+)
+def test_conversions_that_cannot_be(tmp_path, base, name, values, to, words):
+    path = saved(tmp_path, base, name, **values)
+    with pytest.raises(UserError, match=words):
+        adapter_files.convert(path, tmp_path / "out", to, None if to == "merged" else base, 1.0, "float32")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base):
+    path = saved(tmp_path, base, "lora", layers="full", dim=4)
+    with pytest.raises(UserError, match=r"A peft file cannot hold 'unet\..*_norm'; write kohya"):
+        adapter_files.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
+    with pytest.raises(UserError, match="exists; remove it"):
+        adapter_files.convert(path, path, "kohya", base, 1.0, "float32")
+
+
+def test_a_file_that_fits_no_architecture(tmp_path, base):
+    done = lorabench("inspect", str(saved(tmp_path, base, "lora", dim=4)))
+    assert done.returncode == 2 and "fits none of these" in done.stderr and "sd15: " in done.stderr
