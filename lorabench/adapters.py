@@ -69,7 +69,7 @@ def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
             raise UserError(
                 f"Config '{config.name}': algorithm '{algorithm.name}' has no {key} (got {value}); it takes {taken}."
             )
-        if value <= 0:
+        if isinstance(value, int | float) and value <= 0:
             raise UserError(f"Config '{config.name}': {key} must be above zero, got {value}.")
 
 

@@ -171,7 +171,7 @@ class Algorithm:
     init: Callable[[torch.Tensor, TrainConfig, torch.Generator], Params]
     delta_weight: Callable[[Params, torch.Tensor, TrainConfig], torch.Tensor]
     hyperparameters: tuple[str, ...]  # of `records.HYPERPARAMETERS`: those it takes
-    suffixes: tuple[str, ...]  # every name its params may have; files are recognised by them
+    suffixes: tuple[str, ...]  # every name its params may have, or "x." for all that begin so; files are known by them
     capacity_from: Literal["dim", "factor", None] = None  # which of them sets its capacity; that one is required
     larger_is_more: bool = True  # dim: yes; factor: no
     version: int = 1  # rises when its weight updates change

@@ -91,6 +91,7 @@ class Variation(Section):
     tucker: bool | None = None
     dora: bool | None = None
     decompose_both: bool | None = None
+    peft: dict[str, Any] | None = None
     text_encoder_lr: PositiveFloat | None = None
 
 
@@ -239,6 +240,7 @@ def config_name(algorithm: str, values: dict[str, Any]) -> str:
     """A readable id: `lora-linear-d8a4-lr5e-4`, `lokr-full-f8-lr1e-3`, `native-linear-lr1e-6`."""
     size = "".join(f"{letter}{_short(values[key])}" for key, letter in _LETTERS if values.get(key) is not None)
     options = [word for key, word in _OPTIONS if values.get(key)]
+    options += [str((values.get("peft") or {}).get("peft_type", "")).lower()]
     rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
     parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
     return "-".join(part.replace(":", "-") for part in parts if part)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -128,9 +128,10 @@ class TrainConfig:
     dora: bool = False  # magnitude and direction apart
     decompose_both: bool = False  # LoKr: the first block of low rank too
     text_encoder_lr: float | None = None  # None = lr
+    peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
 
 
-HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both")
+HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
 
 
 @dataclass(frozen=True)

@@ -252,3 +252,36 @@ def test_copies_are_apart_from_what_is_trained():
 
 def named(base: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
     return {f"{key}.{name}": tensor for key, module in base.items() for name, tensor in module.named_parameters()}
+
+
+def test_adapters_of_several_algorithms_are_merged_together():
+    base = tiny()
+    first = trained(base, "lora", "attention", dim=4, alpha=1.0)
+    second, third = trained(base, "lokr", "full", factor=4), trained(base, "oft", "linear", dim=4)
+    scaled = [(first, 0.5), (second, -1.0), (third, 0.3)]
+    before = copy.deepcopy(named(base))
+    merged = [(adapters.merged_weights(base, adapter), scale) for adapter, scale in scaled]
+    with adapters.swapped(base, *scaled):
+        for key, value in named(base).items():
+            # Each dW is of the pristine weight, also where another adapter has changed it already.
+            parts = [scale * (weights[key] - before[key]) for weights, scale in merged if key in weights]
+            torch.testing.assert_close(value, before[key] + sum(parts), rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(value, before[key]) for key, value in named(base).items())
+
+
+def test_kernels_have_a_dim_and_an_alpha_of_their_own():
+    values = {"dim": 4, "alpha": 2.0, "conv_dim": 2, "conv_alpha": 0.5}
+    adapter = adapters.create(
+        tiny(), components.find("algorithms", "lora"), TrainConfig("c", "lora", "full", 1e-3, **values), 1
+    )
+    assert adapter.modules["unet.conv_in"]["lora_down.weight"].shape == (2, 4, 3, 3)
+    assert adapter.modules["unet.mid_block.attentions.0.proj_in"]["lora_down.weight"].shape == (4, 16, 1, 1)
+    assert adapter.alphas["unet.conv_in"] == 0.5 and "unet.mid_block.attentions.0.proj_in" not in adapter.alphas
+
+
+def test_a_width_without_a_butterfly_is_named():
+    config = TrainConfig("c", "boft", "linear", 1e-3, dim=2)
+    base = tiny()
+    base["unet"].mid_block.attentions[0].proj_in = nn.Conv2d(16, 12, 1)
+    with pytest.raises(UserError, match="cannot train unet.mid_block.attentions.0.proj_in with boft: 12 outputs"):
+        adapters.create(base, components.find("algorithms", "boft"), config, 1)

@@ -31,6 +31,7 @@ KNOWERS = {
     "pyarrow": {"store"},
     "ray": {"executors"},
     "PIL": {"images", "mini"},
+    "peft": {"algorithms"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -19,11 +19,12 @@ _OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may t
 def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params], dict[str, float]]:
     """Params and alphas by module from keys "<module>.<suffix>". UserError for an unknown suffix or an empty file."""
     known = {"alpha", *_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)}
-    suffixes = sorted(known, key=lambda suffix: (-len(suffix), suffix))  # "lora_up.weight" ends with (IA)^3's "weight"
+    # Families first, then the longest: "peft.x.weight" and "lora_up.weight" end with (IA)^3's "weight".
+    suffixes = sorted(known, key=lambda suffix: (not suffix.endswith("."), -len(suffix), suffix))
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
     for key, tensor in tensors.items():
-        suffix = next((suffix for suffix in suffixes if key.endswith(f".{suffix}")), None)
+        suffix = next((end for suffix in suffixes if (end := _end(key, suffix))), None)
         if suffix is None:
             raise UserError(f"{path}: no algorithm of lorabench knows the end of key '{key}'; {_known(suffixes)}.")
         module = key.removesuffix(f".{suffix}")
@@ -66,7 +67,7 @@ def recognise_algorithm(modules: Mapping[str, Params], path: Path) -> Algorithm:
     if not used:
         return components.find("algorithms", "native")  # biases and norms alone: full updates
     first = next(params for params in modules.values() if params.keys() - _OF_ANY)
-    able = [one for one in _algorithms() if used <= set(one.suffixes) and one.recognises(first)]
+    able = [one for one in _algorithms() if all(_has(one, suffix) for suffix in used) and one.recognises(first)]
     if not able:
         raise UserError(f"{path} mixes weights that no single algorithm of lorabench uses: {', '.join(sorted(used))}.")
     return min(able, key=lambda algorithm: (len(algorithm.suffixes), algorithm.name))
@@ -87,6 +88,18 @@ def require_alphas(
 def has_alpha(algorithm: Algorithm, params: Params) -> bool:
     """Whether the module's update is scaled by alpha: norms, biases and full updates are not."""
     return "alpha" in algorithm.hyperparameters and bool(params.keys() - _OF_ANY)
+
+
+def _end(key: str, suffix: str) -> str:
+    """The part of the key that is that suffix, or of that family ("x."); "" if none is."""
+    if suffix.endswith("."):
+        _, dot, rest = key.partition(f".{suffix}")
+        return f"{suffix}{rest}" if dot else ""
+    return suffix if key.endswith(f".{suffix}") else ""
+
+
+def _has(algorithm: Algorithm, suffix: str) -> bool:
+    return suffix in algorithm.suffixes or any(suffix.startswith(one) for one in algorithm.suffixes if one[-1] == ".")
 
 
 def _algorithms() -> list[Algorithm]:

@@ -94,7 +94,7 @@ def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any
         configs.setdefault(component, {})[name] = value
     for config in configs.values():
         if config.get("use_dora") or algorithm_of(config, file) != "lora":
-            raise UserError(f"{file}: its metadata is not of a plain LoRA, the one kind of diffusers' files that is read.")
+            raise UserError(f"{file}: its metadata is not of a plain LoRA, and no other is read from diffusers.")
     return configs
 
 

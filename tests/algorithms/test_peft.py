@@ -1,0 +1,99 @@
+"""`algorithm = "peft"`: any of peft's methods on the same road, equal to peft's own merge."""
+
+import peft as library
+import pytest
+import torch
+from drawn_updates import LAYERS, layer_of
+from saved_adapters import saved, tiny, trained
+from torch import nn
+
+from lorabench import adapters, components, formats
+from lorabench.algorithms import peft as module
+from lorabench.errors import UserError
+from lorabench.records import TrainConfig
+
+LINEAR = {
+    "LORA": {"r": 4, "lora_alpha": 2},
+    "LOHA": {"r": 3, "alpha": 2},
+    "LOKR": {"r": 2, "alpha": 2},
+    "VERA": {"r": 4},
+    "HRA": {"r": 4},
+    "MISS": {"r": 4},
+    "C3A": {"block_size": 8},
+    "OFT": {"oft_block_size": 8, "r": 0},
+    "BOFT": {"boft_block_size": 4},
+    "FOURIERFT": {"n_frequency": 20},
+    "RANDLORA": {"r": 4},
+    "DELORA": {"r": 4},
+}
+KERNELS = {name: LINEAR[name] for name in ("LORA", "LOHA", "LOKR", "HRA", "BOFT")}
+CASES = [("linear", name) for name in LINEAR] + [("conv3x3", name) for name in KERNELS]
+
+
+def config_of(method: str) -> TrainConfig:
+    return TrainConfig("c", "peft", "linear", 1e-3, peft={"peft_type": method, **LINEAR[method]})
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_same_update_as_peft_merges(kind, method):
+    algorithm, config = components.find("algorithms", "peft"), config_of(method)
+    weight = layer_of(kind).weight.detach()
+    rng = torch.Generator().manual_seed(5)
+    params = algorithm.init(weight, config, rng)
+    if method not in ("C3A", "FOURIERFT"):  # these two do not start at zero
+        assert params and algorithm.delta_weight(params, weight, config).norm() <= 1e-5 * weight.norm()
+    params = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=rng) for name, tensor in params.items()}
+    trained_ = {name: tensor.requires_grad_(True) for name, tensor in params.items()}
+    update = algorithm.delta_weight(trained_, weight, config)
+    model = nn.Sequential()
+    model.add_module("layer", layer_of(kind))
+    torch.manual_seed(0)
+    settings = library.PEFT_TYPE_TO_CONFIG_MAPPING[method](target_modules=["layer"], **LINEAR[method])
+    model = library.get_peft_model(model, settings).base_model.model
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in params.items():
+            own[name.removeprefix("peft.")].copy_(tensor)
+        for name, buffer in model.named_buffers():  # what the method draws and does not train
+            buffer.copy_(dict(skeleton(kind, config).named_buffers())[name])
+        model.layer.merge()
+    expected = model.layer.base_layer.weight.detach() - weight
+    assert expected.norm() > 1e-3 * weight.norm()
+    # float32 sums in another order, and W' - W loses the digits that W' and W share.
+    assert (update - expected).norm() <= 1e-4 * expected.norm()
+    (update * torch.randn(update.shape, generator=rng)).sum().backward()
+    assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in trained_.values())
+
+
+def skeleton(kind: str, config: TrainConfig) -> nn.Module:
+    return module._skeleton(tuple(layer_of(kind).weight.shape), module._settings(config), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("method", ["VERA", "HRA"])
+def test_saved_and_read_like_any_other(tmp_path, method):
+    base = tiny()
+    layers = r"regex:mid_block.*attn1\.to_[qkv]$"
+    adapter = trained(base, "peft", layers, peft={"peft_type": method, "r": 2})
+    found, loaded = formats.load_adapter(saved(tmp_path, adapter), base)
+    assert found.config == adapter.config and loaded.algorithm == "peft"
+    ours, read = adapters.merged_weights(base, adapter), adapters.merged_weights(base, found)
+    assert all(torch.equal(read[key], weight) for key, weight in ours.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (None, "it needs a table of its settings"),
+        ({"peft_type": "VEAR"}, "has no method 'VEAR'; it has"),
+        ({"peft_type": "LORA", "init_lora_weights": "pissa"}, "changes the base model's weight"),
+        ({"peft_type": "VERA", "rank": 8}, "refuses a layer of"),
+    ],
+)
+def test_settings_that_cannot_be(settings, words):
+    config = TrainConfig("c", "peft", "attention", 1e-3, peft=settings)
+    with pytest.raises(UserError, match=words):
+        adapters.create(tiny(), components.find("algorithms", "peft"), config, 1)
+
+
+def test_layers_are_those_of_the_other_tests():
+    assert {kind for kind, _ in CASES} <= LAYERS.keys()
