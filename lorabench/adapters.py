@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from lorabench.components import Algorithm, Params
+from lorabench.components import Algorithm, Apart, Params
 from lorabench.errors import UserError
 from lorabench.layers import Components, canonical, is_kernel, is_norm, module_of, trained_modules
 from lorabench.records import HYPERPARAMETERS, TrainConfig
 from lorabench.seeds import derive_seed
+
+WRITE = 16  # multiplications in the time that writing one number of an activation takes (benchmarks/layer_time.py)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,38 @@ def merged_weights(components: Components, adapter: Adapter, scale: float = 1.0)
 
 
 @contextmanager
+def run_apart(components: Components, adapter: Adapter) -> Iterator[Adapter]:
+    """Inside, updates that are cheaper beside their frozen weight than merged into it run there; yields the others.
+
+    Forward and backward, layers of their own cost three times their multiplications and what they write. A merged
+    update costs the gradient of the whole weight: for each position a multiplication for each of its numbers.
+    """
+    others, hooks = {}, []
+    for name, params in adapter.modules.items():
+        module, apart = module_of(components, name), _apart(adapter, name)
+        if apart is None or 3 * (apart.multiplications + WRITE * apart.activations) >= module.weight.numel():
+            others[name] = params
+        else:
+            hooks.append(module.register_forward_hook(partial(_add_answer, apart)))
+    try:
+        yield replace(adapter, modules=others)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _apart(adapter: Adapter, name: str) -> Apart | None:
+    params = adapter.modules[name]
+    if adapter.algorithm.apart is None or {"w_norm", "diff_b"} & params.keys():
+        return None
+    return adapter.algorithm.apart(params, _config_of(adapter, name))
+
+
+def _add_answer(apart: Apart, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output + apart.answer(inputs[0], module)
+
+
+@contextmanager
 def swapped(components: Components, *scaled: tuple[Adapter, float]) -> Iterator[None]:
     """Inside, the live model has the weights W0 + the sum of scale * dW over (adapter, scale); outside, its own bytes.
 
@@ -188,6 +223,10 @@ def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:
     params = {suffix: tensor.to(weight.device) for suffix, tensor in adapter.modules[name].items()}
     if "w_norm" in params:
         return params["w_norm"]
+    return adapter.algorithm.delta_weight(params, weight, _config_of(adapter, name))
+
+
+def _config_of(adapter: Adapter, name: str) -> TrainConfig:
+    """The config with the module's own alpha."""
     alpha = adapter.alphas.get(name)
-    config = adapter.config if alpha is None else replace(adapter.config, alpha=alpha)
-    return adapter.algorithm.delta_weight(params, weight, config)
+    return adapter.config if alpha is None else replace(adapter.config, alpha=alpha)

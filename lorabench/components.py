@@ -159,6 +159,15 @@ def encoder(
 
 
 @dataclass(frozen=True)
+class Apart:
+    """An update that runs as layers of its own beside the frozen weight: the same answer as merged, at another cost."""
+
+    multiplications: int  # for each position of the input
+    activations: int  # numbers written for each position, the sum with the layer's own output included
+    answer: Callable[[torch.Tensor, torch.nn.Module], torch.Tensor]  # (input, layer) -> what is added to its output
+
+
+@dataclass(frozen=True)
 class Algorithm:
     """One way to make a weight update: two pure functions, and what the analysis has to know about them.
 
@@ -179,6 +188,7 @@ class Algorithm:
     neutral_alpha: float | None = None  # what a file states where the config sets no alpha; None = dim, a scale of 1
     recognises: Callable[[Params], bool] = lambda params: True  # where suffixes alone do not tell: are these its own?
     for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
+    apart: Callable[[Params, TrainConfig], Apart | None] | None = None  # None where the params must be merged
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
     description: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lorabench.algorithms.lora import delta_weight, init, sizes_of
+from lorabench.algorithms.lora import apart, delta_weight, init, sizes_of
 from lorabench.components import Algorithm, Params
 from lorabench.records import TrainConfig
 
@@ -29,6 +29,7 @@ dylora = Algorithm(
     hyperparameters=("dim", "alpha"),
     suffixes=("lora_down.weight", "lora_up.weight"),
     capacity_from="dim",
+    apart=apart,
     sizes_of=sizes_of,
     for_step=for_step,
     recognises=lambda params: False,  # its files are LoRA's, and other tools read them as such

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
 from lorabench.algorithms._factors import is_kernel, merge_ratio, shaped_like, tucker, uniform, zeros
-from lorabench.components import Algorithm, Params
+from lorabench.components import Algorithm, Apart, Params
 from lorabench.records import TrainConfig
 
 
@@ -39,6 +40,22 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     return decomposed(shaped_like(update, weight), params, weight)
 
 
+def apart(params: Params, config: TrainConfig) -> Apart | None:
+    """A, then B, as two layers in a row; None for Tucker and DoRA."""
+    if "lora_mid.weight" in params or SUFFIX in params:
+        return None
+    down, up = params["lora_down.weight"], params["lora_up.weight"]
+
+    def answer(inputs: Tensor, layer: nn.Module) -> Tensor:
+        first = merge_ratio(config.alpha, down.shape[0]) * down
+        if down.ndim == 2:
+            return functional.linear(functional.linear(inputs, first), up)
+        inner = functional.conv2d(inputs, first, None, layer.stride, layer.padding, layer.dilation)
+        return functional.conv2d(inner, up)
+
+    return Apart(down.numel() + up.numel(), down.shape[0] + 2 * up.shape[0], answer)
+
+
 def sizes_of(params: Params) -> dict[str, int]:
     """The rank."""
     return {"dim": params["lora_down.weight"].shape[0]}
@@ -51,6 +68,7 @@ lora = Algorithm(
     hyperparameters=("dim", "alpha", "conv_dim", "conv_alpha", "tucker", "dora"),
     suffixes=("lora_down.weight", "lora_up.weight", "lora_mid.weight", SUFFIX),
     capacity_from="dim",
+    apart=apart,
     sizes_of=sizes_of,
     description="Low-rank update B A.",
 )

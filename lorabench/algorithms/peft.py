@@ -39,7 +39,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
 
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
-    """W' - W, W' read off the wrapped layer's answers to unit inputs: whatever the method does, it is linear in them."""
+    """W' - W, W' read off the wrapped layer's answers to unit inputs: whatever the method does is linear in them."""
     wrapped = _skeleton(tuple(weight.shape), _settings(config), weight.device)
     replaced = {name.removeprefix(PREFIX): tensor for name, tensor in params.items()}
     known = {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}

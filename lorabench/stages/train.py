@@ -205,9 +205,10 @@ def _update(
     max_grad_norm: float,
 ) -> torch.Tensor:
     """One step of the optimizer; returns the loss, still on the device."""
-    weights = adapters.merged_weights(base.components, adapter)
-    embeddings = diffusion.embed_tokens(base, batch.tokens, weights)
-    losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps, weights)
+    with adapters.run_apart(base.components, adapter) as others:
+        weights = adapters.merged_weights(base.components, others)
+        embeddings = diffusion.embed_tokens(base, batch.tokens, weights)
+        losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps, weights)
     loss = losses.mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -62,7 +62,7 @@ def test_theorem_1(case, optimizer, exponent):
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_parameters_of_appendix_b2(kind):
-    """p x q, kernels unrolled: LoRA r (p + q), LoHa 2 r (p + q), LoKr u_p u_q + r (v_p + v_q), Tucker r (p + q + r k^2)."""
+    """p x q, unrolled: LoRA r (p + q), LoHa twice that, LoKr u_p u_q + r (v_p + v_q), Tucker r (p + q + r k^2)."""
     p, q, *kernel = layer_of(kind).weight.shape
     size = math.prod(kernel)
     (up, vp), (uq, vq) = factorise(p, 2), factorise(q, 2)
