@@ -15,7 +15,7 @@ LAYERS = (
     {"records", "errors", "seeds"},
     {"components", "config", "store", "prompts", "images", "datasets", "base_files", "layers", "architectures"},
     {"diffusion", "adapters", "statistics"},
-    {"algorithms", "formats", "encoders", "metrics"},
+    {"algorithms", "formats", "encoders", "metrics", "published"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},
     {"cli"},

@@ -150,6 +150,23 @@ _stage_command("report", "Write the HTML report.")
 
 
 @app.command()
+def replay(
+    clone: Annotated[Path, typer.Argument(help="a clone of cyber-meow/LyCORIS-evaluation")],
+    out: Annotated[Path, typer.Option(help="folder of the results")] = Path("results/replay"),
+    as_json: Json = False,
+) -> None:
+    """Take the measurements that the LyCORIS paper's authors published through our ranks, SHAP and report.
+
+    Reads whichever of their CSV files are below the folder, and says which are missing. The grid and the captions
+    experiment are ranked apart; the column `study` of the tables tells them apart.
+    """
+    from lorabench.cli import replaying
+
+    summary = replaying.replayed(clone, out)
+    print(json.dumps(summary, indent=1) if as_json else replaying.words(summary))
+
+
+@app.command()
 def claims(
     run: Annotated[Path, typer.Argument(help="folder of a finished study")],
     as_json: Json = False,

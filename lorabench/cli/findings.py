@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lorabench import store
@@ -12,21 +13,35 @@ from lorabench.errors import UserError, unknown
 
 
 def claims_table(run: Path) -> list[dict[str, Any]]:
-    """One row a statement of the paper's claims: effect, interval, verdict. UserError for a folder without scores."""
+    """One row a study and statement of the paper's claims: effect, interval, verdict.
+
+    UserError for a folder without scores.
+    """
     from lorabench.stages.claims import claims
 
     return [
         {
+            "study": study,
             "claim": finding.claim,
             "statement": finding.statement,
             "expected": finding.expected,
-            "effect": finding.effect and round(finding.effect.mean, 3),
-            "low": finding.effect and round(finding.effect.low, 3),
-            "high": finding.effect and round(finding.effect.high, 3),
+            "effect": finding.effect and _rounded(finding.effect.mean),
+            "low": finding.effect and _rounded(finding.effect.low),
+            "high": finding.effect and _rounded(finding.effect.high),
             "verdict": finding.verdict,
         }
-        for finding in claims(_table(run, "normalized"))
+        for study, table in _studies(_table(run, "normalized"))
+        for finding in claims(table)
     ]
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)
+
+
+def _studies(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Tables of the studies in a table: what is ranked apart is judged apart."""
+    return [(str(name), rows) for name, rows in table.groupby("study", sort=False)]
 
 
 def identified(run: Path) -> list[dict[str, Any]]:

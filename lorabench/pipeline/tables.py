@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 
 from lorabench import components, config, images, store
+from lorabench.components import Metric
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
 from lorabench.pipeline.tasks import TRAINING_FILE, generated_images
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
 from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
-from lorabench.stages.explain import explain
+from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import rank
 from lorabench.statistics.columns import FACTORS
 
@@ -126,15 +127,20 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
 
 def _explain(plan: Plan, failures: Sequence[Failure]) -> int:
     category_scores = store.read_table(plan.root / "category_scores.parquet")
+    answer = explained(category_scores, plan.study.explain.exclude)
+    store.write_table(answer.attributions, plan.root / "attributions.parquet")
+    store.write_table(answer.explanations, plan.root / "explanations.parquet")
+    return 2
+
+
+def explained(category_scores: pd.DataFrame, exclude: Sequence[str]) -> Explained:
+    """The scores of all algorithms we know, explained; `exclude` are configs as glob patterns."""
     configs = category_scores["config"].unique()
-    excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in plan.study.explain.exclude)]
+    excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in exclude)]
     named = set(category_scores["algorithm"])
     known = {name: components.find("algorithms", name) for name in components.names("algorithms") if name in named}
     rows = category_scores[category_scores["algorithm"].isin(known)]
-    explained = explain(rows, known, exclude=excluded, workers=os.cpu_count() or 1)
-    store.write_table(explained.attributions, plan.root / "attributions.parquet")
-    store.write_table(explained.explanations, plan.root / "explanations.parquet")
-    return 2
+    return explain(rows, known, exclude=excluded, workers=os.cpu_count() or 1)
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:
@@ -297,4 +303,9 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
 
 def _metric_facts(plan: Plan) -> list[dict[str, Any]]:
     names = dict.fromkeys(request.metric for request in plan.requests)
-    return [{key: value for key, value in vars(plan.metric(name)).items() if key != "compute"} for name in names]
+    return [metric_facts(plan.metric(name)) for name in names]
+
+
+def metric_facts(metric: Metric) -> dict[str, Any]:
+    """What a metric says of itself, without its function."""
+    return {key: value for key, value in vars(metric).items() if key != "compute"}

@@ -8,29 +8,38 @@ from itertools import pairwise, product
 import numpy as np
 import pandas as pd
 
-from lorabench.statistics.columns import FACTORS
+from lorabench.statistics.columns import ALL, CAPTIONS, factor_columns
 from lorabench.statistics.errors import class_scores
 
-SHAPE = ["algorithm", "trained_layers", "lr", "dim", "alpha", "factor"]  # what makes a config
+SHAPE = ["algorithm", "trained_layers", "lr", "dim", "alpha", "factor", CAPTIONS]  # what makes a config
 _KEYS = ["config", "seed", "epoch", "category", "class_name"]
 
 
 class Contrasts:
     """Normalised scores per checkpoint and class, and their differences.
 
-    Differences are tables with the columns difference, class and run: two values of one class share its images, two of
-    one run (the pair of configs and the seed) share their trainings. Empty where a study has no such configs.
+    Differences are tables with the columns difference, class and run: two values of one class (named with its category)
+    share its images, two of one run (the pair of configs and the seed) share their trainings. Empty where a study has
+    no such configs. A category that was measured as a whole counts as one class, without a name.
     """
 
     def __init__(self, normalized: pd.DataFrame) -> None:
-        factors = normalized[FACTORS].drop_duplicates("checkpoint")
-        self.rows = class_scores(normalized).merge(factors, on="checkpoint")
+        factors = normalized[factor_columns(normalized)].drop_duplicates("checkpoint")
+        rows = class_scores(normalized).merge(factors, on="checkpoint")
+        # Published means stand for all classes once more, beside those of each category.
+        beyond = rows.loc[rows["category"] != ALL, "metric"].unique()
+        self.rows = rows[(rows["category"] != ALL) | ~rows["metric"].isin(beyond)]
+        if CAPTIONS not in self.rows:
+            self.rows = self.rows.assign(**{CAPTIONS: ""})
         self.configs = self.rows.drop_duplicates("config").set_index("config")[SHAPE]
         self.epochs = sorted(self.rows["epoch"].dropna().unique())
 
-    def scores(self, metric: str, types: Sequence[str], category: str | None = None) -> pd.Series:
+    def scores(
+        self, metric: str, types: Sequence[str], category: str | None = None, without: Sequence[str] = ()
+    ) -> pd.Series:
         """Mean over prompt types, encoders and resizes: one score a config, seed, epoch, category and class."""
         rows = self.rows[(self.rows["metric"] == metric) & self.rows["prompt_type"].isin(types)]
+        rows = rows[~rows["category"].isin(without)]
         if category is not None:
             rows = rows[rows["category"] == category]
         return rows.groupby(_KEYS, observed=True)["score"].mean()
@@ -47,14 +56,20 @@ class Contrasts:
         """Pairs of configs that differ in `factor` only: `first` in one, `second` in the other."""
         return [pair for group in self._alike(factor) for pair in _named(group, factor, first, second)]
 
-    def defaults(self) -> dict[str, str]:
-        """Algorithm -> the config of it that most others differ from in one factor only: the centre of its star."""
+    def defaults(self) -> list[dict[str, str]]:
+        """Algorithm -> the config of it that most others differ from in one factor only: the centre of its star.
+
+        One dictionary for each kind of captions.
+        """
         links = [*self.neighbours("lr"), *self.neighbours("dim", ("alpha",)), *self.neighbours("factor")]
         for other in ("attention", "full"):
             links += self.levels("trained_layers", "linear", other)
         counts = pd.Series([config for pair in links for config in pair], dtype=object).value_counts()
         linked = self.configs.assign(links=counts).fillna({"links": 0})
-        return {str(name): group["links"].idxmax() for name, group in linked.groupby("algorithm", observed=True)}
+        return [
+            {str(name): group["links"].idxmax() for name, group in alike.groupby("algorithm", observed=True)}
+            for _, alike in linked.groupby(CAPTIONS, observed=True)
+        ]
 
     def between_configs(self, scores: pd.Series, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         """Second config less first, with equal seed, epoch and class."""
@@ -88,7 +103,8 @@ def differences(high: pd.Series, low: pd.Series, *names: str) -> pd.DataFrame:
     difference = (high - low).dropna()
     index = difference.index.to_frame(index=False)
     runs = [" ".join([*names, str(seed)]) for seed in index["seed"]]
-    return pd.DataFrame({"difference": difference.to_numpy(), "class": index["class_name"], "run": runs})
+    classes = index["category"] + "/" + index["class_name"]
+    return pd.DataFrame({"difference": difference.to_numpy(), "class": classes, "run": runs})
 
 
 def correlations(first: pd.Series, second: pd.Series) -> pd.Series:

@@ -13,10 +13,9 @@ import pandas as pd
 from catboost import CatBoostRegressor, Pool
 
 from lorabench.components import UserError, unknown
-from lorabench.statistics.columns import FACTORS, METRIC
+from lorabench.statistics.columns import CAPTIONS, METRIC, factor_columns
 
-CATEGORICAL = ("algorithm", "trained_layers")
-NUMERIC = ("epoch", "capacity", "lr_level")
+CATEGORICAL = ("algorithm", "trained_layers", CAPTIONS)
 TARGET = ["category", *METRIC]
 MIN_ROWS = 10  # fewer rows than two a factor explain nothing
 SEED = 123  # of the authors' runs
@@ -59,13 +58,13 @@ def explain(
     # CatBoost depends on the order of rows; this one is the authors'.
     rows = category_scores[~category_scores["config"].isin(list(exclude))]
     rows = rows.sort_values([*TARGET, "config", "seed", "epoch", "checkpoint"], kind="stable")
-    factors = factor_table(rows[FACTORS].drop_duplicates("checkpoint"), algorithms)
+    factors = factor_table(rows[factor_columns(rows)].drop_duplicates("checkpoint"), algorithms)
     without_capacity = [name for name in algorithms if algorithms[name].capacity_from is None]
     targets = [group for _, group in rows.groupby(TARGET, sort=True, observed=True)]
     with ThreadPoolExecutor(workers) as pool:
         task = partial(_explain_target, factors=factors, without_capacity=without_capacity, folds=folds)
         answers = list(pool.map(task, targets))
-    empty = pd.DataFrame(columns=[*FACTORS, *TARGET, "factor_name", "factor_value", "shap"])
+    empty = pd.DataFrame(columns=[*factor_columns(rows), *TARGET, "factor_name", "factor_value", "shap"])
     attributions = [table for table, _ in answers if table is not None]
     columns = [*TARGET, "n_rows", "r2_train", "rmse_train", "r2_cv", "rmse_cv", "reason"]
     return Explained(
@@ -75,10 +74,11 @@ def explain(
 
 
 def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity]) -> pd.DataFrame:
-    """The five factors of each checkpoint (index), levels counted from 1 within the algorithm's part of the grid.
+    """The factors of each checkpoint (index), levels counted from 1 within the algorithm's part of the grid.
 
     lr_level orders its learning rates; capacity its dims (more is more) or factors (less is more). Algorithms without
-    a capacity get one level more than any other has. A level is NaN where the checkpoint does not say its lr or size.
+    a capacity get one level more than any other has, if any varies. A level is NaN where the checkpoint does not say
+    its lr or size. Captions are a factor of studies that vary them.
     """
     table = checkpoints.set_index("checkpoint")
     for name in table["algorithm"].unique():
@@ -90,18 +90,16 @@ def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity
         source = algorithms[name].capacity_from
         if source is not None:
             capacity[group.index] = group[source].rank(method="dense", ascending=algorithms[name].larger_is_more)
-    highest = capacity.max()
     none = table["algorithm"].map(lambda name: algorithms[name].capacity_from is None)
-    capacity[none] = 1.0 if np.isnan(highest) else highest + 1
-    return pd.DataFrame(
-        {
-            "algorithm": table["algorithm"].astype(str),
-            "trained_layers": table["trained_layers"].fillna("").astype(str),
-            "epoch": numbers["epoch"],
-            "capacity": capacity,
-            "lr_level": numbers["lr"].groupby(table["algorithm"]).rank(method="dense"),
-        }
-    )
+    # Where nobody's capacity varies, a level for the others would only say once more which algorithm it is.
+    capacity[none] = capacity.max() + 1 if capacity.nunique() > 1 else 1.0
+    nominal = [name for name in CATEGORICAL if name in table]
+    levels = {
+        "epoch": numbers["epoch"],
+        "capacity": capacity,
+        "lr_level": numbers["lr"].groupby(table["algorithm"]).rank(method="dense"),
+    }
+    return table[nominal].fillna("").astype(str).assign(**levels)
 
 
 def _explain_target(
@@ -197,7 +195,7 @@ def _attributions(
         fold = rows["algorithm"].isin(list(without_capacity)).to_numpy()
         shap.loc[fold, "algorithm"] += shap.loc[fold, "capacity"]
         shap.loc[fold, "capacity"] = np.nan  # dropped below
-    kept = rows[[*FACTORS, *TARGET]].reset_index(drop=True)
+    kept = rows[[*factor_columns(rows), *TARGET]].reset_index(drop=True)
     parts = [
         kept.assign(factor_name=name, factor_value=[_text(value) for value in x[name]], shap=shap[name])
         for name in x.columns

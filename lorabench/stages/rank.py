@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench.components import UserError, unknown
-from lorabench.statistics.columns import FACTORS, LEAF, METRIC
+from lorabench.statistics.columns import LEAF, METRIC, factor_columns
 from lorabench.statistics.errors import class_scores, with_all_classes
 from lorabench.statistics.ranks import population_scores
 
@@ -27,7 +27,7 @@ def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> Ranked:
     """Normalised scores in [0, 1] (1 = best) of all checkpoints but the base model, per leaf and per category.
 
     `higher_is_better` maps metric names to directions. Missing values are skipped and stay NaN. UserError for a metric
-    without a direction; ValueError where a checkpoint has two values of one leaf and metric.
+    without a direction, and where a checkpoint has two values of one leaf and metric.
     """
     normalized = scores[scores["algorithm"] != "none"].reset_index(drop=True)
     better = _directions(normalized["metric"], higher_is_better)
@@ -53,7 +53,7 @@ def _check_unique(rows: pd.DataFrame, leaf: np.ndarray) -> None:
     repeated = np.flatnonzero(pairs[1:] == pairs[:-1])
     if len(repeated):
         name = names[pairs[repeated[0]] % len(names)]
-        raise ValueError(f"Checkpoint '{name}' has two values of one leaf and metric; a rank needs one of each.")
+        raise UserError(f"Checkpoint '{name}' has two values of one leaf and metric; a rank needs one of each.")
 
 
 def _populations(normalized: pd.DataFrame) -> pd.DataFrame:
@@ -72,6 +72,7 @@ def _category_scores(normalized: pd.DataFrame, populations: pd.DataFrame) -> pd.
     classes = with_all_classes(class_scores(normalized))
     categories = classes.groupby(keys, sort=False, observed=True)["score"].agg(["mean", "count"]).reset_index()
     table = categories.rename(columns={"mean": "score", "count": "n_classes"})
-    table = table.merge(normalized[FACTORS].drop_duplicates("checkpoint"), on="checkpoint")
+    factors = factor_columns(normalized)
+    table = table.merge(normalized[factors].drop_duplicates("checkpoint"), on="checkpoint")
     table = table.merge(populations, on=METRIC)
-    return table[[*FACTORS, "category", *METRIC, "score", "n_classes", "population"]]
+    return table[[*factors, "category", *METRIC, "score", "n_classes", "population"]]

@@ -24,8 +24,13 @@ def class_scores(table: pd.DataFrame, column: str = "score") -> pd.DataFrame:
 
 
 def with_all_classes(classes: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `classes`, and again as category "all": means over it are over classes, not over categories."""
-    return pd.concat([classes[classes["category"] != ALL], classes.assign(category=ALL)], ignore_index=True)
+    """The rows of `classes`, and again as category "all": means over it are over classes, not over categories.
+
+    Where a metric has rows of category "all" already, measured over everything at once, those stand alone.
+    """
+    own = classes["category"] == ALL
+    has_own = pd.MultiIndex.from_frame(classes[METRIC]).isin(pd.MultiIndex.from_frame(classes.loc[own, METRIC]))
+    return pd.concat([classes, classes[~has_own].assign(category=ALL)], ignore_index=True)
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str], column: str = "score") -> pd.DataFrame:

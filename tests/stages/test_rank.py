@@ -105,7 +105,7 @@ def test_ranking_agrees_with_a_loop_over_the_definition():
 
 
 def test_a_checkpoint_measured_twice_and_a_metric_without_direction_are_refused(scores):
-    with pytest.raises(ValueError, match="'k2' has two values"):
+    with pytest.raises(UserError, match="'k2' has two values"):
         rank(pd.concat([scores, scores[scores["checkpoint"] == "k2"].head(1)]), DIRECTIONS)
     with pytest.raises(UserError, match="Unknown metric 'vendi'. Did you mean 'vendy'"):
         rank(scores, {"vendy": True, "frechet_distance": False})

@@ -1,0 +1,94 @@
+"""Published measurements down the road of any study: ranked, explained, correlated and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from lorabench import components, store
+from lorabench.components import Metric
+from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
+from lorabench.published.lycoris import Published, PublishedStudy
+from lorabench.report.page import build_report
+from lorabench.report.tables import RunTables
+from lorabench.stages.rank import rank
+from lorabench.statistics.columns import factor_columns
+from lorabench.statistics.correlation import leaf_correlations
+from lorabench.statistics.diversity import diversity_ratios
+
+SUBSETS = {"styles": ("", "anime")}  # of the style data set, one part has a distribution of its own in H.1
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Tables of one published study, and its report."""
+
+    study: PublishedStudy
+    tables: RunTables
+    report: Path
+
+
+def replay(published: Published, out: Path, line: Callable[[str], None]) -> list[Replayed]:
+    """Write the tables of all studies (column `study` tells them apart) and a report of each; one is report.html.
+
+    Each study is ranked, explained and correlated among itself. `line` is told what is done.
+    """
+    done = []
+    for study in published.studies:
+        report = out / ("report.html" if not done else f"report_{study.name}.html")
+        tables = _tables(study, published.notes)
+        build_report(tables, report)
+        done.append(Replayed(study, tables, report))
+        line(f"{study.name}: {tables.normalized['checkpoint'].nunique()} checkpoints ranked, explained and reported")
+    for name in ("scores", "normalized", "category_scores", "attributions", "explanations") if done else ():
+        parts = [getattr(each.tables, name).assign(study=each.study.name) for each in done]
+        store.write_table(pd.concat(parts, ignore_index=True), out / f"{name}.parquet")
+    if done:
+        parts = [leaf_correlations(each.tables.normalized).assign(study=each.study.name) for each in done]
+        store.write_table(pd.concat(parts, ignore_index=True), out / "correlations.parquet")
+    if len(published.diversity):
+        store.write_table(_ratios(published.diversity), out / "diversity_ratios.parquet")
+        line("diversity ratios: done")
+    return done
+
+
+def _tables(study: PublishedStudy, notes: tuple[str, ...]) -> RunTables:
+    started = datetime.now(UTC)
+    names = sorted(study.scores["metric"].unique())
+    metrics: list[Metric] = [components.find("metrics", name, study.name) for name in names]
+    ranked = rank(study.scores, {metric.name: metric.higher_is_better for metric in metrics})
+    answer = explained(ranked.category_scores, study.exclude)
+    facts = {
+        "name": study.name,
+        "description": study.description,
+        "base": "stable-diffusion-" + ", ".join(study.scores["base"].unique()),
+        "dataset": "the LyCORIS paper's",
+        "notes": list(notes),
+        "not explained": list(study.exclude),
+    }
+    images = pd.DataFrame(columns=[*factor_columns(study.scores), "category", "class_name", "subclass", "prompt_type"])
+    return RunTables(
+        study=facts,
+        scores=study.scores,
+        normalized=ranked.normalized,
+        category_scores=ranked.category_scores,
+        attributions=answer.attributions,
+        explanations=answer.explanations,
+        images=images,
+        costs=pd.DataFrame(),
+        failures=pd.DataFrame(columns=FAILURE_COLUMNS),
+        metrics=[metric_facts(metric) for metric in metrics],
+        provenance=asdict(store.provenance_of("not recorded: published values", started, 0.0)),
+    )
+
+
+def _ratios(diversity: pd.DataFrame) -> pd.DataFrame:
+    parts = []
+    for name, table in diversity.groupby("dataset", sort=False):
+        for whole in SUBSETS.get(str(name), ("",)):
+            parts.append(diversity_ratios(table, whole).assign(dataset=f"{name}/{whole}".rstrip("/")))
+    return pd.concat(parts, ignore_index=True)

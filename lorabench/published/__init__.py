@@ -1,0 +1,1 @@
+"""Measurements that other people published, as tables of ours."""
