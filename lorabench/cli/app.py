@@ -177,6 +177,63 @@ def claims(
     _show(findings.claims_table(run), as_json)
 
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
+Category = Annotated[str, typer.Option(help="category to judge by")]
+AtLeast = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="normalised score, 0 = last, 1 = first")]
+
+
+@app.command()
+def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+    """Order the configs of a study by each criterion, and say which of them cannot be told from the best.
+
+    Differences are paired by class and training seed, intervals clustered by both; q is Benjamini and Hochberg's over
+    all configs of a criterion. For those that are tied: which difference such a study detects in 80 % of cases, and how
+    many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
+    """
+    from lorabench.cli import choosing
+
+    _show(choosing.leaderboard(run, category), as_json)
+
+
+@app.command()
+def epochs(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+    """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
+    from lorabench.cli import choosing
+
+    _show(choosing.epochs(run, category), as_json)
+
+
+@app.command()
+def recipe(
+    run: RunFolder,
+    min_fidelity: AtLeast = None,
+    min_controllability: AtLeast = None,
+    min_diversity: AtLeast = None,
+    min_preservation: AtLeast = None,
+    max_mib: Annotated[float | None, typer.Option(min=0.0, help="size of a checkpoint")] = None,
+    category: Category = "all",
+    as_json: Json = False,
+) -> None:
+    """Find configs and epochs that are good enough in what you name, the likeliest members of the Pareto front first.
+
+    Exit code 1 if there is none.
+    """
+    from lorabench.cli import choosing
+
+    asked = {
+        "fidelity": min_fidelity,
+        "controllability": min_controllability,
+        "diversity": min_diversity,
+        "base_model_preservation": min_preservation,
+    }
+    wanted = {name: least for name, least in asked.items() if least is not None}
+    rows = choosing.recipe(run, wanted, max_mib, category)
+    _show(rows, as_json)
+    if not rows:
+        print("No config and epoch of this study reaches all of that.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
 @app.command(name="list")
 def list_components(
     kind: Annotated[str | None, typer.Argument(help="metrics, encoders, algorithms or formats; default all")] = None,
@@ -312,5 +369,5 @@ def _show(rows: list[dict[str, object]], as_json: bool) -> None:
     for name in rows[0] if rows else ():
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)

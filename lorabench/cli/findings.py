@@ -12,7 +12,7 @@ from lorabench import store
 from lorabench.errors import UserError, unknown
 
 
-def claims_table(run: Path) -> list[dict[str, Any]]:
+def claimstable_of(run: Path) -> list[dict[str, Any]]:
     """One row a study and statement of the paper's claims: effect, interval, verdict.
 
     UserError for a folder without scores.
@@ -30,7 +30,7 @@ def claims_table(run: Path) -> list[dict[str, Any]]:
             "high": finding.effect and _rounded(finding.effect.high),
             "verdict": finding.verdict,
         }
-        for study, table in _studies(_table(run, "normalized"))
+        for study, table in by_study(table_of(run, "normalized"))
         for finding in claims(table)
     ]
 
@@ -39,7 +39,7 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 3)
 
 
-def _studies(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def by_study(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Tables of the studies in a table: what is ranked apart is judged apart."""
     return [(str(name), rows) for name, rows in table.groupby("study", sort=False)]
 
@@ -48,7 +48,7 @@ def identified(run: Path) -> list[dict[str, Any]]:
     """Rows of `lorabench.mini.identified`. UserError for a folder without scores, or without these."""
     from lorabench.mini.identified import identified as counted
 
-    table = counted(_table(run, "scores"))
+    table = counted(table_of(run, "scores"))
     if table.empty:
         raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
     return table.to_dict("records")
@@ -61,7 +61,7 @@ def adapter_sheet(run: Path, rows: list[dict[str, Any]], config: str | None, fil
     trained = pd.DataFrame([row for row in rows if row["algorithm"] != "none"])
     if config is None:
         config = str(trained.groupby("config")["share"].mean().idxmax())
-    images = _table(run, "images")
+    images = table_of(run, "images")
     known = set(trained["config"])
     if config not in known:
         raise UserError(unknown("config", config, sorted(known), str(run)))
@@ -70,8 +70,9 @@ def adapter_sheet(run: Path, rows: list[dict[str, Any]], config: str | None, fil
     save_sheet(adapter_rows(images, config, list(concepts)), file)
 
 
-def _table(run: Path, name: str) -> pd.DataFrame:
+def table_of(run: Path, name: str) -> pd.DataFrame:
+    """A table of a run. UserError if the folder does not hold it."""
     file = run / f"{name}.parquet"
     if not file.exists():
         raise UserError(f"{run} holds no {file.name}: give the folder of a finished study.")
-    return store.read_table(file)
+    return store.readtable_of(file)

@@ -101,9 +101,13 @@ def find_columns(tables: RunTables) -> list[Column]:
 
     UserError if `scores` holds a metric that `metrics` does not describe: its direction would be a guess.
     """
-    infos = metric_infos(tables.metrics)
+    return columns_of(tables.scores, metric_infos(tables.metrics))
+
+
+def columns_of(scores: pd.DataFrame, infos: Mapping[str, MetricInfo]) -> list[Column]:
+    """The same for any table with the columns METRIC."""
     columns = []
-    for identity in tables.scores[METRIC].fillna("").drop_duplicates().itertuples(index=False):
+    for identity in scores[METRIC].fillna("").drop_duplicates().itertuples(index=False):
         if identity.metric not in infos:
             raise UserError(unknown("metric", identity.metric, sorted(infos), "report, scores table"))
         columns.append(Column(*(getattr(identity, name) for name in METRIC), info=infos[identity.metric]))

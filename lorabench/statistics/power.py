@@ -1,0 +1,72 @@
+"""What a paired comparison could have seen, and how much more work would let it see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+CONFIDENCE, POWER = 0.95, 0.8
+MOST_SEEDS = 100  # more than anybody trains
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances of differences between classes, between training seeds, and of what is left (images, interaction)."""
+
+    classes: float
+    seeds: float
+    rest: float
+
+
+def minimum_detectable(se: float, df: float) -> float:
+    """The smallest true difference that a two-sided test at 5 % finds in 80 % of studies of this standard error."""
+    return float(_reach(df) * se)
+
+
+def variance_components(differences: np.ndarray) -> Components | None:
+    """Of `differences` [classes, seeds], by the mean squares of a two-way layout without repetition, none below 0.
+
+    None where a value is missing or either side has fewer than two levels.
+    """
+    values = np.asarray(differences, np.float64)
+    if values.ndim != 2 or min(values.shape) < 2 or np.isnan(values).any():
+        return None
+    n_classes, n_seeds = values.shape
+    of_class, of_seed = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
+    rest = float(np.square(values - of_class - of_seed + values.mean()).sum() / ((n_classes - 1) * (n_seeds - 1)))
+    between_classes = float(of_class.var(ddof=1)) - rest / n_seeds
+    between_seeds = float(of_seed.var(ddof=1)) - rest / n_classes
+    return Components(max(between_classes, 0.0), max(between_seeds, 0.0), rest)
+
+
+def seeds_needed(difference: float, found: Components, n_classes: int) -> int | None:
+    """Training seeds with which this difference would be detectable, all else equal; None if 100 are not enough."""
+    numbers = np.arange(2, MOST_SEEDS + 1)
+    enough = numbers[_detectable(found, n_classes, numbers, 1.0) <= abs(difference)]
+    return int(enough[0]) if len(enough) else None
+
+
+def images_needed(difference: float, found: Components, n_classes: int, n_seeds: int) -> float | None:
+    """By what factor, at the least, more images a set would make this difference detectable; None if 1000 would not.
+
+    All of the rest variance is taken to be image noise, which is the best case for more images.
+    """
+    factors = np.geomspace(1, 1000, 121)
+    enough = factors[_detectable(found, n_classes, n_seeds, factors) <= abs(difference)]
+    return float(enough[0]) if len(enough) else None
+
+
+def _detectable(found: Components, n_classes: int, n_seeds: int | np.ndarray, images: float | np.ndarray) -> np.ndarray:
+    """What this many classes, seeds and times as many images would detect, with the intervals of `clustered_mean`."""
+    rest = found.rest / (n_classes * n_seeds * images)
+    of_classes, of_seeds = found.classes / n_classes + rest, found.seeds / n_seeds + rest
+    variance = of_classes + of_seeds - rest
+    spread = of_classes**2 / (n_classes - 1) + of_seeds**2 / (n_seeds - 1)
+    return _reach(variance**2 / np.where(spread > 0, spread, 1.0)) * np.sqrt(variance)
+
+
+def _reach(df: float | np.ndarray) -> np.ndarray:
+    """Standard errors from no difference to one that is found with the wanted power."""
+    return stdtrit(df, (1 + CONFIDENCE) / 2) + stdtrit(df, POWER)

@@ -1,0 +1,102 @@
+"""Best, worse and tied: planted differences, equal configs, and tables that cannot say."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_rel
+
+from lorabench.statistics.comparisons import compare_with_best
+
+METRIC = {"prompt_type": "train", "metric": "m", "encoder": "e", "resize": ""}
+
+
+def table(effects: dict[str, float], n_classes=8, seeds=(1, 2, 3), noise=0.05, rng_seed=0) -> pd.DataFrame:
+    """Scores of configs with planted means, in two categories that share the names of their classes."""
+    rng, rows = np.random.default_rng(rng_seed), []
+    classes = [(f"category{place % 2}", f"class{place // 2}") for place in range(n_classes)]
+    level = dict(zip(classes, rng.normal(size=n_classes)))
+    for config, seed, (category, name) in itertools.product(effects, seeds, classes):
+        score = effects[config] + level[category, name] + noise * rng.normal()
+        rows.append({"checkpoint": f"{config}{seed}", "config": config, "seed": seed, "category": category,
+                     "class_name": name, "subclass": "", **METRIC, "score": score})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdicts(found: pd.DataFrame, category="all") -> dict[str, str]:
+    return found[found["category"] == category].set_index("config")["verdict"].to_dict()
+
+
+def test_the_best_the_worse_and_the_tied():
+    found = compare_with_best(table({"a": 1.0, "b": 0.98, "c": 0.5, "d": 0.0}), "config")
+    assert verdicts(found) == {"a": "best", "b": "tied", "c": "worse", "d": "worse"}
+    assert set(found["category"]) == {"all", "category0", "category1"} and set(found["best"]) == {"a"}
+    row = found.query("category == 'all' and config == 'c'").iloc[0]
+    assert row["low"] < -0.5 < row["high"] and row["q"] >= row["p"] and np.isnan(row["more_seeds"])
+    tied = found.query("category == 'all' and config == 'b'").iloc[0]
+    assert 0 < tied["detectable"] < 0.2 and tied["p"] > 0.05
+
+
+def test_pairing_takes_the_levels_of_classes_out():
+    rows = table({"a": 0.1, "b": 0.0})  # classes differ by 1, the configs by a tenth of it
+    found = compare_with_best(rows, "config")
+    assert verdicts(found)["b"] == "worse"
+    means = rows.groupby(["config", "category", "class_name"])["score"].mean().unstack("config")
+    assert found.query("category == 'all' and config == 'b'")["difference"].item() == pytest.approx(
+        (means["b"] - means["a"]).mean()
+    )
+    assert ttest_rel(means["b"], means["a"]).pvalue < 0.05
+
+
+def test_false_discoveries_are_rare_among_configs_that_are_all_alike():
+    false = 0
+    for run in range(60):
+        rows = table(dict.fromkeys("abcdefgh", 0.0), seeds=(1, 2, 3), noise=0.3, rng_seed=run)
+        found = compare_with_best(rows, "config").query("category == 'all'")
+        false += (found["verdict"] == "worse").any()
+    assert false <= 12  # the best is chosen by the same numbers, which costs more than the nominal 5 %
+
+
+def test_epochs_of_each_config_are_families_of_their_own():
+    early, late = table({"a": 0.0, "b": 1.0}), table({"a": 0.5, "b": 1.0}, rng_seed=0)
+    rows = pd.concat([early.assign(epoch=10), late.assign(epoch=30, checkpoint=late["checkpoint"] + "late")])
+    rows.loc[rows["epoch"] == 30, "score"] += 0.001
+    found = compare_with_best(rows, "epoch", ["config"]).query("category == 'all'").set_index(["config", "epoch"])
+    assert found.loc[("a", 30), "verdict"] == found.loc[("b", 30), "verdict"] == "best"
+    assert found.loc[("a", 10), "verdict"] == "worse" and set(found["best"]) == {30}
+
+
+def test_one_seed_one_config_and_equal_scores_claim_nothing():
+    one_seed = compare_with_best(table({"a": 1.0, "b": 0.0}, seeds=(1,)), "config")
+    assert verdicts(one_seed) == {"a": "best", "b": "cannot be told"}
+    assert one_seed[["low", "p", "q", "detectable"]].isna().all(axis=None)
+    assert verdicts(compare_with_best(table({"a": 1.0}), "config")) == {"a": "best"}
+    equal = table({"a": 0.0, "b": 0.0}).assign(score=0.5)
+    assert verdicts(compare_with_best(equal, "config")) == {"a": "best", "b": "tied"}
+
+
+def test_missing_scores_and_categories_of_one_class():
+    rows = table({"a": 1.0, "b": 0.0, "gone": 0.0}, n_classes=7)  # category1 has three classes
+    rows.loc[rows["config"] == "gone", "score"] = np.nan
+    rows.loc[3, "score"] = np.nan
+    found = compare_with_best(rows, "config")
+    assert verdicts(found) == {"a": "best", "b": "worse"}
+    one = compare_with_best(rows[rows["class_name"] == "class0"], "config")
+    assert verdicts(one, "category0") == {"a": "best", "b": "cannot be told"}
+    nothing = compare_with_best(rows.assign(score=np.nan), "config")
+    assert nothing.empty and "verdict" in nothing
+
+
+def test_a_category_that_was_measured_as_a_whole_varies_by_training_only():
+    rows = table({"a": 1.0, "b": 0.0}, n_classes=2, noise=0.01).assign(class_name="")
+    assert verdicts(compare_with_best(rows, "config"), "category0") == {"a": "best", "b": "worse"}
+
+
+def test_two_checkpoints_of_one_seed_are_refused():
+    rows = table({"a": 1.0, "b": 0.0})
+    twice = rows[rows["config"] == "a"].assign(checkpoint=rows["checkpoint"] + "again")
+    with pytest.raises(ValueError, match="duplicate"):
+        compare_with_best(pd.concat([rows, twice]), "config")
