@@ -53,7 +53,7 @@ def _family(rows: pd.DataFrame, level: str, column: str) -> pd.DataFrame:
     means = wide.mean()
     best = means.idxmax()
     table = pd.DataFrame([_compared(wide[name] - wide[best]) for name in wide.columns], index=wide.columns)
-    table["p"] = table["p"].where(table.index != best)
+    table.loc[best, ["p", "detectable"]] = np.nan
     known = table["p"].notna()
     table["q"] = np.nan
     if known.any():
