@@ -13,6 +13,7 @@ from lorabench import components, store
 from lorabench.components import Metric
 from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
 from lorabench.published.lycoris import Published, PublishedStudy
+from lorabench.report.figures import write_figures
 from lorabench.report.page import build_report
 from lorabench.report.tables import RunTables
 from lorabench.stages.rank import rank
@@ -33,7 +34,7 @@ class Replayed:
 
 
 def replay(published: Published, out: Path, line: Callable[[str], None]) -> list[Replayed]:
-    """Write the tables of all studies (column `study` tells them apart) and a report of each; one is report.html.
+    """Write the tables of all studies (column `study` tells them apart), reports (the first is report.html), figures.
 
     Each study is ranked, explained and correlated among itself. `line` is told what is done.
     """
@@ -42,6 +43,7 @@ def replay(published: Published, out: Path, line: Callable[[str], None]) -> list
         report = out / ("report.html" if not done else f"report_{study.name}.html")
         tables = _tables(study, published.notes)
         build_report(tables, report)
+        write_figures(tables, out / "figures" / study.name)
         done.append(Replayed(study, tables, report))
         line(f"{study.name}: {tables.normalized['checkpoint'].nunique()} checkpoints ranked, explained and reported")
     for name in ("scores", "normalized", "category_scores", "attributions", "explanations") if done else ():

@@ -14,6 +14,7 @@ from matplotlib.transforms import Bbox
 
 from lorabench.components import UserError
 from lorabench.report.beeswarm import Factor, find_factors, level_label, trust
+from lorabench.report.heatmaps import correlation_figures
 from lorabench.report.points import Comparison, compare
 from lorabench.report.scatter import Pair, find_pairs, front
 from lorabench.report.tables import Column, RunTables, headline_columns
@@ -56,6 +57,7 @@ def write_figures(tables: RunTables, folder: Path) -> list[Path]:
             figures[f"shap_{column.info.criterion}"] = beeswarm_figure(run, column)
         if len(run.points.moments) > 1:
             figures[f"epochs_{column.info.criterion}"] = curves_figure(run, column)
+    figures |= correlation_figures(run)
     return [_save(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("svg", "png")]
 
 

@@ -30,6 +30,7 @@ def test_a_replay_has_the_tables_of_any_study(run):
         table = pd.read_parquet(run / f"{name}.parquet")
         assert set(table["study"]) == {"lycoris", "lycoris_captions"}, name
     assert (run / "report.html").stat().st_size < 15e6 and (run / "report_lycoris_captions.html").exists()
+    assert (run / "figures/lycoris_captions/correlation_main.svg").exists()
     assert "Not ranked, because" in (run / "report.html").read_text()
 
 

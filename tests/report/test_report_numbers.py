@@ -14,6 +14,7 @@ from lorabench.components import UserError
 from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import find_missing, stage_costs
+from lorabench.report.heatmaps import correlation_figures
 from lorabench.report.leaderboard import find_best, find_views
 from lorabench.report.overview import seed_agreement
 from lorabench.report.points import BASE_POINT, compare
@@ -172,3 +173,17 @@ def test_numbers_for_people():
     assert [duration(s) for s in (3.21, 59, 125, 12_000)] == ["3.2 s", "59 s", "2 min 05 s", "3 h 20 min"]
     assert [size(b) for b in (12, 520_000, 999_700, 2.1e9)] == ["12 B", "520 kB", "1 MB", "2.1 GB"]
     assert [number(v) for v in (-0.01234, float("nan"))] == ["−0.0123", "–"]
+
+
+def test_heat_maps_hold_the_correlations_of_leaf_scores(run, tables):
+    figures = correlation_figures(run)
+    assert {"correlation_image_similarity", "correlation_main"} <= set(figures)
+    axes = figures["correlation_main"].axes[0]
+    r = axes.images[0].get_array()
+    np.testing.assert_allclose(np.diag(r), 1)
+    first, second = [column for column in run.columns if column.metric == "image_similarity"][:2]
+    rows = tables.normalized.set_index(["prompt_type", "metric", "encoder", "resize"]).sort_index()
+    leaf = ["checkpoint", "category", "class_name", "subclass"]
+    sides = [rows.loc[[column.identity]].set_index(leaf)["score"] for column in (first, second)]
+    shown = figures["correlation_image_similarity"].axes[0].images[0].get_array()
+    assert shown[0, 1] == pytest.approx(sides[0].corr(sides[1]))

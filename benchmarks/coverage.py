@@ -1,0 +1,117 @@
+"""How often do our 95 % intervals hold the truth, and how often are differences called real that are not?
+
+    python benchmarks/coverage.py
+
+Simulated studies with planted effects. The estimand is the mean raw difference of two configs over classes and
+training seeds, of the populations that both are drawn from. Differences are effect + class + seed + rest, normal, in
+units of the rest's standard deviation. Prints tables and, with --json, the same for machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+
+import numpy as np
+import pandas as pd
+
+from lorabench.statistics.clustered import clustered_mean
+from lorabench.statistics.comparisons import compare_with_best
+
+CLASSES, SEEDS = (3, 5, 10, 28), 3
+SPREADS = {  # standard deviations of classes and of seeds
+    "nothing but noise": (0.0, 0.0),
+    "classes differ": (1.0, 0.0),
+    "seeds differ": (0.0, 1.0),
+    "both differ": (1.0, 1.0),
+    "classes differ much": (3.0, 1.0),
+}
+EFFECT = 0.7  # planted; coverage does not depend on it
+
+
+def coverage(simulations: int) -> list[dict[str, object]]:
+    """One row a number of classes and spread: how often the interval held the effect, and its median width."""
+    rows = []
+    for n_classes, (name, spread) in itertools.product(CLASSES, SPREADS.items()):
+        rng = np.random.default_rng([n_classes, *map(ord, name)])
+        classes, seeds = (grid.ravel() for grid in np.indices((n_classes, SEEDS)))
+        held, by_class, widths = 0, 0, []
+        for _ in range(simulations):
+            values = (
+                EFFECT + spread[0] * rng.normal(size=n_classes)[classes] + spread[1] * rng.normal(size=SEEDS)[seeds]
+            )
+            values += rng.normal(size=len(values))
+            both, one = clustered_mean(values, classes, seeds), clustered_mean(values, classes)
+            held += both.low <= EFFECT <= both.high
+            by_class += one.low <= EFFECT <= one.high
+            widths.append(both.high - both.low)
+        rows.append(
+            {"classes": n_classes, "spread": name, "by class and seed": held / simulations}
+            | {"by class alone": by_class / simulations, "median width": round(float(np.median(widths)), 2)}
+        )
+    return rows
+
+
+def discoveries(simulations: int) -> list[dict[str, object]]:
+    """One row a number of classes: false ones among all differences called real, and real ones that were found."""
+    rows = []
+    for n_classes in CLASSES:
+        rng, false, called, found, wrong_studies = np.random.default_rng(n_classes), [], 0, 0, 0
+        for _ in range(simulations):
+            verdicts = _compared(rng, n_classes, effects=(0.0,) * 5 + (-1.5,) * 5)
+            worse = verdicts == "worse"
+            false.append(worse[:5].sum() / max(worse.sum(), 1))
+            called += worse.sum()
+            found += worse[5:].sum()
+            wrong_studies += (_compared(rng, n_classes, effects=(0.0,) * 10) == "worse").any()
+        rows.append(
+            {"classes": n_classes, "false discovery rate": round(float(np.mean(false)), 3)}
+            | {"found of the real": round(found / (5 * simulations), 3)}
+            | {"studies of equal configs with a false one": round(wrong_studies / simulations, 3)}
+        )
+    return rows
+
+
+def _compared(rng: np.random.Generator, n_classes: int, effects: tuple[float, ...]) -> np.ndarray:
+    """Verdicts on configs of these true means; scores are config + class + class x config + run + rest."""
+    shape = (len(effects), n_classes, SEEDS)
+    values = np.asarray(effects)[:, None, None] + rng.normal(size=(1, n_classes, 1)) + rng.normal(size=shape)
+    values = (
+        values + 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + 0.3 * rng.normal(size=(len(effects), 1, SEEDS))
+    )
+    config, place, seed = (grid.ravel() for grid in np.indices(shape))
+    table = pd.DataFrame({"config": config, "seed": seed, "checkpoint": config * SEEDS + seed, "score": values.ravel()})
+    table["class_name"] = place.astype(str)
+    table = table.assign(category="c", subclass="", prompt_type="train", metric="m", encoder="e", resize="")
+    found = compare_with_best(table, "config").query("category == 'all'").sort_values("config")
+    return found["verdict"].to_numpy()
+
+
+def _print(rows: list[dict[str, object]]) -> None:
+    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--studies", type=int, default=200, help="simulated studies for the false discoveries")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    start = time.perf_counter()
+    results = {"coverage": coverage(options.simulations), "discoveries": discoveries(options.studies)}
+    if options.json:
+        print(json.dumps(results | {"seconds": round(time.perf_counter() - start, 1)}, indent=1))
+        return
+    error = 1.96 * np.sqrt(0.95 * 0.05 / options.simulations)
+    print(f"{options.simulations} simulations; Monte-Carlo error of a coverage of 95 %: +-{100 * error:.1f} points\n")
+    for rows in results.values():
+        _print(rows)
+        print()
+
+
+if __name__ == "__main__":
+    main()
