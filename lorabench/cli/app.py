@@ -187,7 +187,7 @@ def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = Fals
     """Order the configs of a study by each criterion, and say which of them cannot be told from the best.
 
     Differences are paired by class and training seed, intervals clustered by both; q is Benjamini and Hochberg's over
-    all configs of a criterion. For those that are tied: which difference such a study detects in 80 % of cases, and how
+    all pairs of configs. For those that are tied: which difference such a study detects in 80 % of cases, and how
     many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
     """
     from lorabench.cli import choosing
@@ -232,6 +232,28 @@ def recipe(
     if not rows:
         print("No config and epoch of this study reaches all of that.", file=sys.stderr)
         raise typer.Exit(1)
+
+
+@app.command()
+def diversity(
+    folder: Annotated[Path, typer.Argument(help="pictures, a folder a class")],
+    encoder: Annotated[str, typer.Option(help="see `lorabench list encoders`")] = "dinov2",
+    weights: Annotated[Path | None, typer.Option(help="of the encoder; default: the published ones")] = None,
+    resize: Annotated[str | None, typer.Option(help="letterbox, center_crop, stretch or scale")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = "auto",
+    seed: Annotated[int, typer.Option(help="of the sample of sets above 1000 pictures")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask which encoder sees what classes of a data set share: diversity of a class / of all pictures (LyCORIS H.1).
+
+    A low ratio says that the encoder is sensitive to what tells the classes apart. Classes of more than 50 pictures;
+    Vendi score, intra-dissimilarity and variance. With --json one row a class.
+    """
+    from lorabench.cli import diversity as labelled
+
+    table = labelled.ratios(folder, encoder, weights, resize, device, seed, quiet)
+    _show(table.to_dict("records") if as_json else labelled.summary(table), as_json)
 
 
 @app.command(name="list")

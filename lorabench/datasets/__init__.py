@@ -26,7 +26,7 @@ def load_dataset(folder: Path) -> Dataset:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"Data set {folder} is not a folder. Name a folder of images with .txt captions beside them.")
-    every_image = _images_below(folder)
+    every_image = images_below(folder)
     if not every_image:
         raise UserError(f"Data set {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     captions = {path: _caption(path) for path in every_image}
@@ -91,7 +91,7 @@ def _buckets(resolution: int) -> tuple[tuple[int, int], ...]:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _images_below(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
     """All images below a folder, sorted by their path; hidden files and folders are not looked at."""
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     visible = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))

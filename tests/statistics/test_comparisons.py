@@ -57,7 +57,7 @@ def test_false_discoveries_are_rare_among_configs_that_are_all_alike():
         rows = table(dict.fromkeys("abcdefgh", 0.0), seeds=(1, 2, 3), noise=0.3, rng_seed=run)
         found = compare_with_best(rows, "config").query("category == 'all'")
         false += (found["verdict"] == "worse").any()
-    assert false <= 12  # the best is chosen by the same numbers, which costs more than the nominal 5 %
+    assert false <= 7  # 5 % of 60 is 3; above 7 there are less than 2 % of binomial draws
 
 
 def test_epochs_of_each_config_are_families_of_their_own():
