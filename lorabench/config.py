@@ -196,6 +196,7 @@ class Study(Section):
     images: Images = Images()
     encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
     metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(DEFAULT_METRICS, description="what to measure")
+    anchors: str = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     explain: Explain = Explain()
     run: Run = Run()
 
@@ -307,6 +308,7 @@ def _with_paths(study: Study, folder: Path) -> Study:
             "data": study.data.model_copy(update={"folder": absolute(study.data.folder)}),
             "images": study.images.model_copy(update={"prompts": absolute(study.images.prompts)}),
             "encoders": encoders,
+            "anchors": absolute(study.anchors),
         }
     )
 

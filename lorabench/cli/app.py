@@ -32,6 +32,10 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps
 Workers = Annotated[int | None, typer.Option(min=0, help="processes; 0 = chosen by device and model")]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
 Limit = Annotated[int | None, typer.Option(min=1, help="at most so many trainings (config x seed)")]
+Anchors = Annotated[
+    Path | None,
+    typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),
+]
 Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
@@ -75,6 +79,7 @@ def grid(
     workers: Workers = None,
     only: Only = None,
     limit: Limit = None,
+    anchors: Anchors = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -85,11 +90,11 @@ def grid(
     if dry_run:
         rows = [studies.describe_grid(study)]
         try:  # the grid can be said even where weights or data are missing; the error then follows it
-            rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit))
+            rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit, anchors))
         finally:
             _show(rows, as_json)
         return
-    plan = studies.planned(study, out, device, workers, only or (), limit)
+    plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
     _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet), plan.root, as_json)
 
 
@@ -101,6 +106,7 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,
+    anchors: Anchors = None,
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
@@ -111,7 +117,9 @@ def evaluate(
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
     from lorabench.cli import evaluation, studies
 
-    plan, refused = evaluation.planned(checkpoints, study, base, data, concept or (), prompts, out, device, workers)
+    plan, refused = evaluation.planned(
+        checkpoints, study, base, data, concept or (), prompts, anchors, out, device, workers
+    )
     if dry_run:
         _show(studies.describe(plan), as_json)
         return

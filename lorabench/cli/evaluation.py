@@ -30,6 +30,7 @@ def planned(
     data: Path | None,
     concepts: Sequence[str],
     prompts: Path | None,
+    anchors: Path | None,
     out: Path | None,
     device: str | None,
     workers: int | None,
@@ -41,7 +42,7 @@ def planned(
         raise _nothing_left(folder, refused)
     study = _study(study_file, base, set(bases.values()), _result_name(folder))
     study = _with_options(study, base, data, concepts, prompts)
-    study = studies.prepared(study, device, workers)
+    study = studies.anchored(studies.prepared(study, device, workers), anchors)
     checkpoints = _fitting(list(bases), study, folder, refused)
     if not checkpoints:
         raise _nothing_left(folder, refused)

@@ -12,7 +12,7 @@ from lorabench import store
 from lorabench.errors import UserError, unknown
 
 
-def claimstable_of(run: Path) -> list[dict[str, Any]]:
+def claims_table(run: Path) -> list[dict[str, Any]]:
     """One row a study and statement of the paper's claims: effect, interval, verdict.
 
     UserError for a folder without scores.
@@ -75,4 +75,4 @@ def table_of(run: Path, name: str) -> pd.DataFrame:
     file = run / f"{name}.parquet"
     if not file.exists():
         raise UserError(f"{run} holds no {file.name}: give the folder of a finished study.")
-    return store.readtable_of(file)
+    return store.read_table(file)

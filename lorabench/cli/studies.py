@@ -33,10 +33,16 @@ MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())
 
 
 def planned(
-    path: Path, out: Path | None, device: str | None, workers: int | None, only: Sequence[str], limit: int | None
+    path: Path,
+    out: Path | None,
+    device: str | None,
+    workers: int | None,
+    only: Sequence[str],
+    limit: int | None,
+    anchors: Path | None = None,
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
-    study = prepared(config.load_study(path), device, workers)
+    study = anchored(prepared(config.load_study(path), device, workers), anchors)
     return make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
 
 
@@ -50,6 +56,15 @@ def prepared(study: Study, device: str | None, workers: int | None) -> Study:
     for plugin in study.plugins:
         components.load_plugin(Path(plugin))
     return study.model_copy(update={"run": run_, "data": data})
+
+
+def anchored(study: Study, anchors: Path | None) -> Study:
+    """The study with the frozen population of the command line, if it names one. UserError if the file is missing."""
+    if anchors is not None:
+        study = study.model_copy(update={"anchors": str(anchors.resolve())})
+    if study.anchors and not Path(study.anchors).is_file():
+        raise UserError(f"Anchors {study.anchors} do not exist: name the scores.parquet of a finished run.")
+    return study
 
 
 def mini_dataset_folder() -> Path:

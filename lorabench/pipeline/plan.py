@@ -12,7 +12,7 @@ from lorabench.config import Study
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 1, "rank": 1, "explain": 1, "report": 1}
+STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 1, "rank": 2, "explain": 1, "report": 1}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
 
@@ -124,6 +124,21 @@ class Plan:
         for encoder in self.encoder_ids:  # features that are not stored have a key all the same: what they come from
             inputs.append(self.features_key(checkpoint, encoder))
         return store.key_of("score", STAGE_VERSIONS["score"], [checkpoint.id, metrics], inputs)
+
+    def metric_id(self, request: MetricRequest, prompt_type: str, concept_id: str | None) -> str:
+        """Hash of all that a number means but the checkpoint: equal ids compare, across studies too.
+
+        `concept_id` None = all concepts at once.
+        """
+        metric = self.metric(request.metric)
+        drawn = [
+            [*place, key]
+            for place, key in self._drawn.items()
+            if place[1] == prompt_type and concept_id in (None, place[0])
+        ]
+        parameters = [request, metric.version, self.encoder_ids[request.encoder], self.study.sampling, drawn]
+        base = [self.base_id] if "base" in metric.compares_with else []
+        return store.key_of("metric", 1, parameters, [self.dataset.fingerprint, *base])[:12]
 
     @cached_property
     def _scores_inputs(self) -> str:

@@ -22,7 +22,7 @@ from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import rank
-from lorabench.statistics.columns import FACTORS
+from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC
 
 RUN_FILE = "run.json"  # holds the keys of the tables: written after them, so it never promises what is not there
 THUMBNAIL_SIDE = 128  # pixels at most
@@ -94,6 +94,7 @@ def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failur
         scored = _scored(plan)
         parameters: list[Any] = [_directions(plan), plan.study.name, [asdict(checkpoint) for checkpoint in scored]]
         inputs = [plan.scores_key(checkpoint) for checkpoint in scored]
+        inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "explain":
         parameters = [plan.study.explain.model_dump()]
         inputs = [keys.get("rank", "")]
@@ -118,7 +119,8 @@ def _obstacle(plan: Plan, stage: str, keys: dict[str, str]) -> str:
 
 def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     scores = _gathered_scores(plan)
-    ranked = rank(scores, _directions(plan))
+    anchors = store.read_table(Path(plan.study.anchors)) if plan.study.anchors else None
+    ranked = rank(scores, _directions(plan), anchors)
     store.write_table(scores, plan.root / "scores.parquet")
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
@@ -152,7 +154,20 @@ def _gathered_scores(plan: Plan) -> pd.DataFrame:
     parts = [store.read_table(plan.scores_folder(checkpoint) / "scores.parquet") for checkpoint in _scored(plan)]
     scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
     kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
-    return factors(plan).merge(scores, on="checkpoint")[[*FACTORS, *kept]]
+    scores = scores.merge(_metric_ids(plan, scores), on=[*LEAF, *METRIC])
+    return factors(plan).merge(scores, on="checkpoint")[[*FACTORS, *kept, "metric_id"]]
+
+
+def _metric_ids(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
+    """The id of every measurement of every leaf."""
+    table = scores[[*LEAF, *METRIC]].drop_duplicates().reset_index(drop=True)
+    requests = {(request.metric, request.encoder): request for request in plan.requests}
+    ids = []
+    for row in table.itertuples(index=False):
+        concept = "/".join(part for part in (row.category, row.class_name, row.subclass) if part)
+        request = requests[row.metric, row.encoder]
+        ids.append(plan.metric_id(request, row.prompt_type, None if row.category == ALL else concept))
+    return table.assign(metric_id=ids)
 
 
 def factors(plan: Plan) -> pd.DataFrame:
@@ -298,7 +313,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "images": plan.study.images.model_dump(mode="json"),
         "training": plan.study.training.model_dump(mode="json"),
         "encoders": plan.encoder_ids,
-    }
+    } | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
 
 
 def _metric_facts(plan: Plan) -> list[dict[str, Any]]:

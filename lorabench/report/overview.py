@@ -131,7 +131,10 @@ def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequen
     """Sentences on how far the numbers carry."""
     n_trained = sum(point >= 0 for point in points.of_checkpoint.values())
     sentences = [
-        f"Normalised scores are ranks among the {count(n_trained, 'checkpoint')} of this run, from 0 (last) to 1 "
+        "Normalised scores are the share of the checkpoints of a frozen population that one beats, from 0 to 1. They "
+        f"compare with those of any run that was ranked among the same: {PurePath(tables.study['anchors']).name}."
+        if tables.study.get("anchors")
+        else f"Normalised scores are ranks among the {count(n_trained, 'checkpoint')} of this run, from 0 (last) to 1 "
         "(first). They say nothing about checkpoints of another run."
     ]
     agreements = [(column, *seed_agreement(tables, points, column)) for column in headlines]

@@ -12,7 +12,7 @@ import pandas as pd
 from lorabench.components import UserError, unknown
 from lorabench.statistics.columns import LEAF, METRIC, factor_columns
 from lorabench.statistics.errors import class_scores, with_all_classes
-from lorabench.statistics.ranks import population_scores
+from lorabench.statistics.ranks import anchored_scores, population_scores
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,55 @@ class Ranked:
     category_scores: pd.DataFrame
 
 
-def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> Ranked:
+def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool], anchors: pd.DataFrame | None = None) -> Ranked:
     """Normalised scores in [0, 1] (1 = best) of all checkpoints but the base model, per leaf and per category.
 
     `higher_is_better` maps metric names to directions. Missing values are skipped and stay NaN. UserError for a metric
     without a direction, and where a checkpoint has two values of one leaf and metric.
+
+    With `anchors`, the scores of a frozen population, each checkpoint is placed among those instead: its score does not
+    depend on the other checkpoints of `scores`. UserError unless they hold every measurement with its `metric_id`.
     """
     normalized = scores[scores["algorithm"] != "none"].reset_index(drop=True)
     better = _directions(normalized["metric"], higher_is_better)
     leaf = normalized.groupby([*LEAF, *METRIC], sort=False, observed=True, dropna=False).ngroup().to_numpy()
     _check_unique(normalized, leaf)
-    normalized["score"] = population_scores(normalized["value"].to_numpy(dtype=np.float64), leaf, better)
-    populations = _populations(normalized)
+    if anchors is None:
+        normalized["score"] = population_scores(normalized["value"].to_numpy(dtype=np.float64), leaf, better)
+        populations = _populations(normalized)
+    else:
+        frozen = anchors[anchors["algorithm"] != "none"]
+        _check_metric_ids(normalized, frozen)
+        normalized["score"] = _scores_among(normalized, frozen, better)
+        populations = _populations(frozen)
     normalized = normalized.merge(populations, on=METRIC, how="left")
     return Ranked(normalized, _category_scores(normalized, populations))
+
+
+def _check_metric_ids(rows: pd.DataFrame, anchors: pd.DataFrame) -> None:
+    """UserError where a number of `rows` and one of `anchors` would not mean the same."""
+    if "metric_id" not in anchors or "metric_id" not in rows:
+        raise UserError("Scores without metric_id say not how they were measured, so nothing can be anchored to them.")
+    keys = [*LEAF, *METRIC, "metric_id"]
+    known = pd.MultiIndex.from_frame(anchors[keys].drop_duplicates())
+    wanted = rows[keys].drop_duplicates()
+    other = wanted[~pd.MultiIndex.from_frame(wanted).isin(known)]
+    if len(other):
+        name = ", ".join(part for part in other.iloc[0, :-1] if part)
+        raise UserError(
+            f"The anchors did not measure {name} in the same way: metric, encoder, data, prompts, sampling and (for "
+            "preservation) base model have to be the same. Leave out the anchors, or take some that were measured so."
+        )
+
+
+def _scores_among(rows: pd.DataFrame, anchors: pd.DataFrame, better: np.ndarray) -> np.ndarray:
+    both = pd.concat([rows, anchors], ignore_index=True)
+    leaf = both.groupby([*LEAF, *METRIC], sort=False, observed=True, dropna=False).ngroup().to_numpy()
+    values = both["value"].to_numpy(dtype=np.float64)
+    n = len(rows)
+    frozen = pd.DataFrame({"population": leaf[n:], "value": values[n:]})
+    own = rows["checkpoint"].isin(anchors["checkpoint"]).to_numpy()
+    return anchored_scores(values[:n], leaf[:n], better, frozen, own)
 
 
 def _directions(metrics: pd.Series, higher_is_better: Mapping[str, bool]) -> np.ndarray:

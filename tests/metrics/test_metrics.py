@@ -52,7 +52,7 @@ def test_the_better_set_wins_in_the_direction_that_the_metric_names():
     """The data set itself beats random features wherever the metric compares with the data set."""
     for name in NAMES:
         metric = components.find("metrics", name)
-        if metric.compares_with == ("dataset",):
+        if metric.compares_with == ("dataset",) and name != "copy_rate":  # for it the same set is the worst
             same = metric.compute(_inputs(dataset=GENERATED)).value
             other = metric.compute(_inputs(dataset=-GENERATED)).value
             assert (same > other) == metric.higher_is_better, name

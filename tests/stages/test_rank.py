@@ -109,3 +109,29 @@ def test_a_checkpoint_measured_twice_and_a_metric_without_direction_are_refused(
         rank(pd.concat([scores, scores[scores["checkpoint"] == "k2"].head(1)]), DIRECTIONS)
     with pytest.raises(UserError, match="Unknown metric 'vendi'. Did you mean 'vendy'"):
         rank(scores, {"vendy": True, "frechet_distance": False})
+
+
+def test_anchored_scores_do_not_move_when_checkpoints_are_added(scores):
+    scores = scores.assign(metric_id=scores["metric"] + "-v1")
+    anchors = scores.query("metric == 'vendi'")
+    new = pd.concat([_rows("n1", "vendi", [2.5, 5.0, 0.0, 9.0]), _rows("n2", "vendi", [2.6, 6.0, 5.0, np.nan])])
+    new = new.assign(metric_id="vendi-v1")
+    both = rank(new, DIRECTIONS, anchors).normalized.set_index(["checkpoint", *LEAF])["score"]
+    alone = rank(new.query("checkpoint == 'n1'"), DIRECTIONS, anchors)
+    one = alone.normalized.set_index(["checkpoint", *LEAF])["score"]
+    pd.testing.assert_series_equal(both.loc[["n1"]], one)
+    # Of 1, 2, 3 it beats two; of 5, 5 it equals both; of 2, 1, 4 none; of 3, 4 both. The base model is no anchor.
+    assert one.tolist() == pytest.approx([2 / 3, 0.5, 0, 1])
+    assert np.isnan(both.loc["n2"].iloc[-1])
+    assert set(alone.normalized["population"]) == set(rank(anchors, DIRECTIONS).normalized["population"])
+    # The anchors themselves keep the scores of their own ranking.
+    own = rank(anchors, DIRECTIONS, anchors).normalized["score"]
+    np.testing.assert_allclose(own, rank(anchors, DIRECTIONS).normalized["score"])
+
+
+def test_anchors_measured_otherwise_are_refused(scores):
+    ours = scores.assign(metric_id="v2")
+    with pytest.raises(UserError, match="did not measure one, a, x, train, vendi, dinov2 in the same way"):
+        rank(ours, DIRECTIONS, scores.assign(metric_id="v1"))
+    with pytest.raises(UserError, match="Scores without metric_id"):
+        rank(ours, DIRECTIONS, scores)

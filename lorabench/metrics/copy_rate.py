@@ -1,0 +1,27 @@
+"""Memorisation: images that are copies of training images rather than images of the concept."""
+
+import numpy as np
+
+from lorabench.components import MetricInputs, metric
+from lorabench.statistics.similarity import unit_rows
+
+
+@metric(
+    criterion="diversity",
+    higher_is_better=False,
+    encoders=("dinov2", "clip", "convnextv2"),
+    prompt_types=("train", "trigger", "alter"),
+    compares_with=("dataset",),
+)
+def copy_rate(inputs: MetricInputs) -> float:
+    """Share of images nearer to their nearest training image than any other training image is to it, in [0, 1].
+
+    One less the authenticity of Alaa et al. (2022), by cosine. Read it beside image similarity, which copies raise.
+    """
+    if len(inputs.dataset) < 2:
+        raise ValueError("A copy is told by how far training images are from each other; there is only one.")
+    generated, dataset = unit_rows(inputs.generated), unit_rows(inputs.dataset)
+    among = dataset @ dataset.T
+    np.fill_diagonal(among, -np.inf)
+    to_dataset = generated @ dataset.T
+    return float((to_dataset.max(axis=1) > among.max(axis=1)[to_dataset.argmax(axis=1)]).mean())
