@@ -135,7 +135,8 @@ def test_figures_of_equal_tables_are_equal_files(tables: RunTables, tmp_path: Pa
     files = write_figures(pair, tmp_path / "all")
     assert {path.suffix for path in files} == {".svg", ".png"}
     expected = {"trade_off_1", "shap_fidelity", "shap_controllability", "epochs_fidelity", "epochs_controllability"}
-    expected |= {f"correlation_{each}" for each in ("main", "image_similarity", "text_similarity", "on_train", "on_alter")}
+    maps = ("main", "image_similarity", "text_similarity", "on_train", "on_alter")
+    expected |= {f"correlation_{each}" for each in maps}
     assert {path.stem for path in files} == expected
     for again in write_figures(pair, tmp_path / "again"):
         assert again.read_bytes() == (tmp_path / "all" / again.name).read_bytes(), again.name
