@@ -15,13 +15,14 @@ help:  ## this list
 
 install: $(READY)  ## make .venv with everything in it
 
-# uv inside the environment: the machine needs Python and make, nothing else.
+# uv inside the environment: the machine needs Python and make, nothing else. Bytecode is compiled here, half a minute,
+# because every command and worker would pay eight seconds for it where PYTHONDONTWRITEBYTECODE is set.
 $(READY): requirements.lock pyproject.toml
 	@$(LORABENCH_PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' \
 	  || { echo "lorabench needs Python 3.11 or 3.12: make LORABENCH_PYTHON=python3.12 ..."; exit 2; }
 	test -x $(BIN)/python || $(LORABENCH_PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
 
