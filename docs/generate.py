@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import typer.main
@@ -57,7 +59,58 @@ def settings() -> str:
     return "\n".join(rows)
 
 
+def mini_gates() -> str:
+    """The quality gates of the miniature models, as the last audit found them."""
+    rows = ["| what | at least | measured | reached |", "|---|---|---|---|"]
+    rows += [f"| {g['gate']} | {g['at least']} | {g['measured']} | {g['reached']} |" for g in _audit()["gates"]]
+    return "\n".join(rows)
+
+
+def mini_base() -> str:
+    """What the base draws of what captions ask for, beside renders of the same captions."""
+    rows = ["| recognised | drawn by the base | real renders | relative | chance |", "|---|---|---|---|---|"]
+    for name, found in _audit()["measured"]["base"].items():
+        rows.append(f"| {name} | {found['base']} | {found['real']} | {found['relative']} | {found['chance']} |")
+    return "\n".join(rows)
+
+
+def mini_encoders() -> str:
+    """How the encoders tell concepts from decoys, and styles from contents."""
+    measured = _audit()["measured"]
+    rows = [
+        "| encoder | concept against decoy, AUC | weakest concepts | style triplets | novel styles |",
+        "|---|---|---|---|---|",
+    ]
+    for name in ("dinov2", "convnextv2", "clip", "vgg19"):
+        found = measured[name]
+        weakest = sorted(found["concept_auc_by_concept"].items(), key=lambda pair: pair[1])[:3]
+        weak = ", ".join(f"{concept.split('/', 1)[1]} {auc:.2f}" for concept, auc in weakest)
+        style = found["style_triplets"]
+        rows.append(f"| `{name}` | {found['concept_auc']} | {weak} | {style['ordinary']} | {style['novel']} |")
+    return "\n".join(rows)
+
+
+def mini_metrics() -> str:
+    """What each metric says of pictures of known truth."""
+    table = _audit()["metrics"]
+    names = [name for name in table[0] if name not in ("metric", "encoder", "better")]
+    rows = ["| metric | better | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    for row in table:
+        values = " | ".join("" if row[name] is None else f"{row[name]:.3g}" for name in names)
+        rows.append(f"| `{row['metric']}` on {row['encoder']} | {row['better']} | {values} |")
+    return "\n".join(rows)
+
+
+def _audit() -> dict[str, Any]:
+    """What `lorabench mini audit --out docs/pictures` found."""
+    return json.loads((DOCS / "pictures" / "audit.json").read_text(encoding="utf-8"))
+
+
 SECTIONS = {
+    "mini gates": ("mini.md", mini_gates),
+    "mini base": ("mini.md", mini_base),
+    "mini encoders": ("mini.md", mini_encoders),
+    "mini metrics": ("mini.md", mini_metrics),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),
