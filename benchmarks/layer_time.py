@@ -1,4 +1,4 @@
-"""Forward and backward of one linear layer, its LoRA merged and as layers of its own, by width.
+"""Forward and backward of one linear layer, its update merged and as layers of its own, by width.
 
     python benchmarks/layer_time.py [--positions 2048] [--rounds 10] [--json]
 
@@ -17,7 +17,7 @@ from torch import nn
 from lorabench import adapters, components
 from lorabench.records import TrainConfig
 
-CASES = {"lora": {"dim": 8, "alpha": 4.0}}  # every algorithm that can run apart
+CASES = {"lora": {"dim": 8, "alpha": 4.0}, "lokr": {"factor": 8}}  # every algorithm that can run apart
 WIDTHS = (128, 320, 640, 1280)
 
 
@@ -43,7 +43,7 @@ def row_of(name: str, width: int, options: argparse.Namespace) -> dict[str, obje
     model = {"unet": nn.Sequential(layer)}
     adapter = adapters.create(model, components.find("algorithms", name), config, seed=1)
     params = adapter.modules["unet.0"]
-    apart = adapter.algorithm.apart(params, config)
+    apart = adapter.algorithm.apart(params, layer.weight, config)
     inputs = torch.randn(options.positions, width, requires_grad=True)
 
     def merged() -> torch.Tensor:

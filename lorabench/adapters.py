@@ -19,7 +19,7 @@ from lorabench.layers import Components, canonical, is_kernel, is_norm, module_o
 from lorabench.records import HYPERPARAMETERS, TrainConfig
 from lorabench.seeds import derive_seed
 
-WRITE = 16  # multiplications in the time that writing one number of an activation takes (benchmarks/layer_time.py)
+WRITE = 48  # multiplications in the time that writing one number of an activation takes (benchmarks/layer_time.py)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def run_apart(components: Components, adapter: Adapter) -> Iterator[Adapter]:
     """
     others, hooks = {}, []
     for name, params in adapter.modules.items():
-        module, apart = module_of(components, name), _apart(adapter, name)
+        module, apart = module_of(components, name), _apart(components, adapter, name)
         if apart is None or 3 * (apart.multiplications + WRITE * apart.activations) >= module.weight.numel():
             others[name] = params
         else:
@@ -163,11 +163,12 @@ def run_apart(components: Components, adapter: Adapter) -> Iterator[Adapter]:
             hook.remove()
 
 
-def _apart(adapter: Adapter, name: str) -> Apart | None:
+def _apart(components: Components, adapter: Adapter, name: str) -> Apart | None:
     params = adapter.modules[name]
     if adapter.algorithm.apart is None or {"w_norm", "diff_b"} & params.keys():
         return None
-    return adapter.algorithm.apart(params, _config_of(adapter, name))
+    weight = module_of(components, name).weight.detach()
+    return adapter.algorithm.apart(params, weight, _config_of(adapter, name))
 
 
 def _add_answer(apart: Apart, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

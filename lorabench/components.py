@@ -188,7 +188,8 @@ class Algorithm:
     neutral_alpha: float | None = None  # what a file states where the config sets no alpha; None = dim, a scale of 1
     recognises: Callable[[Params], bool] = lambda params: True  # where suffixes alone do not tell: are these its own?
     for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
-    apart: Callable[[Params, TrainConfig], Apart | None] | None = None  # None where the params must be merged
+    # (params, weight, config); None where the params must be merged.
+    apart: Callable[[Params, torch.Tensor, TrainConfig], Apart | None] | None = None
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
     description: str = ""
 

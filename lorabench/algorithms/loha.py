@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,14 +32,28 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     """(alpha / dim) (B1 A1) * (B2 A2), kernels unrolled to [c_out, c_in k^2] (LyCORIS eq. 3), or of Tucker products."""
-    ratio = merge_ratio(config.alpha, params["hada_w1_b"].shape[0])
+    first, second = ((params[f"hada_w{i}_a"], params[f"hada_w{i}_b"]) for i in (1, 2))
+    ratio = merge_ratio(config.alpha, first[1].shape[0])
     if "hada_t1" in params:
-        first = tucker(ratio * params["hada_t1"], params["hada_w1_a"], params["hada_w1_b"])
-        second = tucker(params["hada_t2"], params["hada_w2_a"], params["hada_w2_b"])
+        update = tucker(ratio * params["hada_t1"], *first) * tucker(params["hada_t2"], *second)
     else:
-        first = params["hada_w1_a"] @ (ratio * params["hada_w1_b"])
-        second = params["hada_w2_a"] @ params["hada_w2_b"]
-    return decomposed(shaped_like(first * second, weight), params, weight)
+        update = _Hadamard.apply(first[0], ratio * first[1], *second)
+    return decomposed(shaped_like(update, weight), params, weight)
+
+
+class _Hadamard(torch.autograd.Function):
+    """(B1 A1) * (B2 A2) that keeps its factors only: both products, large as the weight, are made again backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, b1: Tensor, a1: Tensor, b2: Tensor, a2: Tensor) -> Tensor:
+        ctx.save_for_backward(b1, a1, b2, a2)
+        return (b1 @ a1).mul_(b2 @ a2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        b1, a1, b2, a2 = ctx.saved_tensors
+        first, second = gradient * (b2 @ a2), gradient * (b1 @ a1)
+        return first @ a1.T, b1.T @ first, second @ a2.T, b2.T @ second
 
 
 def _tucker_init(weight: Tensor, dim: int, rng: torch.Generator) -> Params:

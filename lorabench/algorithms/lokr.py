@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
 from lorabench.algorithms._factors import factorise, is_kernel, merge_ratio, shaped_like, tucker, uniform, zeros
-from lorabench.components import Algorithm, Params
+from lorabench.components import Algorithm, Apart, Params
 from lorabench.records import TrainConfig
 
 
@@ -26,11 +27,25 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     """(alpha / dim) C (x) W2, each block full or a product of low rank (LyCORIS eq. 4); two full ones have no alpha."""
-    small = params["lokr_w1"] if "lokr_w1" in params else params["lokr_w1_a"] @ params["lokr_w1_b"]
-    rank = sizes_of(params).get("dim")
-    ratio = 1.0 if rank is None else merge_ratio(config.alpha, rank)
-    update = kronecker(ratio * small, _large_of(params, weight))
+    update = kronecker(_small_of(params, config), _large_of(params, weight))
     return decomposed(shaped_like(update, weight), params, weight)
+
+
+def apart(params: Params, weight: Tensor, config: TrainConfig) -> Apart | None:
+    """W2 on each of the u_q groups of inputs, then C across the groups (LyCORIS appendix B.3); None for DoRA."""
+    if SUFFIX in params:
+        return None
+    small, large = _small_of(params, config), _large_of(params, weight)
+    (u_p, u_q), (v_p, v_q) = small.shape, large.shape[:2]
+
+    def answer(inputs: Tensor, layer: nn.Module) -> Tensor:
+        if large.ndim == 2:
+            return (small @ functional.linear(inputs.unflatten(-1, (u_q, v_q)), large)).flatten(-2)
+        groups = inputs.unflatten(1, (u_q, v_q)).flatten(0, 1)
+        inner = functional.conv2d(groups, large, None, layer.stride, layer.padding, layer.dilation)
+        return (small @ inner.unflatten(0, (-1, u_q)).flatten(2)).unflatten(2, inner.shape[1:]).flatten(1, 2)
+
+    return Apart(u_q * large.numel() + small.numel() * v_p, u_q * v_p + 2 * u_p * v_p, answer)
 
 
 def _small_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
@@ -60,6 +75,13 @@ def _large_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, r
 
 def _is_full(dim: int | None, rows: int, columns: int) -> bool:
     return dim is None or dim >= max(rows, columns) / 2
+
+
+def _small_of(params: Params, config: TrainConfig) -> Tensor:
+    """C, [u_p, u_q], with alpha / dim in it if there is a rank."""
+    small = params["lokr_w1"] if "lokr_w1" in params else params["lokr_w1_a"] @ params["lokr_w1_b"]
+    rank = sizes_of(params).get("dim")
+    return small if rank is None else merge_ratio(config.alpha, rank) * small
 
 
 def _large_of(params: Params, weight: Tensor) -> Tensor:
@@ -96,6 +118,7 @@ lokr = Algorithm(
     hyperparameters=("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both"),
     suffixes=("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", SUFFIX),
     capacity_from="factor",
+    apart=apart,
     larger_is_more=False,
     sizes_of=sizes_of,
     description="Kronecker product of two blocks.",

@@ -40,7 +40,7 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     return decomposed(shaped_like(update, weight), params, weight)
 
 
-def apart(params: Params, config: TrainConfig) -> Apart | None:
+def apart(params: Params, weight: Tensor, config: TrainConfig) -> Apart | None:
     """A, then B, as two layers in a row; None for Tucker and DoRA."""
     if "lora_mid.weight" in params or SUFFIX in params:
         return None
