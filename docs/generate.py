@@ -93,7 +93,9 @@ def mini_encoders() -> str:
 def mini_metrics() -> str:
     """What each metric says of pictures of known truth."""
     table = _audit()["metrics"]
-    names = [name for name in table[0] if name not in ("metric", "encoder", "better")]
+    first, last = ["real", "base", "decoy", "copies"], ["identity AUC"]
+    damages = [name for name in table[0] if name not in ("metric", "encoder", "better", *first, *last)]
+    names = [*first, *damages, *last]
     rows = ["| metric | better | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for row in table:
         values = " | ".join("" if row[name] is None else f"{row[name]:.3g}" for name in names)
