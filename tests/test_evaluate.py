@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
+
 import json
 import shutil
 
 import pandas as pd
 import pytest
+import torch
 from command_line import lorabench
+from diffusers import StableDiffusionPipeline
+from lycoris.modules.loha import LohaModule
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from saved_adapters import peft_models
+
+from lorabench import diffusion, mini
+from lorabench.formats.kohya import kohya_name
 
 
 @pytest.fixture(scope="module")
@@ -19,23 +32,42 @@ def checkpoints(smoke_run, tmp_path_factory):
     return folder
 
 
+def theirs(folder):
+    """One checkpoint by peft, by diffusers and by lycoris each, on the miniature base."""
+    base = diffusion.load_base(str(mini.base_path()), torch.device("cpu")).components
+    states = {}
+    for component, model in peft_models(base).items():
+        model.save_pretrained(folder / "by peft" / component)
+        state = get_peft_model_state_dict(model)
+        states[component] = {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}
+    StableDiffusionPipeline.save_lora_weights(folder / "by diffusers", states["unet"], states["text_encoder"])
+    tensors = {}
+    for name, module in base["unet"].named_modules():
+        if name.endswith("proj_in"):
+            key = kohya_name(f"unet.{name.removeprefix('base_model.model.')}")
+            state = LohaModule(key, module, lora_dim=2, alpha=1).custom_state_dict()
+            tensors |= {f"{key}.{suffix}": tensor.detach().contiguous() for suffix, tensor in state.items()}
+    save_file(tensors, folder / "by lycoris.safetensors")
+
+
 def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run, tmp_path):
     folder = tmp_path / "mixed"
     shutil.copytree(checkpoints, folder)
     whole = (folder / "adapter 0.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "old.ckpt").write_bytes(b"\x80\x02}q\x00.")
+    theirs(folder)
     out = tmp_path / "out"
     words = ["--out", str(out), "--concept", "styles/riso", "--concept", "stuffed_toys/octo", "--json"]
     done = lorabench("evaluate", str(folder), *words)
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
-    assert len(answer["checkpoints"]) == 3  # the base model is in the table, too
+    assert len(answer["checkpoints"]) == 6  # the base model is in the table, too
     scores = pd.read_parquet(out / "scores.parquet")
-    assert set(scores["algorithm"]) == {"none", "lora", "native"}
+    assert set(scores["algorithm"]) == {"none", "lora", "loha", "native"}
     assert (out / "report.html").exists()
-    lora = scores[scores["algorithm"] == "lora"].iloc[0]
+    lora = scores[(scores["algorithm"] == "lora") & (scores["trained_layers"] == "linear")].iloc[0]
     assert (lora["trained_layers"], lora["dim"], lora["alpha"], lora["seed"], lora["epoch"]) == ("linear", 4, 2, 1, 2)
 
 

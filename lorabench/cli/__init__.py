@@ -1,6 +1,8 @@
 """Words on the command line -> pipeline calls. stdout holds results only; progress and errors go to stderr."""
 
-from lorabench.cli import adapter_commands as adapter_commands  # registers its commands
+# They register their commands.
+from lorabench.cli import adapter_commands as adapter_commands
+from lorabench.cli import run_commands as run_commands
 from lorabench.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -92,7 +92,7 @@ def grid(
         try:  # the grid can be said even where weights or data are missing; the error then follows it
             rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit, anchors))
         finally:
-            _show(rows, as_json)
+            show(rows, as_json)
         return
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
     _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet), plan.root, as_json)
@@ -121,7 +121,7 @@ def evaluate(
         checkpoints, study, base, data, concept or (), prompts, anchors, out, device, workers
     )
     if dry_run:
-        _show(studies.describe(plan), as_json)
+        show(studies.describe(plan), as_json)
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
@@ -159,87 +159,22 @@ _stage_command("report", "Write the HTML report.")
 
 @app.command()
 def replay(
-    clone: Annotated[Path, typer.Argument(help="a clone of cyber-meow/LyCORIS-evaluation")],
+    clone: Annotated[
+        Path, typer.Argument(help="clone of cyber-meow/LyCORIS-evaluation, or of peft for its image-gen comparison")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("results/replay"),
     as_json: Json = False,
 ) -> None:
     """Take the measurements that the LyCORIS paper's authors published through our ranks, SHAP and report.
 
     Reads whichever of their CSV files are below the folder, and says which are missing. The grid and the captions
-    experiment are ranked apart; the column `study` of the tables tells them apart.
+    experiment are ranked apart; the column `study` of the tables tells them apart. Also takes the JSON results of
+    peft's method_comparison/image-gen.
     """
     from lorabench.cli import replaying
 
     summary = replaying.replayed(clone, out)
     print(json.dumps(summary, indent=1) if as_json else replaying.words(summary))
-
-
-@app.command()
-def claims(
-    run: Annotated[Path, typer.Argument(help="folder of a finished study")],
-    as_json: Json = False,
-) -> None:
-    """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
-    from lorabench.cli import findings
-
-    _show(findings.claims_table(run), as_json)
-
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
-Category = Annotated[str, typer.Option(help="category to judge by")]
-AtLeast = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="normalised score, 0 = last, 1 = first")]
-
-
-@app.command()
-def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
-    """Order the configs of a study by each criterion, and say which of them cannot be told from the best.
-
-    Differences are paired by class and training seed, intervals clustered by both; q is Benjamini and Hochberg's over
-    all pairs of configs. For those that are tied: which difference such a study detects in 80 % of cases, and how
-    many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
-    """
-    from lorabench.cli import choosing
-
-    _show(choosing.leaderboard(run, category), as_json)
-
-
-@app.command()
-def epochs(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
-    """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
-    from lorabench.cli import choosing
-
-    _show(choosing.epochs(run, category), as_json)
-
-
-@app.command()
-def recipe(
-    run: RunFolder,
-    min_fidelity: AtLeast = None,
-    min_controllability: AtLeast = None,
-    min_diversity: AtLeast = None,
-    min_preservation: AtLeast = None,
-    max_mib: Annotated[float | None, typer.Option(min=0.0, help="size of a checkpoint")] = None,
-    category: Category = "all",
-    as_json: Json = False,
-) -> None:
-    """Find configs and epochs that are good enough in what you name, the likeliest members of the Pareto front first.
-
-    Exit code 1 if there is none.
-    """
-    from lorabench.cli import choosing
-
-    asked = {
-        "fidelity": min_fidelity,
-        "controllability": min_controllability,
-        "diversity": min_diversity,
-        "base_model_preservation": min_preservation,
-    }
-    wanted = {name: least for name, least in asked.items() if least is not None}
-    rows = choosing.recipe(run, wanted, max_mib, category)
-    _show(rows, as_json)
-    if not rows:
-        print("No config and epoch of this study reaches all of that.", file=sys.stderr)
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -261,7 +196,7 @@ def diversity(
     from lorabench.cli import diversity as labelled
 
     table = labelled.ratios(folder, encoder, weights, resize, device, seed, quiet)
-    _show(table.to_dict("records") if as_json else labelled.summary(table), as_json)
+    show(table.to_dict("records") if as_json else labelled.summary(table), as_json)
 
 
 @app.command(name="list")
@@ -272,7 +207,7 @@ def list_components(
     """List the metrics, encoders, algorithms and checkpoint formats there are."""
     from lorabench.cli import inventory
 
-    _show(inventory.components_table(kind), as_json)
+    show(inventory.components_table(kind), as_json)
 
 
 @app.command()
@@ -281,7 +216,7 @@ def doctor(as_json: Json = False) -> None:
     from lorabench.cli import inventory
 
     checks = inventory.doctor()
-    _show(checks, as_json)
+    show(checks, as_json)
     if any(check["status"] == "missing" for check in checks):
         raise typer.Exit(1)
 
@@ -316,7 +251,7 @@ def mini_build(
 
     if replay:
         rows = worlds.replay(only, out)
-        _show(rows, as_json=False)
+        show(rows, as_json=False)
         raise typer.Exit(int(any(row["agrees"] != "yes" for row in rows)))
     print(worlds.build(only, out, work, scale, device, seed))
 
@@ -336,8 +271,8 @@ def mini_audit(
     if as_json:
         print(json.dumps(result, indent=1))
     else:
-        _show(result["gates"], as_json=False)
-        _show(result["metrics"], as_json=False)
+        show(result["gates"], as_json=False)
+        show(result["metrics"], as_json=False)
     if any(row["reached"] != "yes" for row in result["gates"]):
         raise typer.Exit(1)
 
@@ -358,7 +293,7 @@ def mini_identified(
     rows = findings.identified(run)
     if sheet is not None:
         findings.adapter_sheet(run, rows, config, sheet)
-    _show(rows, as_json)
+    show(rows, as_json)
 
 
 def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:
@@ -370,7 +305,7 @@ def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, obj
         print(json.dumps(summary | ({"checkpoints": table} if table is not None else {}), indent=1))
     else:
         if table is not None:
-            _show(table, as_json=False)
+            show(table, as_json=False)
         print(studies.closing_words(summary))
     raise typer.Exit(int(summary["exit_code"]))
 
@@ -386,7 +321,7 @@ def show_one(record: dict[str, object], as_json: bool) -> None:
         print(f"{name + ':':<16} {'' if value is None else value}")
 
 
-def _show(rows: list[dict[str, object]], as_json: bool) -> None:
+def show(rows: list[dict[str, object]], as_json: bool) -> None:
     """A table on stdout, or the same as JSON."""
     if as_json:
         print(json.dumps(rows, indent=1, default=str))

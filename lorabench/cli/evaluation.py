@@ -12,6 +12,7 @@ from lorabench import base_files, config, diffusion, formats, mini, store
 from lorabench.cli import studies
 from lorabench.config import Study
 from lorabench.errors import UserError
+from lorabench.formats import peft
 from lorabench.layers import Components
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
@@ -53,19 +54,20 @@ def adapter_files(folder: Path) -> list[Path]:
     """Adapter files and peft folders at or below a path, sorted. UserError if there are none."""
     if not folder.exists():
         raise UserError(f"Checkpoint folder {folder} does not exist.")
-    if folder.is_file() or (folder / "adapter_config.json").is_file():
+    if folder.is_file() or peft.recognises(folder):
         return [folder]
-    peft = {file.parent for file in folder.rglob("adapter_config.json")}
+    configs = list(folder.rglob(peft.CONFIG))
+    adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
     suffixes = (".safetensors", *PICKLES)  # pickles are looked at only to say why they are refused
     single = {
         file
         for file in folder.rglob("*")
         # Our own training folders also hold a training state, which is no checkpoint.
-        if file.suffix in suffixes and file.parent not in peft and file.parent.name != "training-state"
+        if file.suffix in suffixes and file.parent not in parts and file.parent.name != "training-state"
     }
-    if not (peft | single):
+    if not (adapters | single):
         raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
-    return sorted(peft | single)
+    return sorted(adapters | single)
 
 
 def table(root: Path) -> list[dict[str, object]]:
@@ -98,10 +100,10 @@ def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
 
 
 def _study(study_file: Path | None, base: str | None, bases: set[str], name: str) -> Study:
-    """Settings: a study file's, else the miniature world's if all adapters were made for it, else the paper's."""
+    """Settings: a study file's, else the miniature world's if all that say a base say its, else the paper's."""
     if study_file is not None:
         study = config.load_study(study_file)
-    elif base is None and bases == {base_files.base_id(str(mini.base_path()))}:
+    elif base is None and bases - {""} == {base_files.base_id(str(mini.base_path()))}:
         study = config.load_study(mini.evaluation_study())
     else:
         study = config.study_from({"name": name, "images": {"prompts": str(PROMPTS)}}, Path.cwd() / "study.toml")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lorabench.pipeline.replay import replay
-from lorabench.published import lycoris
+from lorabench.published import lycoris, peft_comparison
 
 
 def replayed(clone: Path, out: Path) -> dict[str, Any]:
     """Replay a clone into `out`; what was made, as plain values. UserError where there is nothing to replay."""
-    published = lycoris.read(clone)
+    published = (peft_comparison if peft_comparison.recognises(clone) else lycoris).read(clone)
     done = replay(published, out, lambda line: print(line, file=sys.stderr))
     return {
         "results": str(out),

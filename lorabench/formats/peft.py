@@ -27,6 +27,11 @@ _SUFFIXES = {
 }
 
 
+def folder_of(config: Path) -> Path:
+    """The folder that is one adapter, for an adapter_config.json in it or in its `unet` or `text_encoder`."""
+    return config.parent.parent if config.parent.name in _COMPONENTS else config.parent
+
+
 def recognises(path: Path) -> bool:
     """A folder with adapter_config.json, in itself or in `unet` or `text_encoder`."""
     return any((folder / CONFIG).is_file() for folder in (path, *(path / name for name in _COMPONENTS)))

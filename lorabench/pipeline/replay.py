@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import components, store
-from lorabench.components import Metric
 from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
-from lorabench.published.lycoris import Published, PublishedStudy
+from lorabench.published.records import Published, PublishedStudy
 from lorabench.report.figures import write_figures
 from lorabench.report.page import build_report
-from lorabench.report.tables import RunTables
+from lorabench.report.runs import write_facts
+from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.rank import rank
 from lorabench.statistics.columns import factor_columns
 from lorabench.statistics.correlation import leaf_correlations
@@ -46,10 +46,11 @@ def replay(published: Published, out: Path, line: Callable[[str], None]) -> list
         write_figures(tables, out / "figures" / study.name)
         done.append(Replayed(study, tables, report))
         line(f"{study.name}: {tables.normalized['checkpoint'].nunique()} checkpoints ranked, explained and reported")
-    for name in ("scores", "normalized", "category_scores", "attributions", "explanations") if done else ():
+    for name in TABLES if done else ():
         parts = [getattr(each.tables, name).assign(study=each.study.name) for each in done]
         store.write_table(pd.concat(parts, ignore_index=True), out / f"{name}.parquet")
     if done:
+        write_facts(out, [each.tables for each in done])
         parts = [leaf_correlations(each.tables.normalized).assign(study=each.study.name) for each in done]
         store.write_table(pd.concat(parts, ignore_index=True), out / "correlations.parquet")
     if len(published.diversity):
@@ -61,14 +62,14 @@ def replay(published: Published, out: Path, line: Callable[[str], None]) -> list
 def _tables(study: PublishedStudy, notes: tuple[str, ...]) -> RunTables:
     started = datetime.now(UTC)
     names = sorted(study.scores["metric"].unique())
-    metrics: list[Metric] = [components.find("metrics", name, study.name) for name in names]
-    ranked = rank(study.scores, {metric.name: metric.higher_is_better for metric in metrics})
+    metrics = study.metrics or [metric_facts(components.find("metrics", name, study.name)) for name in names]
+    ranked = rank(study.scores, {metric["name"]: metric["higher_is_better"] for metric in metrics})
     answer = explained(ranked.category_scores, study.exclude)
     facts = {
         "name": study.name,
         "description": study.description,
-        "base": "stable-diffusion-" + ", ".join(study.scores["base"].unique()),
-        "dataset": "the LyCORIS paper's",
+        "base": ", ".join(study.scores["base"].unique()),
+        "dataset": study.dataset,
         "notes": list(notes),
         "not explained": list(study.exclude),
     }
@@ -81,9 +82,9 @@ def _tables(study: PublishedStudy, notes: tuple[str, ...]) -> RunTables:
         attributions=answer.attributions,
         explanations=answer.explanations,
         images=images,
-        costs=pd.DataFrame(),
+        costs=study.costs,
         failures=pd.DataFrame(columns=FAILURE_COLUMNS),
-        metrics=[metric_facts(metric) for metric in metrics],
+        metrics=metrics,
         provenance=asdict(store.provenance_of("not recorded: published values", started, 0.0)),
     )
 

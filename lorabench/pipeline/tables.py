@@ -18,6 +18,7 @@ from lorabench.errors import UserError
 from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
 from lorabench.pipeline.tasks import TRAINING_FILE, generated_images
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
+from lorabench.report import runs
 from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
@@ -81,7 +82,7 @@ def read(plan: Plan) -> RunTables:
 _WRITES = {
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
-    "report": ("images.parquet", "costs.parquet", "failures.parquet", "report.html"),
+    "report": ("images.parquet", "costs.parquet", "failures.parquet", runs.FACTS_FILE, "report.html"),
 }
 
 
@@ -205,7 +206,9 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(_costs(plan), plan.root / "costs.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / "failures.parquet")
-    build_report(read(plan), plan.root / "report.html")
+    tables = read(plan)
+    runs.write_facts(plan.root, [tables])
+    build_report(tables, plan.root / "report.html")
     return 4
 
 

@@ -16,6 +16,7 @@ from lorabench.published.lycoris_names import (
     leaves_of,
     measurements_of,
 )
+from lorabench.published.records import Published, PublishedStudy
 from lorabench.statistics.columns import CAPTIONS, FACTORS, LEAF, METRIC
 
 
@@ -28,25 +29,7 @@ class Source:
     what: str
 
 
-@dataclass(frozen=True)
-class PublishedStudy:
-    """Scores of checkpoints that are ranked among themselves, and the configs that the authors do not explain."""
-
-    name: str
-    description: str
-    scores: pd.DataFrame
-    exclude: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a clone holds: studies, the diversities of H.1 (no rows if there are none), and what to know about them."""
-
-    studies: tuple[PublishedStudy, ...]
-    diversity: pd.DataFrame
-    notes: tuple[str, ...]  # sentences: files that are not there, rows and columns that are left out
-
-
+DATASET = "the LyCORIS paper's"
 CONFIGS = Source("config_mapping.csv", "exp_configs", "factors of the configs")
 MEANS = Source("ddim_sd15_metrics_mean.csv", "results/metrics", "means of the grid by category")
 GRID = (
@@ -92,14 +75,14 @@ def _grid(tables: dict[Source, pd.DataFrame], configs: pd.DataFrame, notes: list
         words += " Of most metrics only means over each category are published, so a category is ranked as one value."
     rows = rows[~rows["config"].isin(NOT_IN_THE_GRID)].reset_index(drop=True)
     exclude = tuple(name for name in NOT_EXPLAINED if name in set(rows["config"]))
-    return PublishedStudy("lycoris", words, rows, exclude)
+    return PublishedStudy("lycoris", words, rows, exclude, DATASET)
 
 
 def _captions(tables: dict[Source, pd.DataFrame], configs: pd.DataFrame, notes: list[str]) -> PublishedStudy:
     rows = _scores("lycoris_captions", tables, configs, notes)
     kinds = ", ".join(sorted(rows[CAPTIONS].dropna().unique()))
     words = f"The captions experiment of the LyCORIS paper (H.3), as its authors measured it: {kinds}."
-    return PublishedStudy("lycoris_captions", words, rows, ())
+    return PublishedStudy("lycoris_captions", words, rows, (), DATASET)
 
 
 def _read_all(folder: Path, sources: Sequence[Source], notes: list[str]) -> dict[Source, pd.DataFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lorabench.report.points import Comparison
 from lorabench.report.tables import Column, first_column
-from lorabench.report.words import metric_words
+from lorabench.report.words import metric_words, prompt_words
 from lorabench.statistics.columns import METRIC
 from lorabench.statistics.correlation import OTHER, leaf_correlations
 
@@ -19,32 +20,53 @@ MOST_WRITTEN = 20  # measurements; beyond, numbers would not fit their cells
 
 
 def correlation_figures(run: Comparison) -> dict[str, Figure]:
-    """Heat maps by name; those of fewer than two measurements are left out.
+    """Heat maps by name, one a set of `correlation_sets`."""
+    found = _correlations(run)
+    return {f"correlation_{name}": heatmap(found, columns) for name, (_, columns) in correlation_sets(run).items()}
 
-    correlation_<metric>: one metric over encoders, resize modes and prompt types (figure 5); correlation_on_<prompts>:
-    image and text similarity (6a, 6b); correlation_main: every metric and prompt type, first encoder (6c).
+
+def correlation_data(run: Comparison) -> dict[str, Any]:
+    """The same for the page: sets of numbers of columns, and r of any two columns of the run (None where unknown)."""
+    sets = [
+        {"key": name, "label": label, "columns": [run.columns.index(column) for column in columns]}
+        for name, (label, columns) in correlation_sets(run).items()
+    ]
+    r = _square(_correlations(run), run.columns) if sets else ()
+    return {"sets": sets, "r": [[None if np.isnan(value) else round(float(value), 3) for value in row] for row in r]}
+
+
+def correlation_sets(run: Comparison) -> dict[str, tuple[str, list[Column]]]:
+    """name -> (heading, measurements); sets of fewer than two are left out.
+
+    main: every metric and prompt type, first encoder (figure 6c); on_<prompts>: image and text similarity (6a, 6b);
+    <metric>: one metric over encoders, resize modes and prompt types (figure 5).
     """
-    chosen: dict[str, list[Column]] = {}
-    for metric in dict.fromkeys(column.metric for column in run.columns):
-        chosen[f"correlation_{metric}"] = [column for column in run.columns if column.metric == metric]
-    for prompts in ("train", "alter"):
-        chosen[f"correlation_on_{prompts}"] = [
-            column
-            for column in run.columns
-            if column.prompt_type == prompts and column.metric in ("image_similarity", "text_similarity")
-        ]
     pairs = dict.fromkeys((column.metric, column.prompt_type) for column in run.columns)
-    main = [first_column(run.columns, *pair) for pair in pairs]
-    chosen["correlation_main"] = [column for column in main if column is not None]
+    firsts = [first_column(run.columns, *pair) for pair in pairs]
+    sets = {"main": ("All metrics, first encoder of each", [column for column in firsts if column is not None])}
+    similarities = [column for column in run.columns if column.metric in ("image_similarity", "text_similarity")]
+    for prompts in ("train", "alter"):
+        heading = f"Image and text similarity, {prompt_words(prompts)}"
+        sets[f"on_{prompts}"] = (heading, [column for column in similarities if column.prompt_type == prompts])
+    for metric in dict.fromkeys(column.metric for column in run.columns):
+        heading = f"{metric_words(metric)}, every encoder, resizing and prompt type"
+        sets[metric] = (heading, [column for column in run.columns if column.metric == metric])
+    return {name: (heading, columns) for name, (heading, columns) in sets.items() if len(columns) > 1}
+
+
+def _correlations(run: Comparison) -> pd.Series:
     table = leaf_correlations(run.tables.normalized.assign(**run.tables.normalized[METRIC].fillna("")))
-    found = table.set_index([*METRIC, *OTHER])["r"]
-    return {name: heatmap(found, columns) for name, columns in chosen.items() if len(columns) > 1}
+    return table.set_index([*METRIC, *OTHER])["r"]
+
+
+def _square(correlations: pd.Series, columns: Sequence[Column]) -> np.ndarray:
+    keys = pd.MultiIndex.from_tuples([(*a.identity, *b.identity) for a in columns for b in columns])
+    return correlations.reindex(keys).to_numpy(dtype=np.float64).reshape(len(columns), -1)
 
 
 def heatmap(correlations: pd.Series, columns: Sequence[Column]) -> Figure:
     """Pearson's r of `columns` by `columns`; `correlations` is indexed by the identities of both. Grey: no r."""
-    keys = pd.MultiIndex.from_tuples([(*a.identity, *b.identity) for a in columns for b in columns])
-    r = correlations.reindex(keys).to_numpy(dtype=np.float64).reshape(len(columns), -1)
+    r = _square(correlations, columns)
     side = 1.8 + 0.42 * len(columns)
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.add_subplot()

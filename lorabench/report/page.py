@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import config_costs, failure_counts, find_missing, stage_costs
+from lorabench.report.heatmaps import correlation_data
 from lorabench.report.leaderboard import find_views, leaderboard_data
 from lorabench.report.overview import certainty, facts, winners
 from lorabench.report.points import Comparison, Means, compare
@@ -41,6 +42,7 @@ _SCRIPTS = (
     "tradeoffs.js",
     "beeswarm.js",
     "curves.js",
+    "correlations.js",
     "gallery.js",
 )
 
@@ -119,6 +121,7 @@ def _numbers(run: Comparison) -> dict[str, Any]:
         "views": leaderboard_data(means, columns, find_views(points)),
         "pairs": scatter_data(find_pairs(columns), means, columns),
         "swarm": beeswarm_data(tables, columns),
+        "correlations": correlation_data(run),
         "gallery": gallery_data(tables.images, points),
     }
 

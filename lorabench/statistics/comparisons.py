@@ -65,14 +65,14 @@ def _family(rows: pd.DataFrame, level: str, column: str) -> pd.DataFrame:
 
 def _false_discovery_rates(wide: pd.DataFrame) -> dict[frozenset, float]:
     """q of every pair of columns: over all pairs, because which of them is the best is read off the same numbers."""
-    p = {frozenset(pair): _mean(wide[pair[0]] - wide[pair[1]]).p for pair in combinations(wide.columns, 2)}
+    p = {frozenset(pair): paired_mean(wide[pair[0]] - wide[pair[1]]).p for pair in combinations(wide.columns, 2)}
     p = {pair: value for pair, value in p.items() if not np.isnan(value)}
     return dict(zip(p, false_discovery_control(list(p.values())))) if p else {}
 
 
 def _compared(differences: pd.Series) -> dict[str, float]:
     """Mean difference over (home, class_name, seed), and what it would take to tell it from none."""
-    found = _mean(differences)
+    found = paired_mean(differences)
     answer = {"difference": found.mean, "se": found.se, "low": found.low, "high": found.high, "p": found.p}
     square = differences.unstack("seed")
     parts = variance_components(square.to_numpy())
@@ -83,8 +83,10 @@ def _compared(differences: pd.Series) -> dict[str, float]:
     return answer | {"detectable": detectable, "more_seeds": more_seeds, "more_images": images or np.nan}
 
 
-def _mean(differences: pd.Series) -> ClusteredMean:
-    """Clustered by class and by seed; of a category that was measured as a whole there are no classes to vary."""
+def paired_mean(differences: pd.Series) -> ClusteredMean:
+    """Mean of differences indexed by home (category), class_name and seed, with its interval.
+
+    Clustered by class and by seed; of a category that was measured as a whole there are no classes to vary."""
     index = differences.index
     groupings = [index.get_level_values("seed").to_numpy()]
     if not (index.get_level_values("class_name") == "").all():

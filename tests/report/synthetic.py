@@ -17,6 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from lorabench.report import RunTables
+from lorabench.report.runs import write_facts
 
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 PROMPTS = ("train", "trigger", "alter", "style")
@@ -127,6 +128,7 @@ def write_run(tables: RunTables, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("scores normalized category_scores attributions explanations images costs failures").split():
         getattr(tables, name).to_parquet(folder / f"{name}.parquet")
+    write_facts(folder, [tables])
     return folder
 
 

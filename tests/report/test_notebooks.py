@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from published_clone import write_clone
 from synthetic import with_metrics, write_run
 
 nbformat = pytest.importorskip("nbformat")
@@ -13,17 +14,31 @@ pytest.importorskip("ipykernel")
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-@pytest.mark.parametrize("name, pictures", [("trade_offs", 1 + 2), ("shap", 2)])
-def test_notebook_runs_on_a_run_s_tables(name, pictures, tables, tmp_path, monkeypatch):
-    few = with_metrics(tables, "image_similarity", "text_similarity")
-    monkeypatch.setenv("LORABENCH_RUN", str(write_run(few, tmp_path / "run")))
+def executed(name: str) -> tuple[int, str]:
+    """How many pictures a notebook draws, and all that it prints."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     folder = {"metadata": {"path": str(NOTEBOOKS)}}
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=folder).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == pictures
-    said = "".join(output.get("text", "") for output in outputs)
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    return pictures, "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.mark.parametrize(
+    "name, pictures", [("trade_offs", 1 + 2), ("shap", 2), ("correlations", 1 + 2 + 2), ("your_own_study", 1)]
+)
+def test_notebook_runs_on_a_run_s_tables(name, pictures, tables, tmp_path, monkeypatch):
+    few = with_metrics(tables, "image_similarity", "text_similarity")
+    monkeypatch.setenv("LORABENCH_RUN", str(write_run(few, tmp_path / "run")))
+    drawn, said = executed(name)
+    assert drawn == pictures
     assert ("did not measure" in said) == (name == "trade_offs") and "Warning" not in said
+
+
+def test_the_paper_s_notebook_runs_on_published_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORABENCH_PUBLISHED", str(write_clone(tmp_path / "clone")))
+    drawn, said = executed("replay_the_paper")
+    assert drawn > 2 and "ranked, explained and reported" in said and "Warning" not in said
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -172,3 +172,29 @@ def test_the_base_is_as_it_was(base, pictures):
     before = {name: tensor.clone() for name, tensor in base.unet.state_dict().items()}
     run(base, pictures, OTHERS["native"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in base.unet.state_dict().items())
+
+
+def test_the_text_encoder_has_a_rate_of_its_own(base, pictures):
+    """AdamW's first step moves every weight by its learning rate, up to epsilon."""
+    config = replace(OTHERS["native"], lr=1e-3, text_encoder_lr=1e-4, epochs=1, checkpoint_epochs=(1,), batch_size=100)
+    (result,) = run(base, pictures, replace(config, warmup_epochs=0, weight_decay=0.0))
+    moved = {name: float(params["diff"].abs().max()) for name, params in result.adapter.modules.items()}
+    of_text = {moved.pop(name) for name in list(moved) if name.startswith("text_encoder.")}
+    steps = result.step
+    assert 0.9e-3 <= max(moved.values()) <= 1.01e-3 * steps and 0.9e-4 <= max(of_text) <= 1.01e-4 * steps
+
+
+def test_an_algorithm_that_trains_a_part_at_a_time_trains_all_in_time(base, pictures):
+    """DyLoRA draws how many ranks a step has; the same draw for all modules, other draws at other steps."""
+    config = replace(CONFIG, algorithm="dylora", dim=4, epochs=6, checkpoint_epochs=(6,))
+    (result,) = run(base, pictures, config)
+    adapter = result.adapter
+    ranks = set()
+    for step in range(12):
+        part = adapters.for_step(adapter, 1, step)
+        shapes = {params["lora_down.weight"].shape[0] for params in part.modules.values()}
+        assert len(shapes) == 1
+        ranks |= shapes
+    assert len(ranks) > 1 and max(ranks) <= 4
+    up = next(params["lora_up.weight"] for name, params in adapter.modules.items() if name.startswith("unet."))
+    assert (up.flatten(1).abs().amax(0) > 0).all(), "a rank was never trained"

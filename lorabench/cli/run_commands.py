@@ -1,0 +1,121 @@
+"""The commands about the folders of finished runs: what they say, and where their tables go."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench.cli.app import Json, app, show
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
+Category = Annotated[str, typer.Option(help="category to judge by")]
+AtLeast = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="normalised score, 0 = last, 1 = first")]
+
+
+@app.command()
+def claims(
+    run: RunFolder,
+    as_json: Json = False,
+) -> None:
+    """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
+    from lorabench.cli import findings
+
+    show(findings.claims_table(run), as_json)
+
+
+@app.command()
+def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+    """Order the configs of a study by each criterion, and say which of them cannot be told from the best.
+
+    Differences are paired by class and training seed, intervals clustered by both; q is Benjamini and Hochberg's over
+    all pairs of configs. For those that are tied: which difference such a study detects in 80 % of cases, and how
+    many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
+    """
+    from lorabench.cli import choosing
+
+    show(choosing.leaderboard(run, category), as_json)
+
+
+@app.command()
+def epochs(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+    """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
+    from lorabench.cli import choosing
+
+    show(choosing.epochs(run, category), as_json)
+
+
+@app.command()
+def recipe(
+    run: RunFolder,
+    min_fidelity: AtLeast = None,
+    min_controllability: AtLeast = None,
+    min_diversity: AtLeast = None,
+    min_preservation: AtLeast = None,
+    max_mib: Annotated[float | None, typer.Option(min=0.0, help="size of a checkpoint")] = None,
+    category: Category = "all",
+    as_json: Json = False,
+) -> None:
+    """Find configs and epochs that are good enough in what you name, the likeliest members of the Pareto front first.
+
+    Exit code 1 if there is none.
+    """
+    from lorabench.cli import choosing
+
+    asked = {
+        "fidelity": min_fidelity,
+        "controllability": min_controllability,
+        "diversity": min_diversity,
+        "base_model_preservation": min_preservation,
+    }
+    wanted = {name: least for name, least in asked.items() if least is not None}
+    rows = choosing.recipe(run, wanted, max_mib, category)
+    show(rows, as_json)
+    if not rows:
+        print("No config and epoch of this study reaches all of that.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="folder of a finished study")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="another")],
+    category: Category = "all",
+    as_json: Json = False,
+) -> None:
+    """Compare the raw values of two runs, config by config: the second less the first, with intervals.
+
+    Paired by class and training seed, intervals clustered by both. Refused where the two did not measure in the same
+    way: metric, encoder, data, prompts, sampling.
+    """
+    from lorabench.cli import runs
+
+    show(runs.compare(first, second, category), as_json)
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="where to write; nothing may be there yet")],
+    to: Annotated[str, typer.Option(help="csv, parquet or json")] = "csv",
+) -> None:
+    """Write every table of a run for other tools: scores, ranks, attributions, images, costs, failures."""
+    from lorabench.cli import runs
+
+    for file in runs.export(run, out, to):
+        print(file)
+
+
+@app.command()
+def figures(
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option(help="folder for them; default: figures, beside the tables")] = None,
+    study: Annotated[str | None, typer.Option(help="which, where the run holds several; default: the first")] = None,
+) -> None:
+    """Draw a run's figures for a paper, SVG and PNG: trade-offs, SHAP beeswarms, epochs, correlations."""
+    from lorabench.cli import runs
+
+    for file in runs.figures(run, out, study):
+        print(file)

@@ -1,0 +1,46 @@
+"""A finished run as files: its tables, and in study.json what the report says beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lorabench import store
+from lorabench.errors import UserError, unknown
+from lorabench.report.tables import TABLES, RunTables
+
+FACTS_FILE = "study.json"
+
+
+def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:
+    """Write what `read_run` needs beside the parquet files; a folder may hold the tables of several studies."""
+    facts = {
+        str(run.study["name"]): {
+            "study": dict(run.study),
+            "metrics": [dict(metric) if isinstance(metric, dict) else vars(metric) for metric in run.metrics],
+            "provenance": dict(run.provenance),
+        }
+        for run in runs
+    }
+    store.write_json(folder / FACTS_FILE, facts)
+
+
+def read_run(folder: Path, study: str | None = None) -> RunTables:
+    """The tables of a finished run; of one of its studies where it holds several, by default the first.
+
+    UserError if the folder holds no finished run, or no study of that name.
+    """
+    facts = store.read_json(folder / FACTS_FILE)
+    if not facts:
+        raise UserError(f"{folder} holds no {FACTS_FILE}: give the folder of a finished study (its report is there).")
+    name = next(iter(facts)) if study is None else study
+    if name not in facts:
+        raise UserError(unknown("study", name, list(facts), str(folder)))
+    tables = {each: _of_study(store.read_table(folder / f"{each}.parquet"), name) for each in TABLES}
+    return RunTables(**facts[name], **tables)
+
+
+def _of_study(table: pd.DataFrame, study: str) -> pd.DataFrame:
+    return table[table["study"] == study].reset_index(drop=True) if "study" in table else table

@@ -1,0 +1,75 @@
+"""Finished runs as folders: read back, compared, exported, drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from synthetic import with_metrics, write_run
+
+from lorabench.cli import runs
+from lorabench.errors import UserError
+from lorabench.report.runs import read_run
+
+
+@pytest.fixture
+def folder(tables, tmp_path):
+    few = with_metrics(tables, "image_similarity", "text_similarity")
+    return write_run(replace(few, scores=few.scores.assign(metric_id="m")), tmp_path / "a")
+
+
+def changed(folder, change):
+    """Another run: the same but for what `change` does to its scores."""
+    tables = read_run(folder)
+    return write_run(replace(tables, scores=change(tables.scores.copy())), folder.with_name("b"))
+
+
+def test_a_run_is_read_as_it_was_written(folder, tables):
+    found = read_run(folder)
+    assert found.study["name"] == tables.study["name"] and len(found.scores) and found.metrics
+    with pytest.raises(UserError, match="no study.json"):
+        read_run(folder.parent)
+    with pytest.raises(UserError, match="Unknown study 'other'"):
+        read_run(folder, "other")
+
+
+def test_two_runs_are_compared_config_by_config(folder):
+    def shifted(scores: pd.DataFrame) -> pd.DataFrame:
+        chosen = (scores["config"] == "lora-8-4") & (scores["metric"] == "image_similarity")
+        return scores.assign(value=scores["value"].mask(chosen, scores["value"] + 0.1))
+
+    rows = pd.DataFrame(runs.compare(folder, changed(folder, shifted)))
+    assert set(rows["criterion"]) == {"fidelity", "controllability"}
+    moved = (rows["config"] == "lora-8-4") & (rows["criterion"] == "fidelity")
+    assert set(rows.loc[moved, "verdict"]) == {"better"} and set(rows.loc[~moved, "verdict"]) == {"cannot be told"}
+    assert rows.loc[moved, "difference"].to_numpy() == pytest.approx(0.1)
+    assert (rows.loc[moved, "second"] - rows.loc[moved, "first"]).to_numpy() == pytest.approx(0.1, rel=1e-2)
+    assert (rows.loc[~moved, "difference"] == 0).all() and "base" in set(rows["config"])
+    with pytest.raises(UserError, match="share no measured config"):
+        runs.compare(folder, folder, "no such category")
+
+
+def test_what_was_measured_otherwise_is_not_compared(folder):
+    other = changed(folder, lambda scores: scores.assign(metric_id="n"))
+    with pytest.raises(UserError, match="not measured in the same way"):
+        runs.compare(folder, other)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_exported_tables_hold_the_same_values(folder, tmp_path, kind):
+    files = runs.export(folder, tmp_path / "out", kind)
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind]
+    found, own = read(tmp_path / "out" / f"scores.{kind}"), read_run(folder).scores
+    assert found["value"].to_numpy() == pytest.approx(own["value"].to_numpy(), nan_ok=True, rel=1e-9)
+    assert all(file.exists() for file in files) and list(found["config"]) == list(own["config"])
+    with pytest.raises(UserError, match="exists"):
+        runs.export(folder, tmp_path / "out", kind)
+    with pytest.raises(UserError, match="Unknown kind of table 'xls'"):
+        runs.export(folder, tmp_path / "other", "xls")
+
+
+def test_figures_go_beside_the_tables(folder):
+    files = runs.figures(folder, None, None)
+    assert files and all(file.parent == folder / "figures" for file in files)
+    assert "correlation_main" in {file.stem for file in files}
