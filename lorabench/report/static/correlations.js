@@ -27,8 +27,10 @@ function drawAgreement() {
     columns = numbers.map((i) => DATA.columns[i]),
     labels = agreementLabels(columns),
     r = numbers.map((i) => numbers.map((j) => DATA.correlations.r[i][j]));
-  const room = Math.min(box.clientWidth * 0.42, 16 + Math.max(...labels.map((label) => textWidth(label, 12))));
-  const cell = Math.max(14, Math.min(44, (box.clientWidth - room - 60) / numbers.length));
+  const space = box.parentElement.clientWidth,
+    room = 16 + Math.max(...labels.map((label) => textWidth(label, 12)));
+  // Labels keep their room: where the page is narrower, the map scrolls.
+  const cell = Math.max(20, Math.min(44, (space - room - 60) / numbers.length));
   const side = cell * numbers.length;
   const hover = r.map((row, i) =>
     row.map((value, j) => {
@@ -53,10 +55,11 @@ function drawAgreement() {
   };
   const ticks = { tickvals: numbers.map((_, k) => k), ticktext: labels, showgrid: false, nticks: undefined };
   const layout = layoutOf({
-    width: Math.min(box.clientWidth, room + side + 70),
+    width: room + side + 60,
     height: room + side + 20,
     margin: { l: room, r: 60, t: 10, b: room },
     dragmode: false,
+    plot_bgcolor: cssColor("muted"),
     xaxis: axisOf("", { ...ticks, tickangle: 90, fixedrange: true }),
     yaxis: axisOf("", { ...ticks, autorange: "reversed", fixedrange: true }),
   });
