@@ -190,6 +190,8 @@ class Algorithm:
     for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
     # (params, weight, config); None where the params must be merged.
     apart: Callable[[Params, torch.Tensor, TrainConfig], Apart | None] | None = None
+    # How another library's files call the params of a layer -> our name; its argument is that library's config.
+    saved_names: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
     description: str = ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lorabench.records import TrainConfig
 PREFIX = "peft."
 _NAME = "layer"
 _WEIGHT = f"{_NAME}.base_layer.weight"
+_WIDTHS = (64, 768, 1024, 1280)  # of a layer that shows how a method names things; block sizes have to divide it
 _FROZEN_SEED = 0  # of what a method draws and does not train: the same whenever the layer is made again
 
 
@@ -52,6 +54,29 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     return answers.transpose(0, 1).flip(2, 3) - weight
 
 
+def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
+    """How peft's files call what the method trains in a layer -> our name of it.
+
+    UserError if the method keeps matrices that layers share: a layer alone cannot make them again.
+    """
+    for width in _WIDTHS:
+        try:
+            tuner = _tuner((width, width), json.dumps(dict(settings), sort_keys=True), _FROZEN_SEED)
+        except ValueError as error:
+            reason = error
+            continue
+        held = [*tuner.named_buffers(remove_duplicate=False), *tuner.named_parameters(remove_duplicate=False)]
+        shared = [name.split(".")[0] for name, _ in held if not name.startswith("model.")]
+        if shared:
+            raise UserError(
+                f"peft's {settings['peft_type']} shares {', '.join(shared)} between layers, so its files cannot be "
+                "read layer by layer; merge the adapter with peft and evaluate the merged model."
+            )
+        names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
+        return {name.removeprefix(f"{_NAME}.").replace(".default", ""): f"{PREFIX}{name}" for name in names}
+    raise UserError(f"peft's {settings['peft_type']} cannot be read: {reason}.")
+
+
 def _unit_inputs(weight: Tensor) -> Tensor:
     """Every input channel alone: [q, q], or [q, q, 2k - 1, 2k - 1] with an impulse in the middle."""
     columns = weight.shape[1]
@@ -79,6 +104,11 @@ def _skeleton(shape: tuple[int, ...], settings: str, device: torch.device) -> nn
 
 def _wrapped(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
     """A layer of that weight inside peft's method, without bias and without dropout."""
+    return _tuner(shape, settings, seed).model.eval()
+
+
+def _tuner(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
+    """peft's model around that layer, with whatever its layers share."""
     peft = _library()
     options: dict[str, Any] = json.loads(settings)
     method = options.pop("peft_type")
@@ -92,12 +122,12 @@ def _wrapped(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
         model = nn.Sequential()
         model.add_module(_NAME, layer)
         try:
-            model = peft.get_peft_model(model, kinds[method](target_modules=[_NAME], **options)).base_model.model
+            tuner = peft.get_peft_model(model, kinds[method](target_modules=[_NAME], **options)).base_model
         except (TypeError, NotImplementedError, AssertionError) as error:
             raise ValueError(f"peft's {method} refuses a layer of {list(shape)}: {error}") from error
-    if not hasattr(model.get_submodule(_NAME), "base_layer"):
+    if not hasattr(tuner.model.get_submodule(_NAME), "base_layer"):
         raise ValueError(f"peft's {method} does not wrap single layers")
-    return model.eval()
+    return tuner
 
 
 def _library() -> Any:
@@ -114,5 +144,6 @@ peft = Algorithm(
     delta_weight=delta_weight,
     hyperparameters=("peft",),
     suffixes=(PREFIX,),
+    saved_names=saved_names,
     description="Any method of the peft library, by its own config.",
 )

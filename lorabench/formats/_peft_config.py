@@ -11,16 +11,27 @@ from typing import Any, TypeVar
 
 from lorabench.errors import UserError
 
-METHODS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}  # peft_type -> algorithm
+METHODS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}  # peft_type -> algorithm; all others are "peft"
+# What a config says of the model rather than of the method.
+_OF_THE_MODEL = {
+    *("peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode"),
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save"),
+}
+_PATTERNS = ("rank_pattern", "alpha_pattern")
 Number = TypeVar("Number", int, float)
 
 
-def algorithm_of(config: Mapping[str, Any], path: Path) -> str:
-    """The algorithm of peft_type. UserError for peft's other methods."""
-    method = config.get("peft_type", "LORA")
-    if method not in METHODS:
-        raise UserError(f"{path}: peft_type '{method}' cannot be read from peft's files; {', '.join(METHODS)} can.")
-    return METHODS[method]
+def algorithm_of(config: Mapping[str, Any]) -> str:
+    """The algorithm of peft_type: "peft" for all that we have no formula of our own for."""
+    return METHODS.get(config.get("peft_type", "LORA"), "peft")
+
+
+def settings_of(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The config's settings as algorithm "peft" takes them. UserError where layers have settings of their own."""
+    for name in _PATTERNS:
+        if config.get(name):
+            raise UserError(f"{path}: {config['peft_type']} with {name} cannot be read; save it with equal layers.")
+    return {name: value for name, value in config.items() if name not in _OF_THE_MODEL and name not in _PATTERNS}
 
 
 def alpha_of(config: Mapping[str, Any], path: str, rank: int) -> float:

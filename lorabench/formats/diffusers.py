@@ -93,7 +93,7 @@ def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any
         component, _, name = key.partition(".")
         configs.setdefault(component, {})[name] = value
     for config in configs.values():
-        if config.get("use_dora") or algorithm_of(config, file) != "lora":
+        if config.get("use_dora") or algorithm_of(config) != "lora":
             raise UserError(f"{file}: its metadata is not of a plain LoRA, and no other is read from diffusers.")
     return configs
 

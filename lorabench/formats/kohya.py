@@ -89,8 +89,7 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
         "seed": adapter.seed,
         "epoch": adapter.epoch,
         "step": adapter.step,
-        # A config without a learning rate was read off somebody's weights, which can be done again.
-        "config": None if config is None or math.isnan(config.lr) else dataclasses.asdict(config),
+        "config": _config_in_metadata(config),
     }
     metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
     known: dict[str, object] = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
@@ -103,6 +102,16 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
         known |= {"ss_learning_rate": config.lr, "ss_text_encoder_lr": config.text_encoder_lr}
         known["ss_num_epochs"] = config.epochs
     return metadata | {key: str(value) for key, value in known.items() if value is not None and value == value}
+
+
+def _config_in_metadata(config: TrainConfig | None) -> dict[str, object] | None:
+    """None where it was read off somebody's weights, as a missing learning rate says: that can be done again.
+
+    The settings of a peft method cannot be read off weights.
+    """
+    if config is None or (math.isnan(config.lr) and config.peft is None):
+        return None
+    return {**dataclasses.asdict(config), "lr": None if math.isnan(config.lr) else config.lr}
 
 
 def _network_args(config: TrainConfig) -> dict[str, object]:
@@ -132,7 +141,8 @@ def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, str, Count
 
 def _known_fields(fields: Mapping[str, object]) -> dict[str, object]:
     names = {field.name for field in dataclasses.fields(TrainConfig)}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items() if key in names}
+    known = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items() if key in names}
+    return {**known, "lr": float("nan") if known.get("lr") is None else known["lr"]}
 
 
 def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tuple[TrainConfig | None, str, Counts]:

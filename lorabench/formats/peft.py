@@ -14,11 +14,13 @@ from lorabench.components import Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
-from lorabench.formats._peft_config import METHODS, algorithm_of, alpha_of, pattern_of, rank_of
+from lorabench.formats._peft_config import METHODS, algorithm_of, alpha_of, pattern_of, rank_of, settings_of
+from lorabench.records import TrainConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _COMPONENTS = ("unet", "text_encoder")
 _PREFIX = "base_model.model."
+OTHERS = "peft"  # the algorithm of methods that we have no formula of our own for
 # peft's ends of keys and LyCORIS's; those of LoHa and LoKr are the same.
 _SUFFIXES = {
     "lora_A.weight": "lora_down.weight",
@@ -38,14 +40,19 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path) -> LoadedAdapter:
-    """A LoRA, LoHa or LoKr. UserError for peft's other methods and for what is saved besides."""
+    """A LoRA, LoHa or LoKr in our own terms, peft's other methods as algorithm "peft".
+
+    UserError for methods whose layers share matrices, and for what is saved besides.
+    """
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
     folders = {name: path / name for name in _COMPONENTS if (path / name / CONFIG).is_file()} or {"": path}
     configs = {component: _config(folder) for component, folder in folders.items()}
-    algorithms = {algorithm_of(config, path) for config in configs.values()}
+    algorithms = {algorithm_of(config) for config in configs.values()}
     if len(algorithms) > 1:
         raise UserError(f"{path} holds {' and '.join(sorted(algorithms))}; evaluate its folders one by one.")
+    if algorithms == {OTHERS}:
+        return _read_other(path, folders, configs)
     for component, folder in folders.items():
         file = folder / WEIGHTS
         found, _ = gather(renamed(_weights(folder), lambda key, of=component: _ours(key, of), file), file)
@@ -54,13 +61,30 @@ def read(path: Path) -> LoadedAdapter:
     return LoadedAdapter(algorithms.pop(), None, modules, alphas, path)
 
 
+def _read_other(path: Path, folders: Mapping[str, Path], configs: Mapping[str, Any]) -> LoadedAdapter:
+    settings = [settings_of(config, path) for config in configs.values()]
+    if any(other != settings[0] for other in settings):
+        raise UserError(f"{path} holds adapters of different settings; evaluate its folders one by one.")
+    names = find("algorithms", OTHERS).saved_names(settings[0])
+    modules: dict[str, Params] = {}
+    for component, folder in folders.items():
+        for key, tensor in _weights(folder).items():
+            suffix = next((each for each in names if key.endswith(f".{each}")), None)
+            if suffix is None:
+                raise UserError(f"{folder / WEIGHTS}: '{key}' is nothing that {settings[0]['peft_type']} trains.")
+            module = _ours(key.removesuffix(f".{suffix}"), component)
+            modules.setdefault(module, {})[names[suffix]] = tensor
+    config = TrainConfig(path.name, OTHERS, trained_layers="", lr=float("nan"), peft=settings[0])
+    return LoadedAdapter(OTHERS, config, modules, {}, path)
+
+
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
     """Write a folder with one for each component in it, whole or not at all.
 
     UserError for what peft's files cannot hold: norms, biases, other algorithms.
     """
-    if adapter.algorithm not in METHODS.values():
-        known = ", ".join(METHODS.values())
+    if adapter.algorithm not in (*METHODS.values(), OTHERS):
+        known = ", ".join((*METHODS.values(), OTHERS))
         raise UserError(f"peft's files hold {known}; an adapter of {adapter.algorithm} can be written as kohya.")
     refuse_others(adapter, "peft")
     with store.whole_folder(path) as folder:
@@ -72,7 +96,7 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
 
 def _read_module(params: Params, config: Mapping[str, Any], name: str, file: Path) -> tuple[Params, float]:
     path = name.split(".", 1)[1]
-    sizes = find("algorithms", algorithm_of(config, file)).sizes_of
+    sizes = find("algorithms", algorithm_of(config)).sizes_of
     try:
         rank = sizes(params).get("dim")
     except KeyError as error:
@@ -115,6 +139,8 @@ def _write_component(
     folder: Path, component: str, modules: Mapping[str, Params], adapter: LoadedAdapter, dtype: torch.dtype
 ) -> None:
     theirs = {ours: suffix for suffix, ours in _SUFFIXES.items()}
+    if adapter.algorithm == OTHERS:
+        theirs = {ours: suffix for suffix, ours in find("algorithms", OTHERS).saved_names(adapter.config.peft).items()}
     tensors = {}
     for name, params in modules.items():
         path = name.removeprefix(f"{component}.")
@@ -130,6 +156,9 @@ def _write_component(
 
 def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAdapter) -> dict[str, Any]:
     """What peft needs to build the same layers before it loads them."""
+    if adapter.algorithm == OTHERS:
+        paths = [name.removeprefix(f"{component}.") for name in modules]
+        return {**adapter.config.peft, "target_modules": paths, "base_model_name_or_path": adapter.base}
     sizes = find("algorithms", adapter.algorithm).sizes_of
     ranks, alphas = {}, {}
     for name, params in modules.items():
@@ -153,6 +182,4 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
     return config
 
 
-peft = Format(
-    name="peft", recognises=recognises, read=read, write=write, description="peft folder; LoRA, LoHa and LoKr."
-)
+peft = Format(name="peft", recognises=recognises, read=read, write=write, description="peft folder.")

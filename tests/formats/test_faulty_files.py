@@ -104,7 +104,7 @@ def test_damaged_metadata(lora_file):
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"peft_type": "VERA"}, "peft_type 'VERA' cannot be read"), ({"peft_type": "LOHA"}, "lacks 'hada_w1_b'")],
+    [({"peft_type": "VERA"}, "VERA with alpha_pattern cannot be read"), ({"peft_type": "LOHA"}, "lacks 'hada_w1_b'")],
 )
 def test_peft_variants_that_are_not_read(tmp_path, change, word):
     peft_models(tiny())["unet"].save_pretrained(tmp_path)

@@ -19,6 +19,7 @@ from torch import nn
 
 from lorabench import adapters, formats
 from lorabench.adapters import Adapter
+from lorabench.errors import UserError
 from lorabench.formats.kohya import kohya_name
 
 ENDS = (("down", (4, 16)), ("up", (16, 4)))
@@ -154,3 +155,37 @@ def check_against(expected: dict[str, torch.Tensor], adapter: Adapter) -> None:
 def pristine(base: dict[str, nn.Module], key: str) -> torch.Tensor:
     component, path = key.split(".", 1)
     return base[component].get_parameter(path)
+
+
+# Methods whose layers share nothing, with settings that the small model's widths allow.
+ALONE = {"HRA": {"r": 4}, "OFT": {"oft_block_size": 4, "r": 0}, "MISS": {"r": 4}, "IA3": {"feedforward_modules": []}}
+
+
+@pytest.mark.parametrize("method", ALONE)
+def test_peft_folders_of_other_methods_are_read_and_written(tmp_path, method):
+    model = tiny()["unet"]
+    settings = peft.PEFT_TYPE_TO_CONFIG_MAPPING[method](target_modules=["to_q", "to_k"], **ALONE[method])
+    wrapped = peft.get_peft_model(model, settings)
+    with torch.no_grad():
+        for parameter in wrapped.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    wrapped.save_pretrained(tmp_path / "theirs")
+    found, loaded = formats.load_adapter(tmp_path / "theirs", tiny())
+    assert loaded.algorithm == "peft" and len(found.modules) == 16
+    formats.save_adapter(tmp_path / "ours", found, "tiny-0", None, None, None, "float32", "peft")
+    again = peft.PeftModel.from_pretrained(tiny()["unet"], tmp_path / "ours/unet")
+    saved(tmp_path, found)  # and as a file of our own
+    own = formats.load_adapter(tmp_path / "adapter.safetensors", tiny())[0]
+    expected = merged_by_peft({"unet": wrapped})
+    check_against(expected, found)
+    check_against(expected, own)
+    for key, weight in merged_by_peft({"unet": again}).items():
+        torch.testing.assert_close(weight, expected[key], rtol=1e-5, atol=1e-5)
+
+
+def test_peft_methods_whose_layers_share_matrices_are_refused(tmp_path):
+    config = peft.VeraConfig(r=4, target_modules=["to_q"])
+    peft.get_peft_model(tiny()["unet"], config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="VERA shares vera_A.* between layers"):
+        formats.read_adapter(tmp_path)
