@@ -1,10 +1,11 @@
-"""How often do our 95 % intervals hold the truth, and how often are differences called real that are not?
+"""How often do our 95 % intervals hold the truth, are differences called real that are not, and SHAP signs right?
 
     python benchmarks/coverage.py
 
 Simulated studies with planted effects. The estimand is the mean raw difference of two configs over classes and
 training seeds, of the populations that both are drawn from. Differences are effect + class + seed + rest, normal, in
-units of the rest's standard deviation. Prints tables and, with --json, the same for machines.
+units of the rest's standard deviation. SHAP: the paper's grid with planted effects of epochs, learning rate, layers and
+capacity, of random signs. Prints tables and, with --json, the same for machines.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ import argparse
 import itertools
 import json
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
+from lorabench import components, config
+from lorabench.stages.explain import explain, factor_table
 from lorabench.statistics.clustered import clustered_mean
+from lorabench.statistics.columns import FACTORS
 from lorabench.statistics.comparisons import compare_with_best
 
 CLASSES, SEEDS = (3, 5, 10, 28), 3
@@ -28,6 +35,9 @@ SPREADS = {  # standard deviations of classes and of seeds
     "both differ": (1.0, 1.0),
     "classes differ much": (3.0, 1.0),
 }
+PAPER = Path(__file__).parents[1] / "configs/paper.toml"
+PLANTED = {"epoch": "epochs", "lr_level": "learning rate", "trained_layers": "layers", "capacity": "capacity"}
+LEAF_OF_ALL = {"category": "all", "prompt_type": "train", "metric": "m", "encoder": "e", "resize": ""}
 EFFECT = 0.7  # planted; coverage does not depend on it
 
 
@@ -89,6 +99,46 @@ def _compared(rng: np.random.Generator, n_classes: int, effects: tuple[float, ..
     return found["verdict"].to_numpy()
 
 
+def signs(studies: int) -> list[dict[str, object]]:
+    """One row a size of effect: how often the SHAP values of a factor rise where its planted effect does.
+
+    An effect is what the factor's highest level has over its lowest, in standard deviations of the noise of a score.
+    """
+    grid = _paper_grid()
+    algorithms = {name: components.find("algorithms", name) for name in grid["algorithm"].unique()}
+    levels = factor_table(grid, algorithms)[list(PLANTED)]
+    levels = levels.assign(trained_layers=levels["trained_layers"].map({"attention": 1, "linear": 2, "full": 3}))
+    unit = (levels - levels.min()) / (levels.max() - levels.min())  # 0 to 1
+    rows = []
+    for size in (0.5, 1.0, 2.0):
+        rng, right = np.random.default_rng(int(10 * size)), dict.fromkeys(PLANTED, 0)
+        for _ in range(studies):
+            effects = size * rng.choice([-1, 1], len(PLANTED))
+            values = unit.to_numpy() @ effects + rng.normal(size=len(unit))
+            # Scores are ranks within the study, as everywhere.
+            scores = grid.assign(score=(rankdata(values) - 1) / (len(values) - 1), **LEAF_OF_ALL)
+            found = explain(scores, algorithms, folds=2).attributions
+            for name, effect in zip(PLANTED, effects):
+                shap = found[found["factor_name"] == name].set_index("checkpoint")["shap"]
+                right[name] += np.sign(np.polyfit(unit.loc[shap.index, name], shap, 1)[0]) == np.sign(effect)
+        rows.append(
+            {"effect": size} | {PLANTED[name]: round(100 * count / studies, 1) for name, count in right.items()}
+        )
+    return rows
+
+
+def _paper_grid() -> pd.DataFrame:
+    """The factors of the paper's 234 checkpoints."""
+    study = config.load_study(PAPER)
+    rows = [
+        {**asdict(each), "config": each.name, "seed": seed, "epoch": epoch, "checkpoint": f"{each.name}-{seed}-{epoch}"}
+        for each in config.expand(study)
+        for seed in study.seeds
+        for epoch in each.checkpoint_epochs
+    ]
+    return pd.DataFrame(rows).reindex(columns=FACTORS)
+
+
 def _print(rows: list[dict[str, object]]) -> None:
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:
@@ -99,10 +149,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--studies", type=int, default=200, help="simulated studies for the false discoveries")
+    parser.add_argument("--only", choices=("coverage", "discoveries", "signs"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
-    results = {"coverage": coverage(options.simulations), "discoveries": discoveries(options.studies)}
+    parts = {"coverage": (coverage, options.simulations), "discoveries": (discoveries, options.studies)}
+    parts["signs"] = (signs, options.studies // 2)
+    results = {name: part(number) for name, (part, number) in parts.items() if options.only in (None, name)}
     if options.json:
         print(json.dumps(results | {"seconds": round(time.perf_counter() - start, 1)}, indent=1))
         return
