@@ -58,7 +58,7 @@ def row_of(name: str, width: int, options: argparse.Namespace) -> dict[str, obje
             since = time.perf_counter()
             torch.autograd.grad(road().sum(), [inputs, *params.values()])
             fastest[road] = min(fastest[road], time.perf_counter() - since)
-    with adapters.run_apart(model, adapter) as others:
+    with adapters.run_apart(model, adapter, adapters.cheaper_apart(model, adapter)) as others:
         chosen = "merged" if others.modules else "apart"
     times = {"merged_ms": 1000 * fastest[merged], "apart_ms": 1000 * fastest[beside]}
     return {"algorithm": name, "width": width, **times, "chosen": chosen}

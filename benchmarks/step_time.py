@@ -104,8 +104,10 @@ def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
     config = TrainConfig("c", name, preset, 1e-4, **SIZES[name])
     adapter = adapters.create(base.components, components.find("algorithms", name), config, seed=1)
 
+    apart = adapters.cheaper_apart(base.components, adapter)
+
     def loss() -> torch.Tensor:
-        with adapters.run_apart(base.components, adapter) as others:
+        with adapters.run_apart(base.components, adapter, apart) as others:
             return loss_of(base, options.batch, adapters.merged_weights(base.components, others))
 
     return Row("lorabench", name, preset, step_of(loss, adapters.parameters(adapter)))

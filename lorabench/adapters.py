@@ -142,20 +142,29 @@ def merged_weights(components: Components, adapter: Adapter, scale: float = 1.0)
     }
 
 
-@contextmanager
-def run_apart(components: Components, adapter: Adapter) -> Iterator[Adapter]:
-    """Inside, updates that are cheaper beside their frozen weight than merged into it run there; yields the others.
+def cheaper_apart(components: Components, adapter: Adapter) -> frozenset[str]:
+    """Modules whose updates are cheaper beside their frozen weight than merged into it, forward and backward.
 
-    Forward and backward, layers of their own cost three times their multiplications and what they write. A merged
-    update costs the gradient of the whole weight: for each position a multiplication for each of its numbers.
+    Layers of their own cost three times their multiplications and what they write. A merged update costs the gradient
+    of the whole weight: for each position a multiplication for each of its numbers.
     """
-    others, hooks = {}, []
-    for name, params in adapter.modules.items():
-        module, apart = module_of(components, name), _apart(components, adapter, name)
-        if apart is None or 3 * (apart.multiplications + WRITE * apart.activations) >= module.weight.numel():
-            others[name] = params
-        else:
-            hooks.append(module.register_forward_hook(partial(_add_answer, apart)))
+    costs = {name: _apart(components, adapter, name) for name in adapter.modules}
+    return frozenset(
+        name
+        for name, apart in costs.items()
+        if apart is not None
+        and 3 * (apart.multiplications + WRITE * apart.activations) < module_of(components, name).weight.numel()
+    )
+
+
+@contextmanager
+def run_apart(components: Components, adapter: Adapter, names: frozenset[str]) -> Iterator[Adapter]:
+    """Inside, the updates of those modules run beside their frozen weights; yields the adapter of the others."""
+    hooks = [
+        module_of(components, name).register_forward_hook(partial(_add_answer, _apart(components, adapter, name)))
+        for name in names
+    ]
+    others = {name: params for name, params in adapter.modules.items() if name not in names}
     try:
         yield replace(adapter, modules=others)
     finally:

@@ -320,4 +320,4 @@ def _call(module: torch.nn.Module, name: str, weights: Weights | None, *inputs: 
         return module(*inputs, **options)
     prefix = f"{name}."
     replaced = {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
-    return functional_call(module, replaced, inputs, options)
+    return functional_call(module, replaced, inputs, options, tie_weights=False)  # these models tie none

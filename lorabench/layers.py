@@ -7,6 +7,7 @@ A module is called by its component and path, "unet.down_blocks.0.attentions.0.p
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Mapping
 
@@ -117,6 +118,9 @@ def _nothing_matches(trained_layers: str, names: tuple[str, ...]) -> str:
 
 
 def module_of(components: Components, name: str) -> nn.Module:
-    """The module of that name; KeyError or AttributeError if this base model has none."""
+    """The module of that name; KeyError or AttributeError if this base model has none.
+
+    Asked for hundreds of times a step: nn.Module.get_submodule takes twice as long.
+    """
     component, path = name.split(".", 1)
-    return components[component].get_submodule(path)
+    return functools.reduce(getattr, path.split("."), components[component])

@@ -88,7 +88,7 @@ def train(
     examples = _examples(base, dataset_images, latents, config)
     adapter = adapters.create(base.components, algorithm, config, seed)
     params = adapters.parameters(adapter)
-    optimizer = _optimizer(adapter, config, base.device)
+    optimizer, apart = _optimizer(adapter, config, base.device), adapters.cheaper_apart(base.components, adapter)
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
@@ -102,7 +102,7 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["ratio"]
                 part = adapters.for_step(adapter, seed, step)
-                log.add(step, _update(base, part, params, optimizer, batch, config.max_grad_norm))
+                log.add(step, _update(base, part, apart, params, optimizer, batch, config.max_grad_norm))
             step += 1
         if epoch in config.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
@@ -199,13 +199,14 @@ def _optimizer(adapter: Adapter, config: TrainConfig, device: torch.device) -> t
 def _update(
     base: BaseModel,
     adapter: Adapter,
+    apart: frozenset[str],
     params: list[torch.Tensor],
     optimizer: torch.optim.AdamW,
     batch: Batch,
     max_grad_norm: float,
 ) -> torch.Tensor:
     """One step of the optimizer; returns the loss, still on the device."""
-    with adapters.run_apart(base.components, adapter) as others:
+    with adapters.run_apart(base.components, adapter, apart) as others:
         weights = adapters.merged_weights(base.components, others)
         embeddings = diffusion.embed_tokens(base, batch.tokens, weights)
         losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps, weights)

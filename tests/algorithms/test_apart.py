@@ -53,7 +53,7 @@ def test_wide_layers_run_apart_and_narrow_ones_are_merged(name, size):
         model = {"unet": nn.Sequential(nn.Linear(width, width))}
         config = TrainConfig("c", name, "regex:.", 1e-3, **size)
         adapter = adapters.create(model, components.find("algorithms", name), config, seed=1)
-        with adapters.run_apart(model, adapter) as others:
+        with adapters.run_apart(model, adapter, adapters.cheaper_apart(model, adapter)) as others:
             assert (not others.modules) == apart
 
 
@@ -67,7 +67,7 @@ def test_a_model_with_updates_apart_answers_as_merged(name, values, monkeypatch)
     inputs = (torch.randn(2, 4, 8, 8), torch.tensor([3, 500]), torch.randn(2, 5, 16))
     with adapters.swapped(base, (adapter, 1.0)), torch.no_grad():
         expected = base["unet"](*inputs).sample
-    with adapters.run_apart(base, adapter) as others:
+    with adapters.run_apart(base, adapter, adapters.cheaper_apart(base, adapter)) as others:
         weights = adapters.merged_weights(base, others)
         of_unet = {key.removeprefix("unet."): weight for key, weight in weights.items() if key.startswith("unet.")}
         answer = torch.func.functional_call(base["unet"], of_unet, inputs).sample
