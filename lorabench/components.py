@@ -224,7 +224,7 @@ class Format:
 
     name: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], LoadedAdapter]
+    read: Callable[[Path, Sequence[str]], LoadedAdapter]  # without keys that match one of the glob patterns
     write: Callable[[Path, LoadedAdapter, torch.dtype], None] | None = None  # modules by dotted names
     description: str = ""
 

@@ -196,6 +196,7 @@ class Study(Section):
     images: Images = Images()
     encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
     metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(DEFAULT_METRICS, description="what to measure")
+    unused_keys: tuple[str, ...] = Field((), description="keys of adapter files that may stay unused, as glob patterns")
     anchors: str = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     explain: Explain = Explain()
     run: Run = Run()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli.app import Json, app, show_one
+from lorabench.cli.app import AllowUnused, Json, app, show_one
 
 
 @app.command()
@@ -40,6 +40,7 @@ def count(
 def inspect(
     file: Annotated[Path, typer.Argument(help="adapter file, or peft folder")],
     base: Annotated[str | None, typer.Option(help="its base model; default: the architecture that it fits")] = None,
+    allow_unused: AllowUnused = None,
     as_json: Json = False,
 ) -> None:
     """Say what an adapter file holds: algorithm, layers, sizes, parameters, norms of its updates, metadata.
@@ -48,7 +49,7 @@ def inspect(
     """
     from lorabench.cli import adapter_files
 
-    found = adapter_files.inspect(file, base)
+    found = adapter_files.inspect(file, base, allow_unused or ())
     show_one(found if as_json else {key: value for key, value in found.items() if key != "layers"}, as_json)
 
 
@@ -60,8 +61,9 @@ def convert(
     base: Annotated[str | None, typer.Option(help="base model; needed for merged")] = None,
     scale: Annotated[float, typer.Option(help="merge ratio, for merged")] = 1.0,
     dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",
+    allow_unused: AllowUnused = None,
 ) -> None:
     """Turn an adapter into another format, or into a whole base model with the update merged in."""
     from lorabench.cli import adapter_files
 
-    print(adapter_files.convert(file, out, to, base, scale, dtype)["to"])
+    print(adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())["to"])

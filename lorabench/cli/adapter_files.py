@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def inspect(path: Path, base: str | None) -> dict[str, Any]:
+def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[str, Any]:
     """What an adapter file holds: algorithm, layers, sizes, norms of its updates, metadata.
 
     Without `base` the file is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where
     they depend on weights of the base that are not here. UserError for a file that fits none.
     """
-    loaded = formats.read_adapter(path)
+    loaded = formats.read_adapter(path, unused)
     name, found, adapter = _fitted(loaded, base)
     rows = [_module_row(found, adapter, loaded, module) for module in adapter.modules]
     norms = [row["norm"] for row in rows if row["norm"] is not None]
@@ -71,14 +72,22 @@ def inspect(path: Path, base: str | None) -> dict[str, Any]:
     }
 
 
-def convert(path: Path, out: Path, to: str, base: str | None, scale: float, dtype: formats.DType) -> dict[str, Any]:
+def convert(
+    path: Path,
+    out: Path,
+    to: str,
+    base: str | None,
+    scale: float,
+    dtype: formats.DType,
+    unused: Sequence[str] = (),
+) -> dict[str, Any]:
     """Write the adapter in another format, or merged into a base model at a merge ratio. UserError if it cannot be."""
     writable = [name for name in components.names("formats") if components.find("formats", name).write is not None]
     if to not in (*writable, MERGED):
         raise UserError(unknown("format", to, (*writable, MERGED), "--to"))
     if out.exists():
         raise UserError(f"{out} exists; remove it or name another path.")
-    loaded = formats.read_adapter(path)
+    loaded = formats.read_adapter(path, unused)
     if to == MERGED:
         _merge(loaded, out, base, scale)
     else:

@@ -36,6 +36,9 @@ Anchors = Annotated[
     Path | None,
     typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),
 ]
+AllowUnused = Annotated[
+    list[str] | None, typer.Option(help="keys of adapter files that may stay unused, as glob patterns; repeatable")
+]
 Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
@@ -106,6 +109,7 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,
+    allow_unused: AllowUnused = None,
     anchors: Anchors = None,
     out: Out = None,
     device: Device = None,
@@ -118,7 +122,7 @@ def evaluate(
     from lorabench.cli import evaluation, studies
 
     plan, refused = evaluation.planned(
-        checkpoints, study, base, data, concept or (), prompts, anchors, out, device, workers
+        checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
     )
     if dry_run:
         show(studies.describe(plan), as_json)

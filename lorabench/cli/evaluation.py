@@ -31,6 +31,7 @@ def planned(
     data: Path | None,
     concepts: Sequence[str],
     prompts: Path | None,
+    unused: Sequence[str],
     anchors: Path | None,
     out: Path | None,
     device: str | None,
@@ -38,11 +39,12 @@ def planned(
 ) -> tuple[Plan, list[Failure]]:
     """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
     files = adapter_files(folder)
-    bases, refused = _bases(files)
+    bases, refused = _bases(files, unused)
     if not bases:
         raise _nothing_left(folder, refused)
     study = _study(study_file, base, set(bases.values()), _result_name(folder))
     study = _with_options(study, base, data, concepts, prompts)
+    study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
     checkpoints = _fitting(list(bases), study, folder, refused)
     if not checkpoints:
@@ -83,12 +85,12 @@ def table(root: Path) -> list[dict[str, object]]:
     return [{key: _rounded(value) for key, value in row.items()} for row in rows]
 
 
-def _bases(files: Sequence[Path]) -> tuple[dict[Path, str], list[Failure]]:
+def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:
     """The base model that each readable file says it was made for ("" where it does not), and the files refused."""
     bases, refused = {}, []
     for file in files:
         try:
-            bases[file] = formats.read_adapter(file).base
+            bases[file] = formats.read_adapter(file, unused).base
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return bases, refused
@@ -134,15 +136,15 @@ def _fitting(files: Sequence[Path], study: Study, folder: Path, refused: list[Fa
     checkpoints = []
     for file in files:  # one at a time: a folder of full fine-tunings does not fit the memory
         try:
-            checkpoints.append(_checkpoint(file, folder, components))
+            checkpoints.append(_checkpoint(file, folder, components, study.unused_keys))
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return checkpoints
 
 
-def _checkpoint(file: Path, folder: Path, components: Components) -> Checkpoint:
+def _checkpoint(file: Path, folder: Path, components: Components, unused: Sequence[str]) -> Checkpoint:
     """The file as a checkpoint. UserError if it is not an adapter of this base model."""
-    loaded = formats.read_adapter(file)
+    loaded = formats.read_adapter(file, unused)
     settings = formats.resolve(loaded, components).config
     name = file.name if file == folder else str(file.relative_to(folder)).replace("/", " ")
     name = name.removesuffix(".safetensors")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,21 +29,24 @@ _MARKS = {
 DType = Literal["float16", "bfloat16", "float32"]
 
 
-def read_adapter(path: Path) -> LoadedAdapter:
-    """Read a checkpoint in whichever format recognises it. UserError, naming file and key, for a faulty one."""
+def read_adapter(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
+    """Read a checkpoint in whichever format recognises it. UserError, naming file and key, for a faulty one.
+
+    Every key counts, but for those that match a glob pattern in `unused`.
+    """
     if not path.exists():
         raise UserError(f"Checkpoint {path} does not exist.")
     refuse_pickle(path)
     for name in plugins.names("formats"):
         format_ = plugins.find("formats", name)
         if format_.recognises(path):
-            return format_.read(path)
+            return format_.read(path, unused)
     raise UserError(f"{path} is no checkpoint of a kind that lorabench reads: {', '.join(plugins.names('formats'))}.")
 
 
-def load_adapter(path: Path, components: Components) -> tuple[Adapter, LoadedAdapter]:
+def load_adapter(path: Path, components: Components, unused: Sequence[str] = ()) -> tuple[Adapter, LoadedAdapter]:
     """Read a checkpoint and fit it to the base model: the adapter to swap in, and what the file says of itself."""
-    loaded = read_adapter(path)
+    loaded = read_adapter(path, unused)
     return resolve(loaded, components), loaded
 
 
@@ -127,7 +130,7 @@ def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:
     if unmatched:
         raise UserError(
             f"{loaded.source}: {len(unmatched)} of its {len(loaded.modules)} modules are not in this base model, "
-            f"'{unmatched[0]}' for one; was it made for another base?"
+            f"'{unmatched[0]}' for one; was it made for another base? (--allow-unused PATTERN leaves keys out.)"
         )
 
 

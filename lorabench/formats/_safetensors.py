@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,15 +25,16 @@ def keys(path: Path) -> frozenset[str]:
         return frozenset(file.keys())
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(path: Path, unused: Sequence[str] = ()) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors on the CPU, float32 but for integers, and the metadata.
 
-    UserError for a damaged file, NaN or infinity.
+    Keys that match a glob pattern in `unused` are left out. UserError for a damaged file, NaN or infinity.
     """
     try:
         with _opened(path) as file:
             metadata = file.metadata() or {}
-            tensors = {key: _as_float32(file.get_tensor(key)) for key in file.keys()}
+            wanted = [key for key in file.keys() if not any(fnmatch.fnmatchcase(key, pattern) for pattern in unused)]
+            tensors = {key: _as_float32(file.get_tensor(key)) for key in wanted}
     except SafetensorError as error:
         raise _damaged(path, error) from error
     for key, tensor in tensors.items():

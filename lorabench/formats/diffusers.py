@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ def recognises(path: Path) -> bool:
     return any(key.startswith(("unet.", "text_encoder.")) for key in _safetensors.keys(file))
 
 
-def read(path: Path) -> LoadedAdapter:
+def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """A LoRA; alphas from the metadata or `.alpha` keys, and without either the rank, as diffusers has it."""
     file = _file(path)
-    tensors, metadata = _safetensors.read(file)
+    tensors, metadata = _safetensors.read(file, unused)
     modules, alphas = gather(renamed(tensors, _ours, file), file)
     configs = _configs(metadata, file)
     for name, params in modules.items():

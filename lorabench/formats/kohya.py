@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,9 +31,9 @@ def recognises(path: Path) -> bool:
     return any(key.startswith(("lora_unet_", "lora_te")) for key in _safetensors.keys(path))
 
 
-def read(path: Path) -> LoadedAdapter:
+def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """Modules by kohya's names; both spellings of the text encoder's are understood. UserError for a faulty file."""
-    tensors, metadata = _safetensors.read(path)
+    tensors, metadata = _safetensors.read(path, unused)
     modules, alphas = gather(tensors, path)
     algorithm = recognise_algorithm(modules, path)
     require_alphas(modules, alphas, algorithm, path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def recognises(path: Path) -> bool:
     return any((folder / CONFIG).is_file() for folder in (path, *(path / name for name in _COMPONENTS)))
 
 
-def read(path: Path) -> LoadedAdapter:
+def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """A LoRA, LoHa or LoKr in our own terms, peft's other methods as algorithm "peft".
 
     UserError for methods whose layers share matrices, and for what is saved besides.
@@ -52,23 +52,25 @@ def read(path: Path) -> LoadedAdapter:
     if len(algorithms) > 1:
         raise UserError(f"{path} holds {' and '.join(sorted(algorithms))}; evaluate its folders one by one.")
     if algorithms == {OTHERS}:
-        return _read_other(path, folders, configs)
+        return _read_other(path, folders, configs, unused)
     for component, folder in folders.items():
         file = folder / WEIGHTS
-        found, _ = gather(renamed(_weights(folder), lambda key, of=component: _ours(key, of), file), file)
+        found, _ = gather(renamed(_weights(folder, unused), lambda key, of=component: _ours(key, of), file), file)
         for name, params in found.items():
             modules[name], alphas[name] = _read_module(params, configs[component], name, file)
     return LoadedAdapter(algorithms.pop(), None, modules, alphas, path)
 
 
-def _read_other(path: Path, folders: Mapping[str, Path], configs: Mapping[str, Any]) -> LoadedAdapter:
+def _read_other(
+    path: Path, folders: Mapping[str, Path], configs: Mapping[str, Any], unused: Sequence[str]
+) -> LoadedAdapter:
     settings = [settings_of(config, path) for config in configs.values()]
     if any(other != settings[0] for other in settings):
         raise UserError(f"{path} holds adapters of different settings; evaluate its folders one by one.")
     names = find("algorithms", OTHERS).saved_names(settings[0])
     modules: dict[str, Params] = {}
     for component, folder in folders.items():
-        for key, tensor in _weights(folder).items():
+        for key, tensor in _weights(folder, unused).items():
             suffix = next((each for each in names if key.endswith(f".{each}")), None)
             if suffix is None:
                 raise UserError(f"{folder / WEIGHTS}: '{key}' is nothing that {settings[0]['peft_type']} trains.")
@@ -117,13 +119,13 @@ def _config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder / CONFIG} is not valid JSON ({error}); save the adapter again.") from error
 
 
-def _weights(folder: Path) -> dict[str, Any]:
+def _weights(folder: Path, unused: Sequence[str]) -> dict[str, Any]:
     pickled = folder / "adapter_model.bin"
     if not (folder / WEIGHTS).is_file():
         if pickled.is_file():
             _safetensors.refuse_pickle(pickled)
         raise UserError(f"{folder} has {CONFIG}, but {WEIGHTS} is missing; copy or save the adapter again.")
-    return _safetensors.read(folder / WEIGHTS)[0]
+    return _safetensors.read(folder / WEIGHTS, unused)[0]
 
 
 def _ours(key: str, component: str) -> str:

@@ -88,6 +88,7 @@ class Plan:
         if place not in self._image_keys:
             inputs = [self.checkpoint_key(checkpoint), self._drawn[place[1:]]]
             parameters = [self.study.sampling, self.study.run.precision, checkpoint.scale]
+            parameters += [self.study.unused_keys] if self.study.unused_keys else []
             self._image_keys[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._image_keys[place]
 

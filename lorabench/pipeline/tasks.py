@@ -110,7 +110,7 @@ def generate_images(plan: Plan, item: str, advance: Advance) -> None:
     if checkpoint.is_base:
         _draw(plan, checkpoint, base, missing, advance)
         return
-    adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components)
+    adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)
     with adapters.swapped(base.components, (adapter, checkpoint.scale)):
         _draw(plan, checkpoint, base, missing, advance)
 

@@ -120,3 +120,16 @@ def test_numbers_too_large_for_half_precision_are_not_saved(tmp_path):
     with pytest.raises(UserError, match="'lora_unet_conv_in.lora_up.weight' goes up to 1e\\+06"):
         saved(tmp_path, adapter, "float16")
     assert not list(tmp_path.iterdir())
+
+
+def test_keys_may_stay_unused_where_they_are_named(lora_file):
+    def add(tensors: dict) -> None:
+        tensors |= {"lora_te2_x.lora_down.weight": torch.ones(4, 3), "lora_te2_x.alpha": torch.tensor(1.0)}
+        tensors["junk"] = torch.ones(2)
+
+    path = rewritten(lora_file, add)
+    assert "no algorithm of lorabench knows the end of key 'junk'" in refusal(path)
+    with pytest.raises(UserError, match="'lora_te2_x' for one"):
+        formats.load_adapter(path, tiny(), unused=["junk"])
+    found = formats.load_adapter(path, tiny(), unused=["junk", "lora_te2_*"])[0]
+    assert "lora_te2_x" not in found.modules and len(found.modules) > 1
