@@ -28,11 +28,16 @@ def claims_table(run: Path) -> list[dict[str, Any]]:
             "effect": finding.effect and _rounded(finding.effect.mean),
             "low": finding.effect and _rounded(finding.effect.low),
             "high": finding.effect and _rounded(finding.effect.high),
+            "bootstrap": finding.bootstrap and _interval(finding.bootstrap),
             "verdict": finding.verdict,
         }
         for study, table in by_study(table_of(run, "normalized"))
         for finding in claims(table)
     ]
+
+
+def _interval(ends: tuple[float, float]) -> str | None:
+    return None if np.isnan(ends[0]) else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
 
 
 def _rounded(value: float) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench.stages.contrasts import Contrasts, correlations, differences
-from lorabench.statistics.clustered import ClusteredMean, clustered_mean
+from lorabench.statistics.clustered import ClusteredMean, bootstrap_interval, clustered_mean
 from lorabench.statistics.columns import CAPTIONS
 
 Expected = Literal["higher", "lower", "equal", "negative", "below 0.5"]
@@ -44,6 +44,7 @@ class Finding:
     expected: Expected
     effect: ClusteredMean | None
     verdict: Verdict
+    bootstrap: tuple[float, float] | None = None  # the same interval without assuming a distribution
 
 
 def claims(normalized: pd.DataFrame) -> list[Finding]:
@@ -185,16 +186,20 @@ def _difference(claim: int, statement: str, expected: Expected, rows: pd.DataFra
     # One category that was measured as a whole: what is said is said of its classes as they are, over other trainings.
     whole = rows["class"].nunique() == 1 and rows["class"].iloc[0].endswith("/")
     groupings = ("run",) if whole else ("class", "run")
-    effect = clustered_mean(rows["difference"].to_numpy(), *(rows[name].to_numpy() for name in groupings))
-    return Finding(claim, statement, expected, effect, _verdict(expected, effect))
+    return _finding(claim, statement, expected, rows["difference"], *(rows[name] for name in groupings))
 
 
 def _correlation(statement: str, expected: Expected, found: pd.Series) -> Finding:
     found = found.dropna()
     if found.empty:
         return Finding(7, statement, expected, None, "not measured")
-    effect = clustered_mean(found.to_numpy(), found.index.to_numpy())
-    return Finding(7, statement, expected, effect, _verdict(expected, effect))
+    return _finding(7, statement, expected, found, found.index)
+
+
+def _finding(claim: int, statement: str, expected: Expected, values: pd.Series, *groupings: pd.Series) -> Finding:
+    arrays = [np.asarray(each) for each in (values, *groupings)]
+    effect = clustered_mean(*arrays)
+    return Finding(claim, statement, expected, effect, _verdict(expected, effect), bootstrap_interval(*arrays))
 
 
 def _verdict(expected: Expected, effect: ClusteredMean) -> Verdict:

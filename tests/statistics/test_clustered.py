@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from lorabench.statistics.clustered import clustered_mean
+from lorabench.statistics.clustered import bootstrap_interval, clustered_mean
 
 
 def test_a_clustered_mean_of_equal_groups_is_the_t_interval_of_their_means():
@@ -50,3 +50,15 @@ def test_equal_values_have_no_error_and_nothing_has_no_mean():
     assert clustered_mean(np.zeros(6), np.arange(6) % 3).p == 1
     empty = clustered_mean(np.full(3, np.nan), np.arange(3))
     assert np.isnan(empty.mean) and np.isnan(empty.low) and empty.n == 0
+
+
+def test_the_bootstrap_agrees_with_the_t_interval_where_groups_are_many():
+    rng = np.random.default_rng(4)
+    rows, columns = (grid.ravel() for grid in np.meshgrid(np.arange(60), np.arange(50), indexing="ij"))
+    values = 1 + rng.normal(size=60)[rows] + rng.normal(size=50)[columns] + rng.normal(size=3000)
+    found, (low, high) = clustered_mean(values, rows, columns), bootstrap_interval(values, rows, columns)
+    assert low < found.mean < high
+    # Quantiles of 2,000 draws are known to some 5 % of the width; the bootstrap counts the noise twice or thrice.
+    assert high - low == pytest.approx(found.high - found.low, rel=0.15)
+    assert bootstrap_interval(values, rows, columns) == (low, high)  # the same draws again
+    assert np.isnan(bootstrap_interval(values, np.zeros(3000))).all()
