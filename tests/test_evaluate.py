@@ -63,7 +63,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
-    assert len(answer["checkpoints"]) == 6  # the base model is in the table, too
+    assert len(answer["checkpoints"]) == 7  # the base model and real images are in the table, too
     scores = pd.read_parquet(out / "scores.parquet")
     assert set(scores["algorithm"]) == {"none", "lora", "loha", "native"}
     assert (out / "report.html").exists()

@@ -177,6 +177,7 @@ def factors(plan: Plan) -> pd.DataFrame:
         {"study": plan.study.name} | asdict(each) | {"checkpoint": each.id, "step": _step(plan, each)}
         for each in plan.checkpoints
     ]
+    rows.append({**rows[0], "checkpoint": DATASET, "config": DATASET})  # real images: no model, no training
     table = pd.DataFrame(rows)[FACTORS]
     kinds = {name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")} | {
         "lr": "float64",

@@ -226,7 +226,10 @@ def score_checkpoint(plan: Plan, item: str, advance: Advance) -> None:
     checkpoint = plan.checkpoint_by_id[item]
     leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.prompt_sets]
     choices = [score.MetricChoice(plan.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
-    scores = score.score_checkpoint(checkpoint.id, leaves, FeatureReader(plan, checkpoint), choices)
+    reader = FeatureReader(plan, checkpoint)
+    scores = score.score_checkpoint(checkpoint.id, leaves, reader, choices)
+    if checkpoint.is_base:  # the one checkpoint that every run has, and a reference itself
+        scores += score.score_dataset(DATASET, leaves, reader, choices)
     key = plan.scores_key(checkpoint)
     with plan.folder.writing(
         plan.scores_folder(checkpoint), key, [plan.checkpoint_key(checkpoint)], plan.device, since

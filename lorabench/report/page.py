@@ -164,6 +164,7 @@ def _means(means: Means, columns: Sequence[Column]) -> dict[int, dict[str, Any]]
             "rawError": _rounded(means.raw_error[key]),
             "n": _rounded(means.n[key]),
             "base": _rounded([means.base[key]])[0],
+            "real": _rounded([means.real[key]])[0],
         }
     return data
 

@@ -14,6 +14,7 @@ from lorabench.statistics.columns import FACTORS, METRIC
 from lorabench.statistics.errors import summarise
 
 BASE_POINT = -1
+REAL_POINT = -2  # of the data set's own images, whose means stand beside those of all points
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Means:
     raw_error: dict[tuple[Column, str], np.ndarray]
     n: dict[tuple[Column, str], np.ndarray]
     base: dict[tuple[Column, str], float]  # the base model's raw value: the floor
+    real: dict[tuple[Column, str], float]  # that of real images among themselves: the ceiling
     categories: list[str]
 
 
@@ -91,7 +93,7 @@ def find_means(tables: RunTables, points: Points, columns: Sequence[Column]) -> 
     named = dict.fromkeys(tables.scores["category"])
     named.pop("all", None)
     categories = ["all", *named]
-    means = Means({}, {}, {}, {}, {}, {}, categories)
+    means = Means({}, {}, {}, {}, {}, {}, {}, categories)
     for column in columns:
         for category in categories:
             key = (category, *column.identity)
@@ -100,6 +102,7 @@ def find_means(tables: RunTables, points: Points, columns: Sequence[Column]) -> 
                 means.raw[column, category] = _spread(raw, "mean", len(points.table))
                 means.raw_error[column, category] = _spread(raw, "se", len(points.table))
                 means.base[column, category] = float(raw["mean"].get(BASE_POINT, np.nan))
+                means.real[column, category] = float(raw["mean"].get(REAL_POINT, np.nan))
                 score = scores.get(key)
                 means.score[column, category] = _spread(score, "mean", len(points.table))
                 means.score_error[column, category] = _spread(score, "se", len(points.table))
@@ -111,7 +114,7 @@ def _summary(table: pd.DataFrame, points: Points, column: str) -> dict[tuple, pd
     """Mean, se and n by point, for each (category, *METRIC)."""
     if table.empty:
         return {}
-    numbered = table.assign(point=table["checkpoint"].map(points.of_checkpoint))
+    numbered = table.assign(point=table["checkpoint"].map({**points.of_checkpoint, DATASET: REAL_POINT}))
     numbered[METRIC] = numbered[METRIC].fillna("")
     summary = summarise(numbered, ["point"], column).set_index("point")
     return dict(list(summary.groupby(["category", *METRIC])))

@@ -11,8 +11,10 @@ import numpy as np
 
 from lorabench.components import Metric, MetricInputs
 from lorabench.records import Concept, Features, PromptType, Score, Value
+from lorabench.seeds import derive_seed
 from lorabench.statistics.columns import ALL
 
+SPLITS = 8  # of the data set, to say what real images score
 Source = Literal["generated", "dataset", "base", "text"]
 FeatureSource = Callable[[Source, str, PromptType, str, str], Features | None]
 """(source, concept id, prompt type, encoder, resize) -> features, or None where there are none.
@@ -66,6 +68,47 @@ def score_checkpoint(
                     value, n_images = _measured(choice, pool, features)
                     scores.append(_score(checkpoint_id, choice, prompt_type, value, n_images, None))
     return scores
+
+
+def score_dataset(
+    dataset_id: str, leaves: Sequence[Leaf], features: FeatureSource, choices: Sequence[MetricChoice]
+) -> list[Score]:
+    """What real images score: the ceiling of a metric, beside the base model's values, its floor.
+
+    A few of the concept's training images, as many as generated ones where there are enough, take the place of
+    generated ones and are compared with the others; mean over random splits. For metrics that look at nothing but
+    generated images and the data set.
+    """
+    scores = []
+    for leaf in leaves:
+        for choice in choices:
+            alone = choice.metric.scope == "leaf" and set(choice.metric.compares_with) <= {"dataset"}
+            if alone and _applies(choice.metric, leaf):
+                value, n_images = _ceiling(choice, leaf, features)
+                scores.append(_score(dataset_id, choice, leaf.prompt_type, value, n_images, leaf.concept))
+    return scores
+
+
+def _ceiling(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> tuple[Value, int]:
+    try:
+        rows = _found("dataset", choice, leaf, features).array
+    except _NoInputs as missing:
+        return Value(float("nan"), str(missing)), 0
+    compares, size = bool(choice.metric.compares_with), len(leaf.prompt_index)
+    if compares:
+        size = min(size, len(rows) // 2)
+    if size == 0 or size > len(rows):
+        return Value(
+            float("nan"), f"The data set has {len(rows)} images of it, a set of generated ones {size or 1}."
+        ), 0
+    values = []
+    for split in range(SPLITS):
+        order = np.random.default_rng(derive_seed("ceiling", leaf.concept.id, split)).permutation(len(rows))
+        chosen, others = rows[order[:size]], rows[order[size:]] if compares else None
+        inputs = MetricInputs(chosen, leaf.prompt_index[:size], leaf.prompt_type, dataset=others)
+        values.append(choice.metric.compute(inputs))
+    missing = next((value for value in values if np.isnan(value.value)), None)
+    return (missing, 0) if missing else (Value(float(np.mean([value.value for value in values])), ""), size)
 
 
 def _applies(metric: Metric, leaf: Leaf) -> bool:

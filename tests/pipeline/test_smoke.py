@@ -44,7 +44,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def picked(run: Path, metric: str, prompt_type: str) -> pd.DataFrame:
     scores = table(run, "scores")
-    return scores[(scores["metric"] == metric) & (scores["prompt_type"] == prompt_type)]
+    drawn = scores[scores["checkpoint"] != "dataset"]
+    return drawn[(drawn["metric"] == metric) & (drawn["prompt_type"] == prompt_type)]
 
 
 @pytest.mark.parametrize("name", CONTRACT)
@@ -56,13 +57,21 @@ def test_tables_have_the_columns_of_the_contract(smoke_run, name):
 
 def test_every_checkpoint_leaf_and_prompt_type_is_scored(smoke_run):
     scores = table(smoke_run, "scores")
-    assert scores["checkpoint"].nunique() == 1 + 3 * 2 * 2
+    assert set(scores.loc[scores["algorithm"] == "none", "checkpoint"]) == {"base", "dataset"}
+    assert scores["checkpoint"].nunique() == 2 + 3 * 2 * 2
     missing = scores[scores["value"].isna()]
     # The trigger prompt of a style has no text to align with; one image of each `alter` prompt has no diversity.
     assert set(zip(missing["metric"], missing["prompt_type"])) == {("text_similarity", "trigger"), ("vendi", "alter")}
     assert set(missing[missing["metric"] == "text_similarity"]["category"]) == {"styles"}
     assert (missing["reason"] != "").all() and (scores["reason"] == "").sum() == scores["value"].notna().sum()
     assert "none" not in set(table(smoke_run, "normalized")["algorithm"])
+
+
+def test_real_images_are_nearer_to_the_data_set_than_the_base_model_s(smoke_run):
+    scores = table(smoke_run, "scores")
+    rows = scores[(scores["metric"] == "image_similarity") & (scores["category"] != "styles")]
+    means = rows.groupby("checkpoint")["value"].mean()
+    assert means["dataset"] > means["base"] + 0.1
 
 
 def test_a_second_run_changes_nothing(smoke_run):

@@ -61,9 +61,9 @@ def test_selectors_change_what_is_shown(report: Path, open_page):
     page = open_page(report)
     page.wait_for_selector("#epochs-plots .main-svg")
     rows = page.locator("#leaderboard-table tbody tr")
-    assert rows.count() == len(CONFIGS) + 1
+    assert rows.count() == len(CONFIGS) + 2
     _choose(page, "leaderboard", "Epoch", "every epoch")
-    assert rows.count() == 2 * len(CONFIGS) + 1
+    assert rows.count() == 2 * len(CONFIGS) + 2
     _choose(page, "leaderboard", "Category", "styles")
     _shows(page, "#leaderboard-table", "not measured")
     page.locator("#leaderboard-table thead button", has_text="Config").click()

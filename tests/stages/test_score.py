@@ -9,7 +9,7 @@ import pytest
 from lorabench import components
 from lorabench.components import MetricInputs, metric
 from lorabench.records import Concept, Features
-from lorabench.stages.score import Leaf, MetricChoice, score_checkpoint
+from lorabench.stages.score import Leaf, MetricChoice, score_checkpoint, score_dataset
 from lorabench.statistics.distances import frechet_distance
 from lorabench.statistics.similarity import mean_cosine
 
@@ -118,3 +118,30 @@ def test_missing_or_foreign_features_are_nan_with_a_reason(name, changes, words)
     assert np.isnan(dog.value) and words in dog.reason and dog.n_images == 0
     for other in scores:
         assert np.isnan(other.value) == bool(other.reason)
+
+
+def test_real_images_say_the_ceiling():
+    """Training images among themselves: similar ones score like copies, and small data sets say why they do not."""
+    rng = np.random.default_rng(0)
+    concept = Concept("toys", "panda", "", "[V_p]", "panda")
+    leaf = Leaf(concept, "trigger", np.zeros(8, dtype=int))
+    rows = np.float32(np.eye(16)[0] + 0.1 * rng.standard_normal((12, 16)))
+    names = ("image_similarity", "vendi", "text_similarity")
+    choices = [MetricChoice(components.find("metrics", name), "clip", "") for name in names]
+
+    def found(n: int):
+        array = rows[:n]
+        features = lambda *_: Features("clip", "id", "", tuple(map(str, range(n))), array)  # noqa: E731
+        return {each.metric: each for each in score_dataset("dataset", [leaf], features, choices)}
+
+    whole = found(12)
+    assert set(whole) == {"image_similarity", "vendi"}  # texts of real images are captions, not prompts
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    others = (unit @ unit.T)[~np.eye(12, dtype=bool)]
+    # A mean over random splits of the mean over all pairs of two images.
+    assert whole["image_similarity"].value == pytest.approx(others.mean(), abs=3 * others.std() / np.sqrt(8))
+    assert whole["image_similarity"].n_images == 6 and whole["vendi"].n_images == 8
+    assert 1 < whole["vendi"].value < 8
+    small = found(5)
+    assert np.isnan(small["vendi"].value) and "has 5 images" in small["vendi"].reason
+    assert small["image_similarity"].n_images == 2 and small["image_similarity"].value > 0.8

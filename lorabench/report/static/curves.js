@@ -9,7 +9,7 @@ function curveSeries() {
     v = raw ? m.raw : m.score,
     e = raw ? m.rawError : m.scoreError;
   const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && DATA.points[i].age !== null);
-  return { v, e, base: raw ? m.base : null, lines: tracks(ids) };
+  return { v, e, base: raw ? m.base : null, real: raw ? m.real : null, lines: tracks(ids) };
 }
 
 function curveTraces(lines, series, color, raw) {
@@ -69,13 +69,14 @@ function endLabels(lines, series, range, room, height, color) {
   }));
 }
 
-function baseLine(base) {
+// A dotted line at what a reference scores: the base model, real images.
+function referenceLine(value, name) {
   const line = { color: cssColor("muted"), dash: "dot", width: 1.5 };
   const font = { size: 11.5, color: cssColor("muted") };
-  const place = { xref: "paper", yref: "y", x: 0, y: base, xanchor: "left", yanchor: "bottom" };
+  const place = { xref: "paper", yref: "y", x: 0, y: value, xanchor: "left", yanchor: "bottom" };
   return {
-    shape: { type: "line", xref: "paper", x0: 0, x1: 1, y0: base, y1: base, line },
-    label: { ...place, text: "base model", showarrow: false, font },
+    shape: { type: "line", xref: "paper", x0: 0, x1: 1, y0: value, y1: value, line },
+    label: { ...place, text: name, showarrow: false, font },
   };
 }
 
@@ -89,14 +90,19 @@ function drawCurve(box, algorithm, series, range, raw) {
   const pad = ages.length > 1 ? (ages.at(-1) - ages[0]) * 0.06 : 1;
   const color = textColorOf(algorithm);
   const annotations = endLabels(lines, series, range, room, height - margin.t - margin.b, color);
-  const base = series.base === null ? null : baseLine(series.base);
-  if (base) annotations.push(base.label);
+  const references = [
+    [series.base, "base model"],
+    [series.real, "real images"],
+  ]
+    .filter(([value]) => value !== null)
+    .map(([value, name]) => referenceLine(value, name));
+  annotations.push(...references.map((each) => each.label));
   const layout = layoutOf({
     width,
     height,
     margin,
     annotations,
-    shapes: base ? [base.shape] : [],
+    shapes: references.map((each) => each.shape),
     xaxis: axisOf(DATA.points[lines[0][0]].moment.startsWith("step") ? "Step" : "Epoch", {
       tickvals: ages.length <= 6 ? ages : undefined,
       range: [ages[0] - pad, ages.at(-1) + pad],
@@ -115,7 +121,7 @@ function drawCurves() {
     return fill(host, note("Nothing to draw: no value of this measurement in this category has an epoch."));
   const column = DATA.columns[curves.column];
   const ends = series.lines.flat().flatMap((i) => [series.v[i] - (series.e[i] ?? 0), series.v[i] + (series.e[i] ?? 0)]);
-  const range = paddedRange([...ends, series.base]);
+  const range = paddedRange([...ends, series.base, series.real]);
   if (raw && !column.higher) range.reverse();
   const names = Object.keys(DATA.algorithms).filter((name) =>
     series.lines.some((ids) => DATA.points[ids[0]].algorithm === name),
@@ -159,7 +165,7 @@ function startCurves() {
       "Axis",
       [
         ["score", "Normalised scores"],
-        ["raw", "Raw values, with the base model"],
+        ["raw", "Raw values, with base model and real images"],
       ],
       curves.raw,
       (value) => {

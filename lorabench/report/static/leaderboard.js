@@ -169,21 +169,23 @@ function drawBoard() {
       columns.map((i) => boardCell(i, point)),
     ),
   );
-  const floor = columns.map((i) =>
-    el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category).base)}`)),
-  );
-  const base = el(
-    "tr",
-    { class: "floor" },
+  const reference = (key, name, what) =>
     el(
-      "th",
-      { scope: "row" },
-      el("span", { class: "name" }, el("span", { class: "dot" }), "base model"),
-      el("small", {}, "floor of fidelity; not ranked"),
-    ),
-    floor,
-  );
-  fill(table, boardHead(columns), el("tbody", {}, rows, base));
+      "tr",
+      { class: "floor" },
+      el(
+        "th",
+        { scope: "row" },
+        el("span", { class: "name" }, el("span", { class: "dot" }), name),
+        el("small", {}, what),
+      ),
+      columns.map((i) =>
+        el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category)[key])}`)),
+      ),
+    );
+  const real = reference("real", "real images", "some training images among the others: the ceiling; not ranked");
+  const base = reference("base", "base model", "floor of fidelity; not ranked");
+  fill(table, boardHead(columns), el("tbody", {}, rows, real, base));
   const counts = columns.flatMap((i) => meansOf(i, board.category).n).filter((n) => n);
   const few =
     counts.length && Math.min(...counts) < 5
