@@ -223,10 +223,7 @@ def _image_rows(plan: Plan) -> pd.DataFrame:
             )
             if complete:
                 rows += _set_rows(plan, checkpoint, prompt_set)
-    table = factors(plan).merge(pd.DataFrame([*rows, *_dataset_rows(plan)]), on="checkpoint", how="right")
-    is_dataset = table["checkpoint"] == DATASET
-    table.loc[is_dataset, ["study", "config", "algorithm"]] = [plan.study.name, DATASET, "none"]
-    return table
+    return factors(plan).merge(pd.DataFrame([*rows, *_dataset_rows(plan)]), on="checkpoint", how="right")
 
 
 def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list[dict[str, object]]:
