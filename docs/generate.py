@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import studies
 import typer.main
 from pydantic import BaseModel
 
@@ -113,6 +114,8 @@ SECTIONS = {
     "mini base": ("mini.md", mini_base),
     "mini encoders": ("mini.md", mini_encoders),
     "mini metrics": ("mini.md", mini_metrics),
+    "sweep": ("mini_study.md", studies.sweep),
+    "learnt": ("mini_study.md", studies.learnt),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),

@@ -1,0 +1,90 @@
+"""Tables of the reference studies, from the small files in results/reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lorabench.cli import findings
+from lorabench.statistics.columns import ALL
+from lorabench.statistics.errors import summarise
+
+REFERENCE = Path(__file__).parents[1] / "results/reference"
+PAPER, SWEEP = REFERENCE / "mini_paper", REFERENCE / "mini_sweep"
+# The defaults of mini_paper.toml; its other configs vary one setting of one of them.
+DEFAULTS = ("lora-linear-d8a4-lr5e-3", "loha-linear-d4a2-lr5e-3", "lokr-linear-f4-lr5e-3", "native-linear-lr5e-4")
+HEADLINES = {
+    "image similarity, `train`": ("image_similarity", "train", "dinov2"),
+    "text similarity, `alter`": ("text_similarity", "alter", "clip"),
+    "Vendi score, `trigger`": ("vendi", "trigger", "dinov2"),
+    "style preservation, `style`": ("style_loss_base", "style", "vgg19"),
+}
+
+
+def sweep() -> str:
+    """Share of trigger images named right, by config and category."""
+    table = pd.DataFrame(findings.identified(SWEEP))
+    wide = table.pivot(index="config", columns="category", values="share").reindex(table["config"].unique())
+    pooled = table.groupby("config")[["right", "images"]].sum()
+    wide["all images"] = pooled["right"] / pooled["images"]
+    return _markdown(wide.map("{:.2f}".format).rename(columns=_words).reset_index())
+
+
+def learnt() -> str:
+    """The defaults' trigger images named right at the last epoch, of how many, with Wilson's 95 % interval."""
+    table = pd.DataFrame(findings.identified(PAPER))
+    table = table[table["config"].isin(("base", *DEFAULTS))]
+    counts = table[["right", "images", "low", "high"]].to_numpy()
+    table["cell"] = [f"{right:.0f} of {n:.0f} ({low:.2f} to {high:.2f})" for right, n, low, high in counts]
+    wide = table.pivot(index="category", columns="config", values="cell")
+    return _markdown(wide[["base", *DEFAULTS]].rename(index=_words).reset_index())
+
+
+def claims() -> str:
+    """The paper's claims with our effects, intervals and verdicts."""
+    rows = pd.DataFrame(findings.claims_table(PAPER))
+    signed = "{:+.2f}".format
+    rows["95 % interval"] = [
+        "" if pd.isna(low) else f"{signed(low)} to {signed(high)}" for low, high in zip(rows["low"], rows["high"])
+    ]
+    rows["effect"] = ["" if pd.isna(value) else signed(value) for value in rows["effect"]]
+    return _markdown(rows[["claim", "statement", "expected", "effect", "95 % interval", "verdict"]])
+
+
+def ranking() -> str:
+    """Mean normalised score of the defaults at the last epoch ± one standard error, by criterion."""
+    normalized = pd.read_parquet(PAPER / "normalized.parquet")
+    rows = normalized[(normalized["epoch"] == normalized["epoch"].max()) & normalized["config"].isin(DEFAULTS)]
+    means = summarise(rows, ["config"]).query("category == @ALL")
+    table = pd.DataFrame({"config": DEFAULTS})
+    for name, (metric, prompts, encoder) in HEADLINES.items():
+        found = means.query("metric == @metric and prompt_type == @prompts and encoder == @encoder")
+        cells = {row.config: f"{row.mean:.2f} ± {row.se:.2f}" for row in found.itertuples()}
+        table[name] = table["config"].map(cells)
+    return _markdown(table)
+
+
+def factors() -> str:
+    """Mean |SHAP| of each factor by criterion, and how far each explanation is to be trusted."""
+    attributions = pd.read_parquet(PAPER / "attributions.parquet")
+    explanations = pd.read_parquet(PAPER / "explanations.parquet")
+    rows = []
+    for name, (metric, prompts, encoder) in HEADLINES.items():
+        chosen = "category == @ALL and metric == @metric and prompt_type == @prompts and encoder == @encoder"
+        sizes = attributions.query(chosen).groupby("factor_name")["shap"].apply(lambda values: values.abs().mean())
+        quality = explanations.query(chosen).iloc[0]
+        by_size = sizes.sort_values(ascending=False).map("{:.2f}".format)
+        moved = ", ".join(f"{factor.replace('_', ' ')} {size}" for factor, size in by_size.items())
+        rows.append({"measurement": name, "mean absolute SHAP": moved, "R², cross-validated": f"{quality['r2_cv']:.2f}"})
+    return _markdown(pd.DataFrame(rows))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
+    lines += ["| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in row) + " |" for row in table.to_numpy()]
+    return "\n".join(lines)
