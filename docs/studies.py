@@ -56,10 +56,10 @@ def ranking() -> str:
     """Mean normalised score of the defaults at the last epoch ± one standard error, by criterion."""
     normalized = pd.read_parquet(PAPER / "normalized.parquet")
     rows = normalized[(normalized["epoch"] == normalized["epoch"].max()) & normalized["config"].isin(DEFAULTS)]
-    means = summarise(rows, ["config"]).query("category == @ALL")
+    means = summarise(rows, ["config"])
     table = pd.DataFrame({"config": DEFAULTS})
-    for name, (metric, prompts, encoder) in HEADLINES.items():
-        found = means.query("metric == @metric and prompt_type == @prompts and encoder == @encoder")
+    for name, measurement in HEADLINES.items():
+        found = _of_all_classes(means, measurement)
         cells = {row.config: f"{row.mean:.2f} ± {row.se:.2f}" for row in found.itertuples()}
         table[name] = table["config"].map(cells)
     return _markdown(table)
@@ -70,14 +70,23 @@ def factors() -> str:
     attributions = pd.read_parquet(PAPER / "attributions.parquet")
     explanations = pd.read_parquet(PAPER / "explanations.parquet")
     rows = []
-    for name, (metric, prompts, encoder) in HEADLINES.items():
-        chosen = "category == @ALL and metric == @metric and prompt_type == @prompts and encoder == @encoder"
-        sizes = attributions.query(chosen).groupby("factor_name")["shap"].apply(lambda values: values.abs().mean())
-        quality = explanations.query(chosen).iloc[0]
+    for name, measurement in HEADLINES.items():
+        shap = _of_all_classes(attributions, measurement).groupby("factor_name")["shap"]
+        sizes = shap.apply(lambda values: values.abs().mean())
+        quality = _of_all_classes(explanations, measurement).iloc[0]
         by_size = sizes.sort_values(ascending=False).map("{:.2f}".format)
         moved = ", ".join(f"{factor.replace('_', ' ')} {size}" for factor, size in by_size.items())
-        rows.append({"measurement": name, "mean absolute SHAP": moved, "R², cross-validated": f"{quality['r2_cv']:.2f}"})
+        rows.append(
+            {"measurement": name, "mean absolute SHAP": moved, "R², cross-validated": f"{quality['r2_cv']:.2f}"}
+        )
     return _markdown(pd.DataFrame(rows))
+
+
+def _of_all_classes(table: pd.DataFrame, measurement: tuple[str, str, str]) -> pd.DataFrame:
+    """Rows of a metric, prompt type and encoder."""
+    metric, prompts, encoder = measurement
+    own = (table["metric"] == metric) & (table["prompt_type"] == prompts) & (table["encoder"] == encoder)
+    return table[own & (table["category"] == ALL)]
 
 
 def _words(name: str) -> str:
