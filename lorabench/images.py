@@ -1,4 +1,4 @@
-"""Pictures as uint8 arrays [h, w, 3]: read, write, resize. With the renderer, the only user of PIL."""
+"""Pictures as uint8 arrays [h, w, 3]: read, write, resize, damage. With the renderer, the only user of PIL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from lorabench.errors import UserError
 from lorabench.records import RESIZE_MODES, ResizeMode
@@ -81,6 +81,26 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
     factor = max(width / old_width, height / old_height)
     covering = (max(width, round(old_width * factor)), max(height, round(old_height * factor)))
     return _centre(_resized(image, *covering, PICTURE_FILTER), width, height)
+
+
+def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture under a Gaussian blur of so many pixels."""
+    return np.array(Image.fromarray(_checked(image)).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """The picture as a JPEG of that quality (1 to 95) shows it."""
+    buffer = io.BytesIO()
+    Image.fromarray(_checked(image)).save(buffer, format="JPEG", quality=quality)
+    return np.array(Image.open(buffer))
+
+
+def cropped(image: np.ndarray, share: float) -> np.ndarray:
+    """The middle of the picture, that share of each side, enlarged to the whole (bicubic)."""
+    height, width = _checked(image).shape[:2]
+    x, y = (round(length * (1 - share) / 2) for length in (width, height))
+    box = (x, y, width - x, height - y)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

@@ -87,7 +87,7 @@ def grid(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a whole study: train, generate, encode, score, rank, explain, report. Run again to go on where it stopped."""
+    """Run a whole study, train to report. Run again to go on where it stopped."""
     from lorabench.cli import studies
 
     if dry_run:
@@ -156,6 +156,7 @@ _stage_command("train", "Train the configs of a study, each with each seed.")
 _stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
 _stage_command("encode", "Turn images, data set and texts into feature vectors.")
 _stage_command("score", "Compute every metric of every checkpoint.")
+_stage_command("audit", "Probe the metrics on the data set's own images: do they know the concept, and damage?")
 _stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
 _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
 _stage_command("report", "Write the HTML report.")

@@ -128,6 +128,7 @@ def describe(plan: Plan) -> list[dict[str, object]]:
         ),
         "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
         "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
+        "audit": (len(plan.measured_concepts), "concepts, on whose real images the metrics are probed"),
     }
     for stage, (count, words) in counts.items():
         ready, skipped = pending(plan, stage)  # type: ignore[arg-type]

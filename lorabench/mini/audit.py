@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from lorabench import components
+from lorabench import components, images
 from lorabench.components import Encoder, Metric, MetricInputs
 from lorabench.config import DEFAULT_METRICS
 from lorabench.datasets import load_dataset
@@ -27,35 +28,19 @@ SUBSETS, SUBSET = 24, 4  # sets that a metric compares to tell concept from deco
 METRICS = tuple(choice.name for choice in DEFAULT_METRICS if choice.name != "style_loss_base")
 
 
-def _blurred(sigma: float) -> Callable[[Pixels], Pixels]:
-    return lambda pixels: np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
-
-
-def _cropped(share: float) -> Callable[[Pixels], Pixels]:
-    def crop(pixels: Pixels) -> Pixels:
-        side, margin = pixels.shape[0], round(pixels.shape[0] * (1 - share) / 2)
-        box = (margin, margin, side - margin, side - margin)
-        return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC, box=box))
-
-    return crop
-
-
-def _hue_turned(degrees: float) -> Callable[[Pixels], Pixels]:
-    def turn(pixels: Pixels) -> Pixels:
-        hsv = np.array(Image.fromarray(pixels).convert("HSV"))
-        hsv[..., 0] = (hsv[..., 0].astype(int) + round(degrees / 360 * 256)) % 256
-        return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
-
-    return turn
+def _hue_turned(pixels: Pixels, degrees: float) -> Pixels:
+    hsv = np.array(Image.fromarray(pixels).convert("HSV"))
+    hsv[..., 0] = (hsv[..., 0].astype(int) + round(degrees / 360 * 256)) % 256
+    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
 DAMAGES: dict[str, Callable[[Pixels], Pixels]] = {
-    "blur 0.7 px": _blurred(0.7),
-    "blur 1.5 px": _blurred(1.5),
-    "crop to 80 %": _cropped(0.8),
-    "crop to 60 %": _cropped(0.6),
-    "hue turned 30": _hue_turned(30),
-    "hue turned 90": _hue_turned(90),
+    "blur 0.7 px": partial(images.blurred, sigma=0.7),
+    "blur 1.5 px": partial(images.blurred, sigma=1.5),
+    "crop to 80 %": partial(images.cropped, share=0.8),
+    "crop to 60 %": partial(images.cropped, share=0.6),
+    "hue turned 30": partial(_hue_turned, degrees=30),
+    "hue turned 90": partial(_hue_turned, degrees=90),
 }
 
 
@@ -117,7 +102,7 @@ def _rows(
     concept: Concept,
 ) -> list[dict[str, object]]:
     dataset = encoder.encode_images(training, "")
-    features = {name: encoder.encode_images(images, "") for name, images in sets.items()}
+    features = {name: encoder.encode_images(pixels, "") for name, pixels in sets.items()}
     text = None
     if any("text" in metric.compares_with for metric in metrics):
         captions = [concept_caption(novel, HELD_OUT_INDEX + k) for k in range(IMAGES)]

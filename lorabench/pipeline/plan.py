@@ -12,7 +12,7 @@ from lorabench.config import Study
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 2, "rank": 2, "explain": 1, "report": 2}
+STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 2, "audit": 1, "rank": 2, "explain": 1, "report": 3}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
 
@@ -126,6 +126,12 @@ class Plan:
             inputs.append(self.features_key(checkpoint, encoder))
         return store.key_of("score", STAGE_VERSIONS["score"], [checkpoint.id, metrics], inputs)
 
+    def audit_key(self, encoder: str) -> str:
+        """Key of the probes of the metrics on one encoder: real images only, no checkpoint."""
+        metrics = [[r, self.metric(r.metric).version] for r in self.requests if r.encoder == encoder]
+        inputs = [self.dataset_features_key(encoder)]
+        return store.key_of("audit", STAGE_VERSIONS["audit"], metrics, inputs)
+
     def metric_id(self, request: MetricRequest, prompt_type: str, concept_id: str | None) -> str:
         """Hash of all that a number means but the checkpoint: equal ids compare, across studies too.
 
@@ -168,6 +174,9 @@ class Plan:
 
     def scores_folder(self, checkpoint: Checkpoint) -> Path:
         return self.folder.path("scores", checkpoint.id)
+
+    def audit_folder(self, encoder: str) -> Path:
+        return self.folder.path("audit", encoder)
 
     # What follows from the choice of metrics.
 

@@ -14,17 +14,14 @@ from lorabench import store
 from lorabench.components import Executor, Work
 from lorabench.errors import DiskFull, UserError
 from lorabench.pipeline import tables
+from lorabench.pipeline.auditing import is_audited
+from lorabench.pipeline.features import features_key
+from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
-from lorabench.pipeline.tasks import (
-    check_inputs,
-    execute,
-    features_key,
-    missing_epochs,
-    missing_sets,
-)
+from lorabench.pipeline.tasks import execute, missing_epochs, missing_sets
 from lorabench.records import Checkpoint, Failure, Task
 
-Stage = Literal["train", "generate", "encode", "score", "rank", "explain", "report"]
+Stage = Literal["train", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TABLE_STAGES: tuple[Stage, ...] = ("rank", "explain", "report")
 
@@ -187,6 +184,12 @@ def _pending_scores(plan: Plan) -> Pending:
             yield Task("score", checkpoint.id, 1), obstacle or _no_features(plan, checkpoint.id)
 
 
+def _pending_audit(plan: Plan) -> Pending:
+    for encoder in plan.encoder_ids:
+        if not is_audited(plan, encoder):
+            yield Task("audit", encoder, len(plan.measured_concepts)), ""
+
+
 def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
     if checkpoint.is_base or checkpoint.weights is not None:
         return ""
@@ -217,4 +220,5 @@ _PENDING: dict[str, Callable[[Plan], Pending]] = {
     "generate": _pending_images,
     "encode": _pending_features,
     "score": _pending_scores,
+    "audit": _pending_audit,
 }

@@ -15,8 +15,10 @@ import pandas as pd
 from lorabench import components, config, images, store
 from lorabench.components import Metric
 from lorabench.errors import UserError
+from lorabench.pipeline.auditing import gathered_probes, is_audited
+from lorabench.pipeline.features import generated_images
 from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
-from lorabench.pipeline.tasks import TRAINING_FILE, generated_images
+from lorabench.pipeline.tasks import TRAINING_FILE
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
 from lorabench.report import runs
 from lorabench.report.page import build_report
@@ -82,7 +84,10 @@ def read(plan: Plan) -> RunTables:
 _WRITES = {
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
-    "report": ("images.parquet", "costs.parquet", "failures.parquet", runs.FACTS_FILE, "report.html"),
+    "report": (
+        *("images.parquet", "costs.parquet", "failures.parquet", "probes.parquet"),
+        *(runs.FACTS_FILE, "report.html"),
+    ),
 }
 
 
@@ -101,7 +106,8 @@ def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failur
         inputs = [keys.get("rank", "")]
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
-        inputs = [keys.get("rank", ""), keys.get("explain", "")]
+        audited = [plan.audit_key(name) for name in plan.encoder_ids if is_audited(plan, name)]
+        inputs = [keys.get("rank", ""), keys.get("explain", ""), *audited]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
@@ -207,10 +213,11 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(_costs(plan), plan.root / "costs.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / "failures.parquet")
+    store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / "report.html")
-    return 4
+    return 5
 
 
 def _image_rows(plan: Plan) -> pd.DataFrame:
@@ -296,6 +303,8 @@ def _artifacts(plan: Plan) -> Iterator[tuple[str, str, str | None, str | None, P
     for source in (DATASET, TEXTS):
         for encoder in plan.encoders_where(stored=True):
             yield "encode", f"{source} {encoder}", None, None, plan.features_folder(source, encoder)
+    for encoder in plan.encoder_ids:
+        yield "audit", encoder, None, None, plan.audit_folder(encoder)
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -73,8 +73,10 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
     return found
 
 
-def winners(means: Means, points: Points, headlines: Sequence[Column]) -> list[Winner]:
-    """Who leads each criterion."""
+def winners(
+    means: Means, points: Points, headlines: Sequence[Column], doubted: Collection[Column] = ()
+) -> list[Winner]:
+    """Who leads each criterion; `doubted` are measurements that fail their audit."""
     found = []
     names = points.table["config"]
     for column in headlines:
@@ -89,7 +91,7 @@ def winners(means: Means, points: Points, headlines: Sequence[Column]) -> list[W
             Winner(
                 criterion=criterion_words(column.info.criterion),
                 question=CRITERIA_MEANING.get(column.info.criterion, ""),
-                measured_by=column.label,
+                measured_by=column.label + (", which fails its audit" if column in doubted else ""),
                 name="" if best is None else names[best],
                 algorithm="" if best is None else points.table["algorithm"][best],
                 score="" if best is None else _with_error(mean[best], error[best]),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
+from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import config_costs, failure_counts, find_missing, stage_costs
 from lorabench.report.heatmaps import correlation_data
@@ -28,10 +29,12 @@ from lorabench.report.words import (
     CRITERIA,
     CRITERIA_MEANING,
     algorithm_styles,
+    algorithm_words,
     category_words,
     criterion_words,
     learning_rate,
     metric_words,
+    number,
 )
 
 _SCRIPTS = (
@@ -53,6 +56,7 @@ def build_report(tables: RunTables, out: Path) -> Path:
     UserError if `scores` holds a metric that `tables.metrics` does not describe.
     """
     run = compare(tables)
+    cards = find_cards(run)
     environment = Environment(
         loader=PackageLoader("lorabench.report"),
         autoescape=True,
@@ -61,11 +65,11 @@ def build_report(tables: RunTables, out: Path) -> Path:
         lstrip_blocks=True,
     )
     html = environment.get_template("report.html.j2").render(
-        **_words(run),
+        **_words(run, cards),
         style=_inline("report.css"),
         scripts=Markup("\n").join(_inline(name) for name in _SCRIPTS),
         plotly=Markup(get_plotlyjs()),
-        data=_embedded(_numbers(run)),
+        data=_embedded(_numbers(run, cards)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f"{out.name}.part")
@@ -74,7 +78,7 @@ def build_report(tables: RunTables, out: Path) -> Path:
     return out
 
 
-def _words(run: Comparison) -> dict[str, Any]:
+def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     """What the templates write themselves."""
     tables, points, means = run.tables, run.points, run.means
     headlines = headline_columns(run.columns)
@@ -82,7 +86,7 @@ def _words(run: Comparison) -> dict[str, Any]:
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
         "facts": facts(tables, points, len(means.categories) - 1),
-        "winners": winners(means, points, headlines),
+        "winners": winners(means, points, headlines, [card.column for card in cards if card.failures]),
         "certainty": certainty(tables, points, means, headlines),
         "styles": algorithm_styles(points.table["algorithm"].tolist()),
         "failures": tables.failures.fillna("").to_dict("records"),
@@ -97,6 +101,10 @@ def _words(run: Comparison) -> dict[str, Any]:
         "metric_words": metric_words,
         "criterion_words": criterion_words,
         "criteria_meaning": CRITERIA_MEANING,
+        "cards": cards,
+        "limits": LIMITS,
+        "verdict": verdict,
+        "number": number,
     }
 
 
@@ -106,16 +114,16 @@ def _glossary(tables: RunTables) -> list[Any]:
     return sorted(infos, key=lambda info: (order.get(info.criterion, len(order)), info.name))
 
 
-def _numbers(run: Comparison) -> dict[str, Any]:
+def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     """What the scripts draw: each number once, charts refer to it by column, category and point."""
     tables, columns, points, means = run.tables, run.columns, run.points, run.means
     headlines = headline_columns(columns)
     return {
-        "points": [_point(row) for row in points.table.to_dict("records")],
+        "points": _points(run),
         "moments": points.moments,
         "last": points.last,
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
-        "columns": [_column(column, column in headlines) for column in columns],
+        "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
         "means": _means(means, columns),
         "views": leaderboard_data(means, columns, find_views(points)),
@@ -126,21 +134,44 @@ def _numbers(run: Comparison) -> dict[str, Any]:
     }
 
 
-def _point(row: Mapping[str, Any]) -> dict[str, Any]:
-    settings = [str(row["trained_layers"])] if row["trained_layers"] and pd.notna(row["trained_layers"]) else []
-    settings += [f"lr {learning_rate(row['lr'])}"] if np.isfinite(row["lr"]) else []
-    settings += [f"{name} {row[name]:g}" for name in ("dim", "alpha", "factor") if np.isfinite(row[name])]
+def _points(run: Comparison) -> list[dict[str, Any]]:
+    factors = run.tables.scores[["checkpoint", "seed"]].drop_duplicates("checkpoint")
+    factors["seed"] = pd.to_numeric(factors["seed"], errors="coerce").astype("float64")
+    of_point = dict(list(factors.groupby(factors["checkpoint"].map(run.points.of_checkpoint))))
+    nothing = factors[:0]
+    rows = run.points.table.to_dict("records")
+    return [_point(row, of_point.get(number, nothing)) for number, row in enumerate(rows)]
+
+
+def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame) -> dict[str, Any]:
+    """`checkpoints` are those of the point, one a seed."""
+    facts = _setting_words(row)
+    seeds = ", ".join(f"{seed:g}" for seed in sorted(checkpoints["seed"].dropna()))
+    made = {"seeds": seeds, "steps": f"{row['step']:,.0f}" if np.isfinite(row["step"]) else "", "base": row["base"]}
     return {
         "config": str(row["config"]),
         "algorithm": str(row["algorithm"]),
-        "settings": ", ".join(settings),
+        "settings": ", ".join(f"{name} {value}".removeprefix("layers ") for name, value in facts.items()),
+        "facts": {"algorithm": algorithm_words(row["algorithm"]), **facts, "moment": row["moment"]},
+        "made": {name: str(value) for name, value in made.items() if value},
+        "checkpoints": sorted(checkpoints["checkpoint"]),
         "moment": row["moment"],
         "age": float(row["age"]) if np.isfinite(row["age"]) else None,
         "scale": float(row["scale"]) if np.isfinite(row["scale"]) else 1.0,
     }
 
 
-def _column(column: Column, is_headline: bool) -> dict[str, Any]:
+def _setting_words(row: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that a config has, in words."""
+    layers = row["trained_layers"]
+    words = {"layers": str(layers) if layers and pd.notna(layers) else ""}
+    words["lr"] = learning_rate(row["lr"]) if np.isfinite(row["lr"]) else ""
+    words |= {name: f"{row[name]:g}" if np.isfinite(row[name]) else "" for name in ("dim", "alpha", "factor")}
+    return {name: value for name, value in words.items() if value}
+
+
+def _column(card: Card, is_headline: bool) -> dict[str, Any]:
+    column = card.column
     return {
         "label": column.label,
         "metric": metric_words(column.metric),
@@ -150,6 +181,7 @@ def _column(column: Column, is_headline: bool) -> dict[str, Any]:
         "criterionLabel": criterion_words(column.info.criterion),
         "higher": column.info.higher_is_better,
         "headline": is_headline,
+        "doubts": [WORDS[name] for name in card.failures],
     }
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from lorabench.components import UserError, unknown
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
-from lorabench.statistics.columns import METRIC
+from lorabench.statistics.columns import METRIC, PROBE_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
 DATASET = "dataset"  # the "checkpoint" of the training images
 
 
 # The tables of a run, as its parquet files are called.
-TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations", "images", "costs", "failures")
+TABLES = (
+    *("scores", "normalized", "category_scores", "attributions", "explanations"),
+    *("images", "costs", "failures", "probes"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RunTables:
     failures: pd.DataFrame
     metrics: Sequence[Any]
     provenance: Mapping[str, Any]
+    probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))  # `stages.audit.probe`
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from lorabench.report import RunTables
 from lorabench.report.runs import write_facts
+from lorabench.report.tables import TABLES
 
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 PROMPTS = ("train", "trigger", "alter", "style")
@@ -60,6 +61,7 @@ def synthetic_run(
     rng = np.random.default_rng(7)
     checkpoints = _checkpoints(configs, seeds, epochs)
     scores = _scores(checkpoints, rng)
+    scores = pd.concat([scores, _real(scores)], ignore_index=True)
     normalized, category_scores = _rank(scores)
     attributions, explanations = _explain(category_scores, rng)
     return RunTables(
@@ -113,6 +115,7 @@ def synthetic_run(
             "packages": {"torch": "2.15.0", "diffusers": "0.42.0", "catboost": "1.2.10"},
             "inputs": ["a" * 64, "b" * 64],
         },
+        probes=_probes(scores),
     )
 
 
@@ -126,7 +129,7 @@ def with_metrics(tables: RunTables, *metrics: str) -> RunTables:
 def write_run(tables: RunTables, folder: Path) -> Path:
     """The tables as a run's parquet files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("scores normalized category_scores attributions explanations images costs failures").split():
+    for name in TABLES:
         getattr(tables, name).to_parquet(folder / f"{name}.parquet")
     write_facts(folder, [tables])
     return folder
@@ -187,6 +190,24 @@ def _scores(checkpoints: list[dict], rng: np.random.Generator) -> pd.DataFrame:
                         | dict(value=value, reason=reason, n_images=10)
                     )
     return pd.DataFrame(rows)
+
+
+def _real(scores: pd.DataFrame) -> pd.DataFrame:
+    """Real images, of the metrics that look at nothing but images: as good as strength 2."""
+    effect = {spec[0]: abs(spec[5]) * 4 + 2 * spec[5] for spec in METRICS}
+    real = scores[(scores.algorithm == "none") & ~scores.metric.isin(["text_similarity", "style_loss_base"])]
+    return real.assign(checkpoint="dataset", config="dataset", value=real.metric.map(effect), reason="")
+
+
+def _probes(scores: pd.DataFrame) -> pd.DataFrame:
+    """All is well, but that the style loss to the data does not know one style from another."""
+    keys = ["metric", "encoder", "resize", "category", "class_name", "subclass"]
+    leaves = scores[keys].drop_duplicates()
+    found = {"real": 1.0, "copies": 0.5, "identity": 0.95, "blur": 1.0, "jpeg": 0.9, "crop": 1.0}
+    parts = [leaves.assign(probe=name, value=value) for name, value in found.items()]
+    probes = pd.concat(parts, ignore_index=True)
+    confused = (probes.metric == "style_loss_data") & (probes.probe == "identity")
+    return probes.assign(value=probes.value.mask(confused, 0.55))
 
 
 def _rank(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

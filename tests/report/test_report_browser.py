@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 from pathlib import Path
 
@@ -100,6 +102,45 @@ def test_pictures_compare_with_the_base_model(report: Path, open_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
+
+
+# Where point `wanted` of the first scatter lies on the screen.
+_PLACE = """wanted => {
+  const plot = document.querySelector("#tradeoffs-plots .js-plotly-plot"), {xaxis, yaxis} = plot._fullLayout;
+  for (const trace of plot.data) {
+    const at = (trace.customdata ?? []).indexOf(wanted);
+    if (at < 0) continue;
+    const box = plot.getBoundingClientRect();
+    return [box.x + xaxis._offset + xaxis.l2p(trace.x[at]), box.y + yaxis._offset + yaxis.l2p(trace.y[at])];
+  }
+}"""
+
+
+def test_a_click_on_a_point_shows_its_pictures_and_what_sets_it_apart(report: Path, tables, open_page):
+    page = open_page(report)
+    page.locator("#tradeoffs").scroll_into_view_if_needed()
+    page.wait_for_selector("#tradeoffs-plots .js-plotly-plot .point")
+    names = page.evaluate("DATA => DATA.points.map(p => p.config + '|' + p.moment)", _data(page))
+    wanted = names.index("lokr-f4|epoch 30")
+    page.mouse.click(*page.evaluate(_PLACE, wanted))
+    card = page.locator("#tradeoffs-plots .card", has_text="Behind a point")
+    playwright.expect(card.locator("select").first).to_have_value(str(wanted))
+    strips = card.locator(".pair-strips").first.locator(".strip")
+    assert strips.count() == 2
+    for strip, config in zip(strips.all(), ("base", "lokr-f4")):
+        shown = [image.get_attribute("src") for image in strip.locator("img").all()]
+        own = tables.images[(tables.images["config"] == config) & ~(tables.images["epoch"] == 10)]
+        known = {f"data:image/webp;base64,{base64.b64encode(picture).decode()}" for picture in own["thumbnail"]}
+        assert len(shown) == 4 and set(shown) <= known
+
+    card.locator("select").nth(1).select_option(str(names.index("lokr-f8|epoch 30")))
+    assert card.locator(".difference tbody tr").all_inner_texts() == ["factor\t4\t8"]
+    assert strips.count() == 3
+    assert "lokr-f4-s23-e30" in card.locator(".origin").text_content()
+
+
+def _data(page) -> dict:
+    return json.loads(page.locator("#data").text_content())
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -12,6 +12,7 @@ from synthetic import CONFIGS, synthetic_run
 
 from lorabench.components import UserError
 from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
+from lorabench.report.cards import find_cards, verdict
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import find_missing, stage_costs
 from lorabench.report.heatmaps import correlation_figures
@@ -187,3 +188,27 @@ def test_heat_maps_hold_the_correlations_of_leaf_scores(run, tables):
     sides = [rows.loc[[column.identity]].set_index(leaf)["score"] for column in (first, second)]
     shown = figures["correlation_image_similarity"].axes[0].images[0].get_array()
     assert shown[0, 1] == pytest.approx(sides[0].corr(sides[1]))
+
+
+def test_a_card_fails_what_its_probes_seeds_and_encoders_do_not_support(run, tables):
+    cards = {(card.column.metric, card.column.prompt_type, card.column.encoder): card for card in find_cards(run)}
+    assert not cards["image_similarity", "train", "dinov2"].failures
+    confused = cards["style_loss_data", "train", "vgg19"]
+    assert confused.identity == pytest.approx(0.55) and "does not tell its own from another" in verdict(confused)
+    rng = np.random.default_rng(0)
+    luck = tables.category_scores.assign(score=rng.random(len(tables.category_scores)))
+    shuffled = tables.normalized.assign(score=rng.random(len(tables.normalized)))
+    unlucky = compare(dataclasses.replace(tables, category_scores=luck, normalized=shuffled))
+    found = {(card.column.metric, card.column.encoder): set(card.failures) for card in find_cards(unlucky)}
+    assert found["image_similarity", "clip"] >= {"seeds", "encoders"} and "seeds" in found["vendi", "dinov2"]
+
+
+def test_a_card_without_probes_and_second_seeds_says_that_nothing_is_known(tables):
+    one = dataclasses.replace(
+        tables,
+        probes=tables.probes[:0],
+        normalized=tables.normalized.query("seed == 23 and encoder != 'clip'"),
+        category_scores=tables.category_scores.query("seed == 23"),
+        scores=tables.scores.query("seed != 24 and metric == 'vendi'"),
+    )
+    assert {verdict(card) for card in find_cards(compare(one))} == {"not known"}

@@ -42,7 +42,8 @@ function selector(label, options, value, onchange) {
 }
 
 const categoryOptions = () => DATA.categories.map((c) => [c.key, c.label]);
-const columnText = (c) => `${c.label}${c.details ? ` · ${c.details}` : ""}`;
+const columnText = (c) =>
+  `${c.label}${c.details ? ` · ${c.details}` : ""}${c.doubts.length ? " · fails its audit" : ""}`;
 function columnOptions(numbers) {
   const groups = new Map();
   for (const i of numbers) {

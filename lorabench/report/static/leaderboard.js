@@ -7,6 +7,9 @@ function boardColumns() {
   return numbers.filter((i) => DATA.columns[i].criterion === board.columns);
 }
 
+// Of a measurement that fails its audit: it is shown, and not to be leaned on.
+const doubtful = (column) => (DATA.columns[column].doubts.length ? "doubted" : "");
+
 function meter(score, error) {
   const at = (v) => 100 * Math.min(1, Math.max(0, v));
   const parts = [
@@ -47,7 +50,7 @@ function boardCell(column, point) {
     : null;
   return el(
     "td",
-    { class: kind, title: `${m.n[point]} class × seed rows` },
+    { class: `${kind} ${doubtful(column)}`.trim(), title: `${m.n[point]} class × seed rows` },
     el(
       "div",
       { class: "value" },
@@ -93,11 +96,12 @@ function boardHead(columns) {
         const c = DATA.columns[i];
         return el(
           "th",
-          { scope: "col", "aria-sort": order(i) },
+          { scope: "col", "aria-sort": order(i), class: doubtful(i), title: c.doubts.join("; ") || null },
           sortButton(
             i,
             el("span", { class: "column" }, (board.columns === "headline" ? c.criterionLabel : c.label) + arrow(i)),
             el("small", {}, board.columns === "headline" ? columnText(c) : c.details),
+            c.doubts.length && board.columns !== "headline" ? el("small", {}, "fails its audit") : null,
             el("small", {}, `raw: ${c.higher ? "higher" : "lower"} is better`),
           ),
         );

@@ -1,45 +1,74 @@
-// Pictures behind a point of the trade-offs: the chosen config beside the base model.
+// What is behind a point of the trade-offs: pictures from the same noise as the base's and another point's, what sets
+// the two configs apart, and which checkpoints they are.
 const pointCard = el("div", { class: "card" });
+const pointName = (i) => `${DATA.points[i].config}, ${DATA.points[i].moment}`;
+
+function pointStrips(concept, row, other) {
+  const places = [...new Map(concept.columns.map((c, k) => [c.type, k])).values()].slice(0, 4);
+  const strip = (word, cells, name) => [
+    el("small", {}, word),
+    el("div", { class: "strip" }, cells ? places.map((k) => thumbnail(concept, cells, k, name)) : "no pictures"),
+  ];
+  return [
+    el("p", { class: "hint", style: "margin:10px 0 2px" }, concept.name.replaceAll("_", " ")),
+    el(
+      "div",
+      { class: "pair-strips" },
+      strip("base", concept.base, "base model"),
+      strip("this", row.cells, pointName(trade.point)),
+      trade.other === null ? null : strip("other", other?.cells, pointName(trade.other)),
+    ),
+  ];
+}
+
+// Only what differs: two configs of a grid share most of their settings.
+function pointDifference() {
+  const [mine, theirs] = [DATA.points[trade.point].facts, DATA.points[trade.other].facts];
+  const names = [...new Set([...Object.keys(mine), ...Object.keys(theirs)])].filter((n) => mine[n] !== theirs[n]);
+  if (!names.length) return el("p", { class: "hint" }, "No setting that this page knows differs.");
+  const cells = (name) => [mine[name], theirs[name]].map((value) => el("td", {}, value ?? "none"));
+  const head = ["Differs", "this", "other"].map((word) => el("th", { scope: "col" }, word));
+  const rows = names.map((name) => el("tr", {}, el("th", { scope: "row" }, name), cells(name)));
+  return el("table", { class: "plain difference" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
+}
+
+function pointOrigin() {
+  const p = DATA.points[trade.point];
+  const made = Object.entries(p.made).map(([name, value]) => `${name} ${value}`);
+  const list = el("ul", {}, p.checkpoints.map((name) => el("li", {}, el("code", {}, name))));
+  return el("details", { class: "origin" }, el("summary", {}, `Checkpoints: ${made.join("; ")}`), list);
+}
+
 function drawPointPictures() {
-  const head = el("h3", {}, "Pictures behind a point");
-  if (!DATA.gallery.concepts.length)
-    return fill(pointCard, head, el("p", { class: "hint" }, "This run kept no thumbnails."));
+  const head = el("h3", {}, "Behind a point");
   if (trade.point === null)
     trade.point = DATA.pairs.flatMap((pair) => pair.fronts[trade.category]?.score ?? [])[0] ?? DATA.last[0] ?? null;
   if (trade.point === null) return fill(pointCard, head, el("p", { class: "hint" }, "There is no point to show."));
-  const p = DATA.points[trade.point];
-  const concepts = DATA.gallery.concepts.filter((c) => trade.category === "all" || c.category === trade.category);
-  const some = concepts
-    .map((c) => [c, c.rows.find((r) => r.point === trade.point)])
-    .filter(([, row]) => row)
-    .slice(0, 2);
-  const body = some.map(([concept, row]) => {
-    const places = [...new Map(concept.columns.map((c, k) => [c.type, k])).values()].slice(0, 4);
-    const strip = (cells, name) => places.map((k) => (cells ? thumbnail(concept, cells, k, name) : null));
-    return [
-      el("p", { class: "hint", style: "margin:10px 0 2px" }, concept.name.replaceAll("_", " ")),
-      el(
-        "div",
-        { class: "pair-strips" },
-        el("small", {}, "base"),
-        el("div", { class: "strip" }, strip(concept.base, "base model")),
-        el("small", {}, "this"),
-        el("div", { class: "strip" }, strip(row.cells, `${p.config}, ${p.moment}`)),
-      ),
-    ];
-  });
-  const pick = selector(
-    "Point",
-    DATA.points.map((q, i) => [i, `${q.config}, ${q.moment}`]),
-    trade.point,
-    (value) => showPoint(Number(value)),
-  );
+  const rowOf = (concept, point) => concept.rows.find((r) => r.point === point);
+  const strips = DATA.gallery.concepts
+    .filter((c) => (trade.category === "all" || c.category === trade.category) && rowOf(c, trade.point))
+    .slice(0, 2)
+    .map((c) => pointStrips(c, rowOf(c, trade.point), rowOf(c, trade.other)));
+  const kept = DATA.gallery.concepts.length
+    ? note("No pictures of this point are in the page.")
+    : el("p", { class: "hint" }, "This run kept no thumbnails.");
+  const options = DATA.points.map((_, i) => [i, pointName(i)]);
   return fill(
     pointCard,
     head,
     el("p", { class: "hint" }, "Click a point of a chart, or choose one here."),
-    el("div", { class: "controls" }, pick),
-    some.length ? body.flat() : note("No pictures of this point are in the page."),
+    el(
+      "div",
+      { class: "controls" },
+      selector("Point", options, trade.point, (value) => showPoint(Number(value))),
+      selector("Compare with", [["", "the base model only"], ...options], trade.other ?? "", (value) => {
+        trade.other = value === "" ? null : Number(value);
+        drawPointPictures();
+      }),
+    ),
+    strips.length ? strips.flat() : kept,
+    trade.other === null ? null : pointDifference(),
+    pointOrigin(),
   );
 }
 

@@ -1,5 +1,5 @@
 // Trade-offs: three scatters that share category, axes and algorithms; pictures of a clicked point beside them.
-const trade = { category: "all", raw: "score", hidden: new Set(), point: null };
+const trade = { category: "all", raw: "score", hidden: new Set(), point: null, other: null };
 const shown = (point) => !trade.hidden.has(DATA.points[point].algorithm);
 
 // Points of one config and merge ratio, by age: what a line joins.

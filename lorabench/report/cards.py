@@ -1,0 +1,118 @@
+"""Audit cards: may a measurement be believed? What its probes, its seeds and its other encoders say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lorabench.report.points import Comparison
+from lorabench.report.tables import Column
+from lorabench.statistics.columns import ALL, METRIC
+from lorabench.statistics.correlation import OTHER, leaf_correlations
+from lorabench.statistics.reliability import intraclass_correlation
+
+# Rules of thumb, no tests: below these a measurement fails its card. Chance is 0.5 of the first two, 0 of the others.
+LIMITS = {"identity": 0.75, "damage": 0.6, "seeds": 0.5, "encoders": 0.5}
+DAMAGES = ("blur", "jpeg", "crop")
+WORDS = {
+    "identity": "does not tell its own from another",
+    "damage": "calls damaged images better",
+    "seeds": "the seed moves it more than the config",
+    "encoders": "other encoders do not agree",
+    "copies": "calls one image again and again more diverse than real images",
+    "range": "ranks the base model above real images",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a measurement; NaN where it is not known or has no meaning."""
+
+    column: Column
+    floor: float  # the base model's value, mean over classes
+    ceiling: float  # that of real images
+    identity: float  # how often a few real images score better than a few of another concept, in [0, 1]
+    blur: float  # blur, jpeg, crop: share of steps of growing damage that it does not call better, in [0, 1]
+    jpeg: float
+    crop: float
+    copies: float  # its value on one image again and again
+    real: float  # its value on the images that `copies` is to be compared with
+    seeds: float  # intraclass correlation of the seeds of a config at one moment, at most 1
+    encoders: float  # mean correlation with the same metric on other encoders, in [-1, 1]
+
+    @property
+    def failures(self) -> list[str]:
+        """The names in WORDS of what it fails."""
+        damage = np.array([self.blur, self.jpeg, self.crop])
+        damage = damage[~np.isnan(damage)]
+        measured = {"identity": self.identity, "seeds": self.seeds, "encoders": self.encoders}
+        measured["damage"] = float(damage.mean()) if len(damage) else float("nan")
+        failed = [name for name, limit in LIMITS.items() if measured[name] < limit]  # NaN is not below anything
+        sign = 1 if self.column.info.higher_is_better else -1
+        if self.column.info.criterion == "diversity" and sign * (self.copies - self.real) > 0:
+            failed.append("copies")
+        if self.column.info.criterion == "fidelity" and sign * (self.floor - self.ceiling) > 0:
+            failed.append("range")
+        return failed
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything at all was found out."""
+        return not np.isnan([self.identity, self.blur, self.jpeg, self.crop, self.seeds, self.encoders]).all()
+
+
+def find_cards(run: Comparison) -> list[Card]:
+    """One card a measurement, in the order of `run.columns`."""
+    probes = _probe_means(run.tables.probes)
+    seeds, encoders = _seeds(run), _encoders(run)
+    cards = []
+    for column in run.columns:
+        found = probes.get((column.metric, column.encoder, column.resize), {})
+        cards.append(
+            Card(
+                column=column,
+                floor=run.means.base.get((column, ALL), float("nan")),
+                ceiling=run.means.real.get((column, ALL), float("nan")),
+                seeds=seeds.get(column.identity, float("nan")),
+                encoders=encoders.get(column.identity, float("nan")),
+                **{name: found.get(name, float("nan")) for name in ("identity", *DAMAGES, "copies", "real")},
+            )
+        )
+    return cards
+
+
+def _probe_means(probes: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
+    """(metric, encoder, resize) -> probe -> mean over sub-classes, then over classes."""
+    if probes.empty:
+        return {}
+    keys = ["metric", "encoder", "resize", "probe"]
+    classes = probes.fillna({"resize": ""}).groupby([*keys, "category", "class_name"])["value"].mean()
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for (metric, encoder, resize, probe), value in classes.groupby(keys).mean().items():
+        found.setdefault((metric, encoder, resize), {})[probe] = float(value)
+    return found
+
+
+def _seeds(run: Comparison) -> Mapping[tuple[str, ...], float]:
+    """Of the normalised scores of all classes."""
+    rows = run.tables.category_scores
+    rows = rows[rows["category"] == ALL]
+    points = rows["checkpoint"].map(run.points.of_checkpoint)
+    groups = rows.assign(point=points, **rows[METRIC].fillna("")).groupby(METRIC)
+    return {identity: intraclass_correlation(group["score"], group["point"]) for identity, group in groups}
+
+
+def _encoders(run: Comparison) -> Mapping[tuple[str, ...], float]:
+    normalized = run.tables.normalized
+    table = leaf_correlations(normalized.assign(**normalized[METRIC].fillna("")))
+    same = (table["metric"] == table["other_metric"]) & (table["prompt_type"] == table["other_prompt_type"])
+    other = (table[METRIC].to_numpy() != table[OTHER].to_numpy()).any(axis=1)
+    return dict(table[same & other].groupby(METRIC)["r"].mean())
+
+
+def verdict(card: Card) -> str:
+    """The card in a word, or what it fails."""
+    return "; ".join(WORDS[name] for name in card.failures) or ("passes" if card.is_known else "not known")
