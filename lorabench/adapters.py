@@ -223,9 +223,19 @@ def updates(components: Components, adapter: Adapter, name: str) -> list[tuple[s
     weight = module.weight.detach().float()
     found = [("weight", module.weight, weight_update(adapter, name, weight))]
     bias_update = params.get("b_norm", params.get("diff_b"))
+    if bias_update is None:
+        bias_update = _bias_of_method(module, adapter, name)
     if bias_update is not None:
         found.append(("bias", module.bias, bias_update.to(weight.device)))
     return found
+
+
+def _bias_of_method(module: nn.Module, adapter: Adapter, name: str) -> Tensor | None:
+    if adapter.algorithm.delta_bias is None or module.bias is None or "w_norm" in adapter.modules[name]:
+        return None
+    weight, bias = module.weight.detach().float(), module.bias.detach().float()
+    params = {suffix: tensor.to(weight.device) for suffix, tensor in adapter.modules[name].items()}
+    return adapter.algorithm.delta_bias(params, weight, bias, _config_of(adapter, name))
 
 
 def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:

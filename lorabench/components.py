@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -185,6 +185,8 @@ class Algorithm:
     larger_is_more: bool = True  # dim: yes; factor: no
     version: int = 1  # rises when its weight updates change
     trains_bias: bool = False
+    # (params, weight, bias, config) -> what a method that does not train the bias does to it; None = nothing.
+    delta_bias: Callable[[Params, torch.Tensor, torch.Tensor, TrainConfig], torch.Tensor | None] | None = None
     neutral_alpha: float | None = None  # what a file states where the config sets no alpha; None = dim, a scale of 1
     recognises: Callable[[Params], bool] = lambda params: True  # where suffixes alone do not tell: are these its own?
     for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
@@ -193,7 +195,27 @@ class Algorithm:
     # How another library's files call the params of a layer -> our name; its argument is that library's config.
     saved_names: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
+    of_module: Callable[[Params], Algorithm] | None = None  # of a mixture: the algorithm of one module's params
     description: str = ""
+
+
+NORM_SUFFIXES = ("w_norm", "b_norm")
+BIAS_SUFFIX = "diff_b"
+SUFFIXES_OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may train besides
+
+
+def algorithm_using(suffixes: Collection[str], params: Params) -> Algorithm | None:
+    """The algorithm whose files have all these suffixes, and which knows `params` as its own; of several the barest."""
+    able = [
+        algorithm
+        for algorithm in (find("algorithms", name) for name in names("algorithms"))
+        if all(_has(algorithm, suffix) for suffix in suffixes) and algorithm.recognises(params)
+    ]
+    return min(able, key=lambda algorithm: (len(algorithm.suffixes), algorithm.name), default=None)
+
+
+def _has(algorithm: Algorithm, suffix: str) -> bool:
+    return suffix in algorithm.suffixes or any(suffix.startswith(one) for one in algorithm.suffixes if one[-1] == ".")
 
 
 # --- checkpoint formats ----------------------------------------------------------------------------------------------

@@ -111,8 +111,13 @@ def _matching(modules: Mapping[str, nn.Module], expression: str) -> tuple[str, .
 
 
 def _nothing_matches(trained_layers: str, names: tuple[str, ...]) -> str:
-    words = trained_layers.removeprefix(CUSTOM).replace("\\", "")
-    near = difflib.get_close_matches(words, names, n=3, cutoff=0.2) or names[:3]
+    words = re.sub(r"\W+", ".", trained_layers.removeprefix(CUSTOM)).strip(".").lower()
+    # A typo is in a part of a name, most often the last.
+    parts = {part: name for name in reversed(names) for part in (name.lower(), *name.lower().split("."))}
+    near = (
+        list(dict.fromkeys(parts[part] for part in difflib.get_close_matches(words, parts, n=3, cutoff=0.4)))
+        or names[:3]
+    )
     hint = f"The nearest of its {len(names)} names are {', '.join(near)}." if near else "It has no trainable module."
     return f"trained_layers '{trained_layers}' matches no module of this base model. {hint}"
 

@@ -140,9 +140,33 @@ def test_a_merged_folder_is_a_base_model(tmp_path, base):
 )
 def test_conversions_that_cannot_be(tmp_path, base, name, values, to, words):
     path = saved(tmp_path, base, name, **values)
+    out = tmp_path / "deep/out.safetensors"
     with pytest.raises(UserError, match=words):
-        adapter_files.convert(path, tmp_path / "out", to, None if to == "merged" else base, 1.0, "float32")
+        adapter_files.convert(path, out, to, None if to == "merged" else base, 1.0, "float32")
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("out", "to", "scale", "dtype", "words"),
+    [
+        ("out.safetensors", "kohya", 1.0, "int8", "Unknown dtype 'int8'"),
+        ("out", "merged", float("nan"), "float32", "--scale must be a number"),
+        ("out", "merged", 1.0, "float16", "writes float32"),
+        ("out", "kohya", 1.0, "float32", "end in .safetensors"),
+        ("out.safetensors", "kohya", 0.5, "float32", "--scale is for --to merged"),
+    ],
+)
+def test_options_of_conversion_that_cannot_be(tmp_path, base, out, to, scale, dtype, words):
+    path = saved(tmp_path, base, "lora", dim=4)
+    with pytest.raises(UserError, match=words):
+        adapter_files.convert(path, tmp_path / out, to, base, scale, dtype)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_on_the_way_are_made(tmp_path, base):
+    path = saved(tmp_path, base, "lora", dim=4)
+    adapter_files.convert(path, tmp_path / "new/folder/out.safetensors", "kohya", base, 1.0, "float32")
+    assert adapter_files.inspect(tmp_path / "new/folder/out.safetensors", base)["dim"] == 4
 
 
 def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base):

@@ -17,6 +17,12 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     return {"weight": zeros(shape, weight), "on_input": torch.zeros((), dtype=torch.int64, device=weight.device)}
 
 
+def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig) -> Tensor | None:
+    """l b where a file says so: peft scales what a layer answers, its bias included."""
+    flag = params.get("on_bias")
+    return None if flag is None or not bool(flag) else params["weight"].flatten() * bias
+
+
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     """l W, one l for each output, or each input where a file says so (Liu et al. 2022; LyCORIS stores l - 1)."""
     scale, flag = params["weight"].flatten(), params["on_input"]
@@ -29,7 +35,8 @@ ia3 = Algorithm(
     name="ia3",
     init=init,
     delta_weight=delta_weight,
+    delta_bias=delta_bias,
     hyperparameters=(),
-    suffixes=("weight", "on_input"),
+    suffixes=("weight", "on_input", "on_bias"),
     description="A factor for every output.",
 )

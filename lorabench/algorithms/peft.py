@@ -1,19 +1,21 @@
 """Any method of the peft library for Linear and Conv2d, by its own config: `peft = { peft_type = "VERA", r = 8 }`.
 
-A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape. Not for
-kernels: peft's OFT, whose patches overlap in the input it rotates, so that it changes the answer from the start.
+A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape. Refused
+is what is no update of a weight and a bias: methods that are not linear in their input (LILY), that turn the patches of
+a kernel (OFT), or that keep matrices made from the base model's weights (PSOFT).
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from lorabench.components import Algorithm, Params
 from lorabench.errors import UserError
@@ -21,7 +23,7 @@ from lorabench.records import TrainConfig
 
 PREFIX = "peft."
 _NAME = "layer"
-_WEIGHT = f"{_NAME}.base_layer.weight"
+_WEIGHT, _BIAS = f"{_NAME}.base_layer.weight", f"{_NAME}.base_layer.bias"
 _WIDTHS = (64, 768, 1024, 1280)  # of a layer that shows how a method names things; block sizes have to divide it
 _FROZEN_SEED = 0  # of what a method draws and does not train: the same whenever the layer is made again
 
@@ -31,37 +33,46 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
 
     Some methods do not start at dW = 0 unless their settings say so (C3A, FourierFT).
     """
+    settings = _settings(config)
     seed = int(torch.randint(2**31, (), generator=rng))
-    wrapped = _wrapped(tuple(weight.shape), _settings(config), seed)
+    wrapped = _wrapped(tuple(weight.shape), settings, seed)
+    for check in (_check, _check_start):
+        check(settings, tuple(weight.shape[2:]))
     return {
-        f"{PREFIX}{name}": parameter.detach().float().to(weight.device)
-        for name, parameter in wrapped.named_parameters()
-        if parameter.requires_grad
+        f"{PREFIX}{name}": parameter.detach().float().to(weight.device) for name, parameter in _trained(wrapped).items()
     }
 
 
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
-    """W' - W, W' read off the wrapped layer's answers to unit inputs: whatever the method does is linear in them."""
-    wrapped = _skeleton(tuple(weight.shape), _settings(config), weight.device)
-    replaced = {name.removeprefix(PREFIX): tensor for name, tensor in params.items()}
-    known = {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
-    if known != replaced.keys():
-        raise ValueError(f"peft's method has {', '.join(sorted(known))}, the file {', '.join(sorted(replaced))}")
-    answers = functional_call(wrapped, {**replaced, _WEIGHT: weight}, (_unit_inputs(weight),))
-    if weight.ndim == 2:
-        return answers.T - weight
-    # An impulse meets the kernel from its last entry to its first.
-    return answers.transpose(0, 1).flip(2, 3) - weight
+    """W' - W, W' read off the wrapped layer's answers to unit inputs: what `_check` lets pass is linear in them."""
+    settings = _settings(config)
+    if weight.is_meta:  # only whether it fits is asked for, and not every method can answer without numbers
+        _layer_with(params, _skeleton(tuple(weight.shape), settings, torch.device("cpu")))
+        _refuse_unless_update(settings, tuple(weight.shape[2:]))
+        return torch.empty_like(weight)
+    layer = _layer_with(params, _skeleton(tuple(weight.shape), settings, weight.device), weight)
+    return _kernel_of(layer, weight) - weight
+
+
+def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig) -> Tensor | None:
+    """b' - b: the wrapped layer's answer to nothing, less its bias; None of methods that leave it alone."""
+    settings = _settings(config)
+    if not _moves_bias(settings):
+        return None
+    layer = _layer_with(params, _skeleton(tuple(weight.shape), settings, weight.device, bias=True), weight, bias)
+    return layer(_unit_inputs(weight)[:1] * 0).flatten(1)[0].reshape(len(bias), -1)[:, 0] - bias
 
 
 def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
     """How peft's files call what the method trains in a layer -> our name of it.
 
-    UserError if the method keeps matrices that layers share: a layer alone cannot make them again.
+    UserError if the method keeps matrices that layers share (a layer alone cannot make them again), or if it is no
+    update of a weight.
     """
+    text = json.dumps(dict(settings), sort_keys=True)
     for width in _WIDTHS:
         try:
-            tuner = _tuner((width, width), json.dumps(dict(settings), sort_keys=True), _FROZEN_SEED)
+            tuner = _tuner((width, width), text, _FROZEN_SEED)
         except ValueError as error:
             reason = error
             continue
@@ -72,9 +83,38 @@ def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
                 f"peft's {settings['peft_type']} shares {', '.join(shared)} between layers, so its files cannot be "
                 "read layer by layer; merge the adapter with peft and evaluate the merged model."
             )
-        names = [name for name, parameter in tuner.model.named_parameters() if parameter.requires_grad]
-        return {name.removeprefix(f"{_NAME}.").replace(".default", ""): f"{PREFIX}{name}" for name in names}
+        _refuse_unless_update(text, ())
+        return {
+            name.removeprefix(f"{_NAME}.").replace(".default", ""): f"{PREFIX}{name}" for name in _trained(tuner.model)
+        }
     raise UserError(f"peft's {settings['peft_type']} cannot be read: {reason}.")
+
+
+Layer = Callable[[Tensor], Tensor]
+
+
+def _layer_with(params: Params, wrapped: nn.Module, weight: Tensor | None = None, bias: Tensor | None = None) -> Layer:
+    """The wrapped layer with these numbers in it. ValueError if they are not those that the method trains."""
+    replaced = {name.removeprefix(PREFIX): tensor for name, tensor in params.items()}
+    shapes = _shapes(wrapped)
+    if shapes != {name: tensor.shape for name, tensor in replaced.items()}:
+        raise ValueError(f"peft's method has {_shape_words(shapes)}, the file {_shape_words(replaced)}")
+    base = {name: value for name, value in ((_WEIGHT, weight), (_BIAS, bias)) if value is not None}
+    return lambda inputs: functional_call(wrapped, {**replaced, **base}, (inputs,))
+
+
+def _shape_words(named: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {list(getattr(value, 'shape', value))}" for name, value in sorted(named.items()))
+
+
+def _kernel_of(layer: Layer, weight: Tensor) -> Tensor:
+    """The weight that gives a layer's answers, shaped like `weight`."""
+    inputs = _unit_inputs(weight)
+    answers = layer(inputs) - layer(inputs[:1] * 0)
+    if weight.ndim == 2:
+        return answers.T
+    # An impulse meets the kernel from its last entry to its first.
+    return answers.transpose(0, 1).flip(2, 3)
 
 
 def _unit_inputs(weight: Tensor) -> Tensor:
@@ -89,17 +129,103 @@ def _unit_inputs(weight: Tensor) -> Tensor:
     return pictures
 
 
+@functools.cache
+def _check(settings: str, kernel: tuple[int, ...]) -> None:
+    """ValueError if what the method does to a layer with such a kernel is no update of its weight and bias."""
+    wrapped, other_base = (_example(settings, kernel, base_seed) for base_seed in (0, 1))
+    if any(_shapes(wrapped) != _shapes(_example(settings, kernel, seed=seed)) for seed in range(1, 7)):
+        raise ValueError("what it trains is drawn anew each time it is made")
+    if _shapes(wrapped) != _shapes(_example(settings, kernel, bias=True)):
+        raise ValueError("it trains more where a layer has a bias; lorabench's own methods do not")
+    weight = wrapped.get_parameter(_WEIGHT)
+    size = [2 * length + 1 for length in kernel]
+    one, other = torch.randn(2, 2, weight.shape[1], *size, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        weight.copy_(other_base.get_parameter(_WEIGHT))
+        _stir(wrapped)
+        _stir(other_base)
+        try:
+            answer, without = (layer(one) - layer(one * 0) for layer in (wrapped, other_base))
+        except Exception as error:  # whatever goes wrong in a method, the sentence names it
+            raise ValueError(f"it cannot be asked about a layer alone: {error}") from error
+        apply = functional.conv2d if kernel else functional.linear
+        update = (answer - apply(one, weight)).abs().max()
+        # A method that trains the bias alone leaves rounding errors of the answer.
+        tolerance = float(torch.maximum(1e-3 * update, 1e-5 * answer.abs().max()))
+        near = functools.partial(torch.allclose, other=answer, atol=tolerance, rtol=0)
+        if not near(without):
+            raise ValueError("it keeps matrices made from the base model's weights, and here a layer is wrapped alone")
+        if not near(wrapped(one + other) - wrapped(other)):
+            raise ValueError("its answers are not linear in its inputs, so that no weight gives them")
+        whole = _kernel_of(wrapped, weight)
+        if not near(apply(one, whole)):
+            raise ValueError("what it does to a kernel is no update of its weight")
+
+
+@functools.cache
+def _check_start(settings: str, kernel: tuple[int, ...]) -> None:
+    """ValueError if the method's first values come from the base model's weights, which they are drawn without here."""
+    first, other = (_trained(_example(settings, kernel, base_seed)) for base_seed in (0, 1))
+    if any(not torch.equal(tensor, other[name]) for name, tensor in first.items()):
+        raise ValueError("it starts from the base model's weights, and here every layer is wrapped alone")
+
+
+def _refuse_unless_update(settings: str, kernel: tuple[int, ...]) -> None:
+    """UserError where `_check` finds a fault."""
+    try:
+        _check(settings, kernel)
+    except ValueError as error:
+        raise UserError(f"peft's {json.loads(settings)['peft_type']} cannot be read: {error}.") from error
+
+
+def _trained(wrapped: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
+
+
+def _shapes(wrapped: nn.Module) -> dict[str, torch.Size]:
+    return {name: parameter.shape for name, parameter in _trained(wrapped).items()}
+
+
+@functools.cache
+def _moves_bias(settings: str) -> bool:
+    """Whether the method answers to nothing with anything but the bias."""
+    wrapped = _example(settings, (), bias=True)
+    with torch.no_grad():
+        _stir(wrapped)
+        bias = wrapped.get_parameter(_BIAS)
+        return not torch.equal(wrapped(torch.zeros(1, bias.shape[0]))[0], bias)
+
+
+def _example(
+    settings: str, kernel: tuple[int, ...], base_seed: int = 0, seed: int = _FROZEN_SEED, bias: bool = False
+) -> nn.Module:
+    """The method around a small layer, as wide as its settings ask for."""
+    for width in _WIDTHS:
+        try:
+            return _tuner((width, width, *kernel), settings, seed, base_seed, bias).model.eval()
+        except ValueError as error:
+            reason = error
+    raise reason
+
+
+def _stir(wrapped: nn.Module) -> None:
+    """Random numbers for all that is trained, as after training: most methods begin by doing nothing."""
+    rng = torch.Generator().manual_seed(1)
+    for parameter in _trained(wrapped).values():
+        parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+
+
 def _settings(config: TrainConfig) -> str:
     if not config.peft or "peft_type" not in config.peft:
         raise ValueError('it needs a table of its settings: peft = { peft_type = "VERA", r = 8 }, say')
-    if isinstance(config.peft.get("init_lora_weights"), str):
+    if str(config.peft.get("init_lora_weights")).lower() not in ("none", "true", "false", "gaussian", "orthogonal"):
         raise ValueError("an initialisation that changes the base model's weight is not one of an update")
     return json.dumps(dict(config.peft), sort_keys=True)
 
 
 @functools.lru_cache(maxsize=64)  # making a layer takes milliseconds, and every step needs each
-def _skeleton(shape: tuple[int, ...], settings: str, device: torch.device) -> nn.Module:
-    return _wrapped(shape, settings, _FROZEN_SEED).to(device)
+def _skeleton(shape: tuple[int, ...], settings: str, device: torch.device, bias: bool = False) -> nn.Module:
+    return _tuner(shape, settings, _FROZEN_SEED, bias=bias).model.eval().to(device)
 
 
 def _wrapped(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
@@ -107,8 +233,8 @@ def _wrapped(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
     return _tuner(shape, settings, seed).model.eval()
 
 
-def _tuner(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
-    """peft's model around that layer, with whatever its layers share."""
+def _tuner(shape: tuple[int, ...], settings: str, seed: int, base_seed: int = 0, bias: bool = False) -> nn.Module:
+    """peft's model around that layer, with whatever its layers share; ValueError for what it refuses."""
     peft = _library()
     options: dict[str, Any] = json.loads(settings)
     method = options.pop("peft_type")
@@ -116,14 +242,16 @@ def _tuner(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
     if method not in kinds:
         raise ValueError(f"peft {peft.__version__} has no method '{method}'; it has {', '.join(sorted(kinds))}")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(base_seed)
         rows, columns, *kernel = shape
-        layer = nn.Conv2d(columns, rows, tuple(kernel), bias=False) if kernel else nn.Linear(columns, rows, bias=False)
+        layer = nn.Conv2d(columns, rows, tuple(kernel), bias=bias) if kernel else nn.Linear(columns, rows, bias=bias)
+        layer.weight.data *= 1 + base_seed  # no mean and no norm of it may stay the same either
+        torch.manual_seed(seed)
         model = nn.Sequential()
         model.add_module(_NAME, layer)
         try:
             tuner = peft.get_peft_model(model, kinds[method](target_modules=[_NAME], **options)).base_model
-        except (TypeError, NotImplementedError, AssertionError) as error:
+        except Exception as error:  # whatever goes wrong in a method, the sentence names it
             raise ValueError(f"peft's {method} refuses a layer of {list(shape)}: {error}") from error
     if not hasattr(tuner.model.get_submodule(_NAME), "base_layer"):
         raise ValueError(f"peft's {method} does not wrap single layers")
@@ -142,6 +270,7 @@ peft = Algorithm(
     name="peft",
     init=init,
     delta_weight=delta_weight,
+    delta_bias=delta_bias,
     hyperparameters=("peft",),
     suffixes=(PREFIX,),
     saved_names=saved_names,

@@ -19,6 +19,7 @@ def count(
     alpha: Annotated[float | None, typer.Option(help="the update's scale is alpha / dim")] = None,
     factor: Annotated[int | None, typer.Option(min=1, help="of lokr")] = None,
     conv_dim: Annotated[int | None, typer.Option(min=1, help="dim of kernels larger than 1 x 1")] = None,
+    decompose_both: Annotated[bool, typer.Option("--decompose-both", help="lokr: first block of low rank too")] = False,
     tucker: Annotated[bool, typer.Option("--tucker", help="kernels by Tucker decomposition")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="magnitude and direction apart")] = False,
     unet: Annotated[bool, typer.Option(help="train the U-Net")] = True,
@@ -31,7 +32,7 @@ def count(
 
     config = TrainConfig(
         "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
-        tucker=tucker, dora=dora, train_unet=unet, train_text_encoder=text_encoder,
+        tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
     )  # fmt: skip
     show_one(adapter_files.count(base, config), as_json)
 
@@ -62,8 +63,13 @@ def convert(
     scale: Annotated[float, typer.Option(help="merge ratio, for merged")] = 1.0,
     dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",
     allow_unused: AllowUnused = None,
+    as_json: Json = False,
 ) -> None:
     """Turn an adapter into another format, or into a whole base model with the update merged in."""
     from lorabench.cli import adapter_files
 
-    print(adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())["to"])
+    done = adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())
+    if as_json:
+        show_one(done, as_json)
+    else:
+        print(done["to"])

@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -18,7 +18,7 @@ from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
 from lorabench.records import TrainConfig
 
-MERGED = "merged"
+MERGED, KOHYA, DIFFUSERS = "merged", "kohya", "diffusers"
 MINI = "mini"
 
 
@@ -85,10 +85,18 @@ def convert(
     writable = [name for name in components.names("formats") if components.find("formats", name).write is not None]
     if to not in (*writable, MERGED):
         raise UserError(unknown("format", to, (*writable, MERGED), "--to"))
+    if dtype not in get_args(formats.DType):
+        raise UserError(unknown("dtype", dtype, get_args(formats.DType), "--dtype"))
+    if not math.isfinite(scale):
+        raise UserError(f"--scale must be a number, got {scale}.")
     if out.exists():
         raise UserError(f"{out} exists; remove it or name another path.")
+    if to in (KOHYA, DIFFUSERS) and out.suffix != ".safetensors":
+        raise UserError(f"{out} would be found by no reader: let the name of a {to} file end in .safetensors.")
     loaded = formats.read_adapter(path, unused)
     if to == MERGED:
+        if dtype != "float32":
+            raise UserError("--to merged writes float32, which rounds nothing: leave --dtype out.")
         _merge(loaded, out, base, scale)
     else:
         if scale != 1:

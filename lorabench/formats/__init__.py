@@ -13,10 +13,9 @@ from torch import nn
 
 from lorabench import components as plugins
 from lorabench.adapters import Adapter
-from lorabench.components import Algorithm, LoadedAdapter, Params
+from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Params
 from lorabench.errors import UserError
 from lorabench.formats import kohya
-from lorabench.formats._params import BIAS_SUFFIX, NORM_SUFFIXES
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
 from lorabench.records import TrainConfig
@@ -26,6 +25,7 @@ _MARKS = {
     "tucker": {"lora_mid.weight", "hada_t1", "lokr_t2"},
     "decompose_both": {"lokr_w1_a"},
 }
+_FAULTS = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RuntimeError)
 DType = Literal["float16", "bfloat16", "float32"]
 
 
@@ -40,7 +40,12 @@ def read_adapter(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     for name in plugins.names("formats"):
         format_ = plugins.find("formats", name)
         if format_.recognises(path):
-            return format_.read(path, unused)
+            try:
+                return format_.read(path, unused)
+            except _FAULTS as error:  # other people's files can be broken in ways that nobody has thought of
+                raise UserError(f"{path} is a faulty {name} file ({error!r}); save it again.") from error
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        refuse_pickle(file)
     raise UserError(f"{path} is no checkpoint of a kind that lorabench reads: {', '.join(plugins.names('formats'))}.")
 
 
@@ -109,10 +114,11 @@ def _as_saved(
 
 def _alpha(adapter: Adapter, name: str) -> float:
     """The alpha a file states for the module; where none is set, the one that changes nothing."""
-    alpha = adapter.alphas.get(name, adapter.config.alpha)
-    if alpha or adapter.algorithm.neutral_alpha is not None:
-        return float(alpha or adapter.algorithm.neutral_alpha)
-    return float(adapter.algorithm.sizes_of(adapter.modules[name]).get("dim", 1))
+    alpha, params = adapter.alphas.get(name, adapter.config.alpha), adapter.modules[name]
+    algorithm = adapter.algorithm.of_module(params) if adapter.algorithm.of_module else adapter.algorithm
+    if alpha or algorithm.neutral_alpha is not None:
+        return float(alpha or algorithm.neutral_alpha)
+    return float(algorithm.sizes_of(params).get("dim", 1))
 
 
 def _beside(weight: torch.Tensor, params: Params) -> Params:
@@ -192,7 +198,7 @@ def _check_fit(module: nn.Module, params: Params, algorithm: Algorithm, config: 
         algorithm.delta_weight({suffix: tensor.to("meta") for suffix, tensor in params.items()}, weight, config)
     except KeyError as error:
         raise UserError(f"{place} lacks {error}, which {algorithm.name} needs; the file is not whole.") from error
-    except (ValueError, RuntimeError, IndexError) as error:
+    except _FAULTS as error:
         raise wrong from error
 
 

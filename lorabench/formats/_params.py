@@ -8,17 +8,13 @@ from pathlib import Path
 from torch import Tensor
 
 from lorabench import components
-from lorabench.components import Algorithm, LoadedAdapter, Params
+from lorabench.components import SUFFIXES_OF_ANY, Algorithm, LoadedAdapter, Params
 from lorabench.errors import UserError
-
-NORM_SUFFIXES = ("w_norm", "b_norm")
-BIAS_SUFFIX = "diff_b"
-_OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may train besides
 
 
 def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params], dict[str, float]]:
     """Params and alphas by module from keys "<module>.<suffix>". UserError for an unknown suffix or an empty file."""
-    known = {"alpha", *_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)}
+    known = {"alpha", *SUFFIXES_OF_ANY, *(suffix for one in _algorithms() for suffix in one.suffixes)}
     # Families first, then the longest: "peft.x.weight" and "lora_up.weight" end with (IA)^3's "weight".
     suffixes = sorted(known, key=lambda suffix: (not suffix.endswith("."), -len(suffix), suffix))
     modules: dict[str, Params] = {}
@@ -27,6 +23,8 @@ def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params]
         suffix = next((end for suffix in suffixes if (end := _end(key, suffix))), None)
         if suffix is None:
             raise UserError(f"{path}: no algorithm of lorabench knows the end of key '{key}'; {_known(suffixes)}.")
+        if tensor.numel() == 0 or (not tensor.is_floating_point() and tensor.numel() > 1):
+            raise UserError(f"{path}: '{key}' holds no weights, but {tensor.dtype} {list(tensor.shape)}.")
         module = key.removesuffix(f".{suffix}")
         if suffix != "alpha":
             modules.setdefault(module, {})[suffix] = tensor
@@ -54,7 +52,7 @@ def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], path: P
 
 def refuse_others(adapter: LoadedAdapter, format_name: str) -> None:
     """UserError if the adapter trains norms, biases or Tucker factors, which the files of other formats cannot hold."""
-    beyond = {*_OF_ANY, "lora_mid.weight"}
+    beyond = {*SUFFIXES_OF_ANY, "lora_mid.weight"}
     for name, params in adapter.modules.items():
         kept = sorted(beyond & params.keys())
         if kept:
@@ -62,15 +60,22 @@ def refuse_others(adapter: LoadedAdapter, format_name: str) -> None:
 
 
 def recognise_algorithm(modules: Mapping[str, Params], path: Path) -> Algorithm:
-    """The algorithm that uses all suffixes of the file and knows them as its own. UserError if none does."""
-    used = {suffix for params in modules.values() for suffix in params} - _OF_ANY
+    """The algorithm that uses all suffixes of the file and knows them as its own, else "mixed", one for each module.
+
+    UserError if a module is of none.
+    """
+    used = {suffix for params in modules.values() for suffix in params} - SUFFIXES_OF_ANY
     if not used:
         return components.find("algorithms", "native")  # biases and norms alone: full updates
-    first = next(params for params in modules.values() if params.keys() - _OF_ANY)
-    able = [one for one in _algorithms() if all(_has(one, suffix) for suffix in used) and one.recognises(first)]
-    if not able:
-        raise UserError(f"{path} mixes weights that no single algorithm of lorabench uses: {', '.join(sorted(used))}.")
-    return min(able, key=lambda algorithm: (len(algorithm.suffixes), algorithm.name))
+    own = {name: params for name, params in modules.items() if params.keys() - SUFFIXES_OF_ANY}
+    alone = components.algorithm_using(used, next(iter(own.values())))
+    if alone is not None:
+        return alone
+    for name, params in own.items():
+        suffixes = params.keys() - SUFFIXES_OF_ANY
+        if components.algorithm_using(suffixes, params) is None:
+            raise UserError(f"{path}: '{name}' is of no algorithm of lorabench: it has {', '.join(sorted(suffixes))}.")
+    return components.find("algorithms", "mixed")
 
 
 def require_alphas(
@@ -87,7 +92,8 @@ def require_alphas(
 
 def has_alpha(algorithm: Algorithm, params: Params) -> bool:
     """Whether the module's update is scaled by alpha: norms, biases and full updates are not."""
-    return "alpha" in algorithm.hyperparameters and bool(params.keys() - _OF_ANY)
+    own = algorithm.of_module(params) if algorithm.of_module else algorithm
+    return "alpha" in own.hyperparameters and bool(params.keys() - SUFFIXES_OF_ANY)
 
 
 def _end(key: str, suffix: str) -> str:
@@ -96,10 +102,6 @@ def _end(key: str, suffix: str) -> str:
         _, dot, rest = key.partition(f".{suffix}")
         return f"{suffix}{rest}" if dot else ""
     return suffix if key.endswith(f".{suffix}") else ""
-
-
-def _has(algorithm: Algorithm, suffix: str) -> bool:
-    return suffix in algorithm.suffixes or any(suffix.startswith(one) for one in algorithm.suffixes if one[-1] == ".")
 
 
 def _algorithms() -> list[Algorithm]:

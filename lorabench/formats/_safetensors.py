@@ -60,6 +60,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
                 "its training diverged, or it needs float32."
             )
         stored[key] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     save_file(stored, partial, metadata=dict(metadata))
     os.replace(partial, path)
@@ -83,12 +84,23 @@ def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype:
 
 
 def refuse_pickle(path: Path) -> None:
-    """UserError, with the reason and the way to convert, if the file is a pickle by its name."""
-    if path.suffix.lower() in _PICKLES:
+    """UserError, with the reason and the way to convert, if the file is a pickle by its name or its first bytes."""
+    if path.suffix.lower() in _PICKLES or _begins_like_a_pickle(path):
         raise UserError(
             f"{path} is a pickle, which can run any code when it is opened, so lorabench does not; convert it where "
             "that is safe: safetensors.torch.save_file(torch.load(file, weights_only=True), 'adapter.safetensors')."
         )
+
+
+def _begins_like_a_pickle(path: Path) -> bool:
+    """A zip archive, as torch.save writes, or a bare pickle of protocol 2 or later."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file whose header has 640 bytes begins with \x80\x02 too, and then its ninth byte is "{".
+    bare = start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and start[8:] != b"{"
+    return bare or start.startswith(b"PK\x03\x04")
 
 
 def _stored_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

@@ -14,17 +14,23 @@ from lorabench.components import Format, LoadedAdapter
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
-from lorabench.formats._peft_config import algorithm_of, alpha_of
+from lorabench.formats._peft_config import algorithm_of, alpha_of, check_config
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"
 _SPELLINGS = (
-    (r"\.processor\.to_out_lora\.(down|up)\.", r".to_out.0.lora_\1."),
-    (r"\.processor\.(to_[qkv])_lora\.(down|up)\.", r".\1.lora_\2."),
+    (r"(?:\.processor)?\.to_out_lora\.(down|up)\.", r".to_out.0.lora_\1."),
+    (r"(?:\.processor)?\.(to_[qkv])_lora\.(down|up)\.", r".\1.lora_\2."),
     (r"\.(?:lora|lora_linear_layer)\.(down|up)\.", r".lora_\1."),
     (r"\.lora_A\.", ".lora_down."),
     (r"\.lora_B\.", ".lora_up."),
+    # The text encoder's layers once went by the U-Net's names.
+    (r"\.self_attn\.to_out\.0\.", ".self_attn.out_proj."),
+    (r"\.self_attn\.to_([qkv])\.", r".self_attn.\1_proj."),
 )
+_PREFIXES = ("unet.", "text_encoder.")
+# Of attention processors alone: the U-Net's, saved without its prefix.
+_OF_PROCESSORS = re.compile(r"(to_[qkv]|to_out)_lora\.(down|up)\.weight$")
 
 
 def recognises(path: Path) -> bool:
@@ -32,7 +38,7 @@ def recognises(path: Path) -> bool:
     file = _file(path)
     if not file.is_file() or file.suffix != ".safetensors":
         return False
-    return any(key.startswith(("unet.", "text_encoder.")) for key in _safetensors.keys(file))
+    return any(key.startswith(_PREFIXES) or _OF_PROCESSORS.search(key) for key in _safetensors.keys(file))
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
@@ -77,9 +83,10 @@ def _file(path: Path) -> Path:
 
 
 def _ours(key: str) -> str:
+    component = "" if key.startswith(_PREFIXES) or not _OF_PROCESSORS.search(key) else "unet."
     for pattern, replacement in _SPELLINGS:
         key = re.sub(pattern, replacement, key)
-    return key
+    return component + key
 
 
 def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any]]:
@@ -88,11 +95,14 @@ def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any
         flat = json.loads(metadata.get(METADATA_KEY, "{}"))
     except ValueError as error:
         raise UserError(f"{file}: its '{METADATA_KEY}' metadata is not JSON ({error}); save it again.") from error
+    if not isinstance(flat, dict):
+        raise UserError(f"{file}: its '{METADATA_KEY}' metadata holds no settings by name; save it again.")
     configs: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
         component, _, name = key.partition(".")
         configs.setdefault(component, {})[name] = value
     for config in configs.values():
+        check_config(config, file)
         if config.get("use_dora") or algorithm_of(config) != "lora":
             raise UserError(f"{file}: its metadata is not of a plain LoRA, and no other is read from diffusers.")
     return configs

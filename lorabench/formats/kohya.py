@@ -159,7 +159,7 @@ def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tupl
 
 def _integer(metadata: Mapping[str, str], key: str) -> int | None:
     number = _number(metadata.get(key))
-    return None if number is None else int(number)
+    return None if number is None or not math.isfinite(number) else int(number)
 
 
 def _number(text: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from lorabench.components import Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
-from lorabench.formats._peft_config import METHODS, algorithm_of, alpha_of, pattern_of, rank_of, settings_of
+from lorabench.formats._peft_config import (
+    METHODS,
+    algorithm_of,
+    alpha_of,
+    check_config,
+    pattern_of,
+    rank_of,
+    scales_inputs,
+    settings_of,
+)
 from lorabench.records import TrainConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -26,6 +36,7 @@ _SUFFIXES = {
     "lora_A.weight": "lora_down.weight",
     "lora_B.weight": "lora_up.weight",
     "lora_magnitude_vector": "dora_scale",
+    "ia3_l": "weight",
 }
 
 
@@ -58,7 +69,8 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
         found, _ = gather(renamed(_weights(folder, unused), lambda key, of=component: _ours(key, of), file), file)
         for name, params in found.items():
             modules[name], alphas[name] = _read_module(params, configs[component], name, file)
-    return LoadedAdapter(algorithms.pop(), None, modules, alphas, path)
+    algorithm = algorithms.pop()
+    return LoadedAdapter(algorithm, None, modules, {} if algorithm == "ia3" else alphas, path)
 
 
 def _read_other(
@@ -85,24 +97,34 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
 
     UserError for what peft's files cannot hold: norms, biases, other algorithms.
     """
+    if adapter.algorithm != "lora" and any("dora_scale" in params for params in adapter.modules.values()):
+        raise UserError(f"peft has DoRA of LoRA only, not of {adapter.algorithm}; write kohya instead.")
     if adapter.algorithm not in (*METHODS.values(), OTHERS):
         known = ", ".join((*METHODS.values(), OTHERS))
         raise UserError(f"peft's files hold {known}; an adapter of {adapter.algorithm} can be written as kohya.")
     refuse_others(adapter, "peft")
+    prepared = {}
+    for component in _COMPONENTS:
+        modules = {name: params for name, params in adapter.modules.items() if name.startswith(f"{component}.")}
+        if modules:
+            prepared[component] = (_tensors_of(component, modules, adapter), _config_of(component, modules, adapter))
     with store.whole_folder(path) as folder:
-        for component in _COMPONENTS:
-            modules = {name: params for name, params in adapter.modules.items() if name.startswith(f"{component}.")}
-            if modules:
-                _write_component(folder / component, component, modules, adapter, dtype)
+        for component, (tensors, config) in prepared.items():
+            _safetensors.write(folder / component / WEIGHTS, tensors, {"format": "pt"}, dtype)
+            (folder / component / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
 def _read_module(params: Params, config: Mapping[str, Any], name: str, file: Path) -> tuple[Params, float]:
     path = name.split(".", 1)[1]
+    if "weight" in params:
+        return _read_ia3(params["weight"], scales_inputs(config, path)), 1.0
     sizes = find("algorithms", algorithm_of(config)).sizes_of
     try:
         rank = sizes(params).get("dim")
     except KeyError as error:
         raise UserError(f"{file}: '{name}' lacks {error}; the file is not whole.") from error
+    if "dora_scale" in params and "lora_up.weight" not in params:
+        raise UserError(f"{file}: '{name}' has a DoRA magnitude and no LoRA, which peft does not write.")
     if "dora_scale" in params:
         points = [1] * (params["lora_up.weight"].ndim - 1)
         params = {**params, "dora_scale": params["dora_scale"].reshape(-1, *points)}
@@ -112,11 +134,21 @@ def _read_module(params: Params, config: Mapping[str, Any], name: str, file: Pat
     return params, alpha_of(config, path, rank)
 
 
+def _read_ia3(scale: torch.Tensor, on_input: bool) -> Params:
+    """peft stores l, and scales the bias too where it scales what a layer answers."""
+    flags = {"on_input": torch.tensor(int(on_input)), "on_bias": torch.tensor(int(not on_input))}
+    return {"weight": scale.flatten() - 1, **flags}
+
+
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{folder / CONFIG} is not valid JSON ({error}); save the adapter again.") from error
+    check_config(config, folder / CONFIG)
+    if algorithm_of(config) in METHODS.values() and not {"lora_alpha", "alpha"} & config.keys():
+        raise UserError(f"{folder / CONFIG} has no alpha, so the scale of its update is unknown; add it.")
+    return config
 
 
 def _weights(folder: Path, unused: Sequence[str]) -> dict[str, Any]:
@@ -137,9 +169,8 @@ def _ours(key: str, component: str) -> str:
     return f"{component or ('text_encoder' if 'encoder.layers.' in path else 'unet')}.{path}"
 
 
-def _write_component(
-    folder: Path, component: str, modules: Mapping[str, Params], adapter: LoadedAdapter, dtype: torch.dtype
-) -> None:
+def _tensors_of(component: str, modules: Mapping[str, Params], adapter: LoadedAdapter) -> dict[str, torch.Tensor]:
+    """The weights of one component by peft's keys."""
     theirs = {ours: suffix for suffix, ours in _SUFFIXES.items()}
     if adapter.algorithm == OTHERS:
         theirs = {ours: suffix for suffix, ours in find("algorithms", OTHERS).saved_names(adapter.config.peft).items()}
@@ -149,11 +180,10 @@ def _write_component(
         for suffix, tensor in params.items():
             value = tensor.flatten() if suffix == "dora_scale" and tensor.ndim == 2 else tensor
             value = tensor.transpose(0, 1) if suffix == "dora_scale" and tensor.ndim == 4 else value
+            if adapter.algorithm == OTHERS and suffix not in theirs:
+                raise UserError(f"peft would not look for '{suffix}' of '{name}' in its folder; write kohya instead.")
             tensors[f"{_PREFIX}{path}.{theirs.get(suffix, suffix)}"] = value
-    folder.mkdir()
-    _safetensors.write(folder / WEIGHTS, tensors, {"format": "pt"}, dtype)
-    config = _config_of(component, modules, adapter)
-    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    return tensors
 
 
 def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAdapter) -> dict[str, Any]:
@@ -179,9 +209,50 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
         return config | {"lora_alpha": alpha, "use_dora": "dora_scale" in suffixes, "bias": "none"}
     config |= {"alpha": alpha, "use_effective_conv2d": bool(suffixes & {"hada_t1", "lokr_t2"})}
     if adapter.algorithm == "lokr":
-        factors = [sizes(params)["factor"] for params in modules.values()]
-        config |= {"decompose_factor": max(factors), "decompose_both": "lokr_w1_a" in suffixes}
+        config |= {"decompose_factor": _factor_of(modules), "decompose_both": "lokr_w1_a" in suffixes}
     return config
+
+
+def _factor_of(modules: Mapping[str, Params]) -> int:
+    """The decompose_factor from which peft makes all these blocks. UserError if there is none."""
+    cuts = {name: _cuts(params) for name, params in modules.items()}
+    smallest = {min(small, large) for pairs in cuts.values() for small, large, _ in pairs}
+    for factor in (*sorted(smallest, reverse=True), -1):
+        if all(_is_cut(*pair, factor) for pairs in cuts.values() for pair in pairs):
+            return factor
+    name, pairs = next(iter(cuts.items()))
+    raise UserError(
+        f"peft cuts layers in one way for each factor, and none gives the blocks of this LoKr ('{name}': "
+        f"{' and '.join(f'{small} x {large}' for small, large, _ in pairs)}); write kohya instead."
+    )
+
+
+Cut = tuple[int, int, tuple[int, ...]]  # first block, second block, the numbers of kernel entries that may be in it
+
+
+def _cuts(params: Params) -> tuple[Cut, Cut]:
+    """Of the outputs and of the inputs."""
+    small = params["lokr_w1"].shape if "lokr_w1" in params else (len(params["lokr_w1_a"]), params["lokr_w1_b"].shape[1])
+    if "lokr_w2" in params:
+        return (small[0], params["lokr_w2"].shape[0], (1,)), (small[1], params["lokr_w2"].shape[1], (1,))
+    rows = params["lokr_w2_a"].shape[1 if "lokr_t2" in params else 0]
+    # A low-rank block of a kernel has its entries beside its inputs, and no shape says how many they are.
+    entries = (1,) if "lokr_t2" in params else (1, 9, 25, 49)
+    return (small[0], rows, (1,)), (small[1], params["lokr_w2_b"].shape[1], entries)
+
+
+def _is_cut(small: int, large: int, entries: tuple[int, ...], factor: int) -> bool:
+    inside = [large // count for count in entries if large % count == 0]
+    return any(_peft_cut(small * each, factor) == (small, each) for each in inside)
+
+
+def _peft_cut(width: int, factor: int) -> tuple[int, int]:
+    """How peft's LoKr cuts a width: at the factor where it divides it, else in the evenest way within it."""
+    if factor > 0 and width % factor == 0:
+        return factor, width // factor
+    limit = min(factor if factor > 0 else width, math.isqrt(width))
+    small = max(divisor for divisor in range(1, limit + 1) if width % divisor == 0)
+    return small, width // small
 
 
 peft = Format(name="peft", recognises=recognises, read=read, write=write, description="peft folder.")

@@ -24,14 +24,15 @@ LINEAR = {
     "BOFT": {"boft_block_size": 4},
     "FOURIERFT": {"n_frequency": 20},
     "RANDLORA": {"r": 4},
-    "DELORA": {"r": 4},
+    "WAVEFT": {"n_frequency": 20},
 }
 KERNELS = {name: LINEAR[name] for name in ("LORA", "LOHA", "LOKR", "HRA", "BOFT")}
 CASES = [("linear", name) for name in LINEAR] + [("conv3x3", name) for name in KERNELS]
 
 
-def config_of(method: str) -> TrainConfig:
-    return TrainConfig("c", "peft", "linear", 1e-3, peft={"peft_type": method, **LINEAR[method]})
+def config_of(method: str, settings: dict | None = None) -> TrainConfig:
+    settings = LINEAR[method] if settings is None else settings
+    return TrainConfig("c", "peft", "linear", 1e-3, peft={"peft_type": method, **settings})
 
 
 @pytest.mark.parametrize(("kind", "method"), CASES)
@@ -65,11 +66,41 @@ def test_same_update_as_peft_merges(kind, method):
     assert all(tensor.grad is not None and tensor.grad.isfinite().all() for tensor in trained_.values())
 
 
+@pytest.mark.parametrize(("kind", "method"), [("linear", "IA3"), ("conv3x3", "IA3"), ("linear", "BEFT")])
+def test_methods_that_move_the_bias_answer_as_peft_does(kind, method):
+    settings = {"feedforward_modules": []} if method == "IA3" else {}
+    algorithm, config = components.find("algorithms", "peft"), config_of(method, settings)
+    model = nn.Sequential()
+    model.add_module("layer", layer_of(kind))
+    weight, bias = model.layer.weight.detach().clone(), model.layer.bias.detach().normal_().clone()
+    rng = torch.Generator().manual_seed(5)
+    params = {
+        name: torch.randn(tensor.shape, generator=rng) for name, tensor in algorithm.init(weight, config, rng).items()
+    }
+    wrapped = library.get_peft_model(
+        model, library.PEFT_TYPE_TO_CONFIG_MAPPING[method](target_modules=["layer"], **settings)
+    ).base_model.model.eval()
+    inputs = torch.randn(3, weight.shape[1], *(5,) * (weight.ndim - 2), generator=rng)
+    with torch.no_grad():
+        for name, tensor in params.items():
+            wrapped.get_parameter(name.removeprefix("peft.")).copy_(tensor)
+        merged = layer_of(kind)
+        merged.weight.add_(algorithm.delta_weight(params, weight, config))
+        merged.bias.copy_(bias + algorithm.delta_bias(params, weight, bias, config))
+        torch.testing.assert_close(merged(inputs), wrapped(inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_methods_that_leave_the_bias_alone_say_so():
+    weight, bias = torch.randn(16, 16), torch.randn(16)
+    algorithm, config = components.find("algorithms", "peft"), config_of("HRA")
+    assert algorithm.delta_bias(algorithm.init(weight, config, torch.Generator()), weight, bias, config) is None
+
+
 def skeleton(kind: str, config: TrainConfig) -> nn.Module:
     return module._skeleton(tuple(layer_of(kind).weight.shape), module._settings(config), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("method", ["VERA", "HRA"])
+@pytest.mark.parametrize("method", ["VERA", "HRA", "SHIRA"])
 def test_saved_and_read_like_any_other(tmp_path, method):
     base = tiny()
     layers = r"regex:mid_block.*attn1\.to_[qkv]$"
@@ -87,11 +118,25 @@ def test_saved_and_read_like_any_other(tmp_path, method):
         ({"peft_type": "VEAR"}, "has no method 'VEAR'; it has"),
         ({"peft_type": "LORA", "init_lora_weights": "pissa"}, "changes the base model's weight"),
         ({"peft_type": "VERA", "rank": 8}, "refuses a layer of"),
+        ({"peft_type": "LILY", "r": 4}, "not linear in its inputs"),
+        ({"peft_type": "DELORA", "r": 4}, "matrices made from the base model's weights"),
+        ({"peft_type": "OSF"}, "matrices made from the base model's weights"),
+        ({"peft_type": "DEFT"}, "starts from the base model's weights"),
+        ({"peft_type": "GLORA"}, "trains more where a layer has a bias"),
+        ({"peft_type": "POLY"}, "cannot be asked about a layer alone"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
     config = TrainConfig("c", "peft", "attention", 1e-3, peft=settings)
     with pytest.raises(UserError, match=words):
+        adapters.create(tiny(), components.find("algorithms", "peft"), config, 1)
+
+
+def test_rotations_of_a_kernel_s_patches_are_refused():
+    config = TrainConfig(
+        "c", "peft", r"regex:unet\.conv_in$", 1e-3, peft={"peft_type": "OFT", "oft_block_size": 4, "r": 0}
+    )
+    with pytest.raises(UserError, match="no update of its weight"):
         adapters.create(tiny(), components.find("algorithms", "peft"), config, 1)
 
 

@@ -43,6 +43,12 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
     path.write_bytes(b"not even a pickle")
     sentence = refusal(path)
     assert "can run any code" in sentence and "safetensors.torch.save_file" in sentence
+    for name in ("renamed.safetensors", "folder/pytorch_lora_weights.bin"):  # by its content, and in a folder
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        torch.save({"a": torch.ones(2)}, file)
+        with pytest.raises(UserError, match="can run any code"):
+            formats.read_adapter(file if file.parent == tmp_path else file.parent)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,8 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
     [
         (lambda t: t[UP].view(-1)[:1].fill_(float("nan")), [UP, "NaN or infinity"]),
         (lambda t: t[UP].view(-1)[:1].fill_(float("inf")), [UP, "NaN or infinity"]),
+        (lambda t: t.update({UP: t[UP].to(torch.int32)}), [UP, "holds no weights, but torch.int32"]),
+        (lambda t: t.update({UP: t[UP][:, :0]}), [UP, "holds no weights"]),
         (lambda t: t.pop("lora_unet_conv_in.alpha"), ["'lora_unet_conv_in.alpha' is missing"]),
         (
             lambda t: t.update({"lora_unet_conv_in.vera_lambda_b": torch.ones(8)}),
@@ -69,7 +77,7 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
             ["1 of its", "'lora_unet_conv_im'", "was it made for another base?"],
         ),
         (lambda t: t.update({"lora_unet_nowhere.alpha": torch.ones(())}), ["'lora_unet_nowhere.alpha' stands alone"]),
-        (lambda t: t.update({"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}), ["mixes", "diff, lora_down.weight"]),
+        (lambda t: t.update({"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}), ["is of no algorithm", "diff, lora_down.weight"]),
         (
             lambda t: t.update({"lora_te_encoder_layers_0_mlp_fc1.diff_b": torch.ones(64)}),
             ["are the same module"],
@@ -100,17 +108,43 @@ def test_an_empty_file(tmp_path):
 def test_damaged_metadata(lora_file):
     refused = refusal(rewritten(lora_file, lambda tensors: None, {"lorabench": "{"}))
     assert "'lorabench' metadata is damaged" in refused
+    # What kohya's trainer wrote is beside the point, however odd.
+    odd = {"ss_seed": "nan", "ss_num_epochs": "inf", "ss_steps": "many"}
+    assert formats.read_adapter(rewritten(lora_file, lambda tensors: None, odd)).seed is None
+
+
+@pytest.mark.parametrize("metadata", ["[]", '{"unet.lora_alpha": "x"}', '{"unet.init_lora_weights": "olora"}'])
+def test_damaged_metadata_of_diffusers(tmp_path, metadata):
+    path, key = tmp_path / "some.safetensors", "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora"
+    ends = {f"{key}.down.weight": torch.ones(4, 16), f"{key}.up.weight": torch.ones(16, 4)}
+    save_file(ends, path, {"lora_adapter_metadata": metadata})
+    refusal(path)
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"peft_type": "VERA"}, "VERA with alpha_pattern cannot be read"), ({"peft_type": "LOHA"}, "lacks 'hada_w1_b'")],
+    [
+        ({"peft_type": "VERA"}, "VERA with alpha_pattern cannot be read"),
+        ({"peft_type": "LOHA", "alpha": 4}, "lacks 'hada_w1_b'"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights 'pissa_niter_4' changes the base model"),
+        ({"use_qalora": True}, "use_qalora makes it another method"),
+        ({"modules_to_save": ["conv_out"]}, "more than an adapter was trained"),
+        ({"bias": "all"}, "more than an adapter was trained"),
+        ({"lora_alpha": "x"}, "lora_alpha must be a number, got 'x'"),
+        ({"alpha_pattern": {"to_q": None}}, "alpha_pattern of 'to_q' must be a number, got None"),
+        ({"alpha_pattern": {"(": 3}}, "'(' is no regular expression"),
+    ],
 )
 def test_peft_variants_that_are_not_read(tmp_path, change, word):
     peft_models(tiny())["unet"].save_pretrained(tmp_path)
     file = tmp_path / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | change))
     assert word in refusal(tmp_path)
+    file.write_text(json.dumps({name: value for name, value in config.items() if name != "lora_alpha"}))
+    assert "has no alpha" in refusal(tmp_path)
+    file.write_text("[]")
+    assert "peft's settings by name" in refusal(tmp_path)
 
 
 def test_numbers_too_large_for_half_precision_are_not_saved(tmp_path):

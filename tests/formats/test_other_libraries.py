@@ -5,6 +5,7 @@ import os
 os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -131,12 +132,16 @@ def test_older_spellings_of_diffusers_are_read(tmp_path):
     later = {f"{second}.to_q.lora": f"{second}.to_q"}
     text = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
     later |= {f"{text}.lora_linear_layer": text.replace("text_model.", "")}
+    oldest = {key.removeprefix("unet."): name for key, name in older.items()}  # of save_attn_procs
+    plain = {key.replace(".processor", ""): name for key, name in oldest.items()}
     path = tmp_path / "some.safetensors"
-    for spellings in (older, later):
+    for spellings in (older, later, oldest, plain):
         ends = {f"{key}.{end}.weight": torch.randn(size) for key in spellings for end, size in ENDS}
         save_file(ends, path)
         found = formats.load_adapter(path, tiny())[0]
         assert set(found.modules) == set(spellings.values())
+        if spellings in (oldest, plain):  # diffusers itself has stopped reading them
+            continue
         theirs, ours = merged_by_diffusers(tiny(), path), adapters.merged_weights(tiny(), found)
         # diffusers drops these older keys of the text encoder without a word; the U-Net's can be compared.
         for key in (key for key in ours if key.startswith("unet.")):
@@ -158,7 +163,7 @@ def pristine(base: dict[str, nn.Module], key: str) -> torch.Tensor:
 
 
 # Methods whose layers share nothing, with settings that the small model's widths allow.
-ALONE = {"HRA": {"r": 4}, "OFT": {"oft_block_size": 4, "r": 0}, "MISS": {"r": 4}, "IA3": {"feedforward_modules": []}}
+ALONE = {"HRA": {"r": 4}, "OFT": {"oft_block_size": 4, "r": 0}, "MISS": {"r": 4}}
 
 
 @pytest.mark.parametrize("method", ALONE)
@@ -182,6 +187,76 @@ def test_peft_folders_of_other_methods_are_read_and_written(tmp_path, method):
     check_against(expected, own)
     for key, weight in merged_by_peft({"unet": again}).items():
         torch.testing.assert_close(weight, expected[key], rtol=1e-5, atol=1e-5)
+
+
+def test_ia3_of_peft_scales_inputs_answers_and_biases(tmp_path):
+    """to_out.0 has a bias, net.2 is scaled at its inputs, a kernel each way."""
+    forward = ["net.2", "conv2"]
+    config = peft.IA3Config(target_modules=["to_k", "to_out.0", "conv1", *forward], feedforward_modules=forward)
+    wrapped = peft.get_peft_model(tiny()["unet"], config)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "ia3_l" in name:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    wrapped.save_pretrained(tmp_path / "theirs")
+    found, loaded = formats.load_adapter(tmp_path / "theirs", tiny())
+    assert loaded.algorithm == "ia3"
+    base = tiny()
+    pictures, steps, text = torch.randn(1, 4, 8, 8), torch.tensor([3]), torch.randn(1, 5, 16)
+    with torch.no_grad():
+        expected = wrapped(pictures, steps, text).sample
+        for path in (None, saved(tmp_path, found)):  # and as a file of our own
+            adapter = found if path is None else formats.load_adapter(path, base)[0]
+            with adapters.swapped(base, (adapter, 1.0)):
+                torch.testing.assert_close(base["unet"](pictures, steps, text).sample, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="peft's files hold"):
+        formats.save_adapter(tmp_path / "ours", found, "tiny-0", None, None, None, "float32", "peft")
+
+
+@pytest.mark.parametrize("factor", [2, 4, 16])
+def test_peft_loads_our_lokr_as_it_cuts_layers_itself(tmp_path, factor):
+    adapter = trained(tiny(), "lokr", "linear", factor=factor)
+    formats.save_adapter(tmp_path / "ours", adapter, "tiny-0", None, None, None, "float32", "peft")
+    models = {name: peft.PeftModel.from_pretrained(part, tmp_path / "ours" / name) for name, part in tiny().items()}
+    check_against(merged_by_peft(models), adapter)
+
+
+def test_lokr_that_peft_would_cut_otherwise_and_dora_of_others_are_not_written(tmp_path):
+    eight = trained(tiny(), "lokr", "regex:mid_block.*to_q$", factor=8)
+    for adapter, words in (
+        (uneven(eight), "peft cuts layers in one way for each factor"),
+        (trained(tiny(), "loha", "linear", dim=3, dora=True), "DoRA of LoRA only"),
+    ):
+        with pytest.raises(UserError, match=words):
+            formats.save_adapter(tmp_path / "ours", adapter, "tiny-0", None, None, None, "float32", "peft")
+    assert not list(tmp_path.iterdir())
+
+
+def uneven(adapter: Adapter) -> Adapter:
+    """The first blocks 8 x 2 and the second 2 x 8, as LyCORIS' unbalanced factorisation has them."""
+    params = {"lokr_w1": torch.randn(8, 2), "lokr_w2": torch.randn(2, 8)}
+    return replace(adapter, modules={name: params for name in adapter.modules})
+
+
+def test_a_lycoris_file_may_mix_algorithms(tmp_path):
+    """One for each kind of layer, as LyCORIS' presets allow."""
+    base = tiny()
+    parts = {
+        "lora": trained(base, "lora", "regex:attn1", dim=4, alpha=1.0),
+        "lokr": trained(base, "lokr", "regex:attn2", factor=2, dim=2, alpha=0.5),
+        "native": trained(base, "native", "regex:conv1$"),
+    }
+    tensors = {key: tensor for part in parts.values() for key, tensor in load_file(saved(tmp_path, part)).items()}
+    path = tmp_path / "mixed.safetensors"
+    save_file(tensors, path)
+    found, loaded = formats.load_adapter(path, base)
+    assert loaded.algorithm == "mixed" and len(found.modules) == sum(len(part.modules) for part in parts.values())
+    ours = adapters.merged_weights(base, found)
+    for part in parts.values():
+        for key, weight in adapters.merged_weights(base, part).items():
+            torch.testing.assert_close(ours[key], weight, rtol=0, atol=0)
+    again = formats.load_adapter(saved(tmp_path, found), base)[0]
+    assert all(torch.equal(weight, ours[key]) for key, weight in adapters.merged_weights(base, again).items())
 
 
 def test_peft_methods_whose_layers_share_matrices_are_refused(tmp_path):
