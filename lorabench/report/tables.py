@@ -144,9 +144,9 @@ _HEADLINES = {
 
 
 def headline_columns(columns: Sequence[Column]) -> list[Column]:
-    """One column a criterion: the paper's where the run has it, else the criterion's first."""
+    """One column a criterion: the paper's where the run has it, else the criterion's first. Image quality has none."""
     chosen = []
-    for criterion in dict.fromkeys(column.info.criterion for column in columns):
+    for criterion in dict.fromkeys(c.info.criterion for c in columns if c.info.criterion != "image_quality"):
         candidates = [column for column in columns if column.info.criterion == criterion]
         wanted = _HEADLINES.get(criterion)
         best = [column for column in candidates if (column.metric, column.prompt_type) == wanted]

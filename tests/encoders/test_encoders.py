@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import numpy as np
@@ -283,3 +285,40 @@ def test_wrong_folders_are_refused_in_a_sentence(weights, tmp_path):
     (folder / "config.json").write_text((folder / "config.json").read_text().replace('8, "M", 10', "8, 10"))
     with pytest.raises(UserError, match="must have 5 stages"):
         load("vgg19", folder)
+
+
+def test_pixels_are_the_small_picture():
+    picture = np.random.default_rng(0).integers(0, 255, (96, 64, 3), np.uint8)
+    encoder = load("pixels", None)
+    expected = np.asarray(Image.fromarray(picture[16:80]).resize((64, 64), Image.Resampling.BICUBIC)) / 255
+    np.testing.assert_allclose(encoder.encode_images([picture], "center_crop")[0], expected.ravel(), atol=1e-6)
+    with pytest.raises(UserError, match="has no weights"):
+        load("pixels", Path("somewhere"))
+
+
+@pytest.mark.parametrize("name", ["liqe", "maniqa"])
+def test_quality_is_what_pyiqa_answers(name, monkeypatch, tmp_path):
+    """A stand-in with pyiqa's interface, whose weights cannot be had here, answers with brightness and width."""
+    asked = []
+
+    def create_metric(metric_name, device=None, **options):
+        asked.append((metric_name, options))
+        return lambda batch: batch.mean(dim=(1, 2, 3)) + batch.shape[3]
+
+    monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"numbers")
+    pictures = [np.full((20, width, 3), 51, np.uint8) for width in (16, 24)]
+    for path, options in ((None, {}), (file, {"pretrained_model_path": str(file)})):
+        encoder = load(name, path)
+        assert asked[-1] == (name, options) and encoder.id.startswith(f"{name}-pyiqa-")
+        np.testing.assert_allclose(encoder.encode_images(pictures, ""), [[16.2], [24.2]], rtol=1e-6)
+    assert load(name, None).id != load(name, file).id
+    with pytest.raises(UserError, match="do not exist"):
+        load(name, tmp_path / "nowhere.pth")
+
+
+def test_quality_without_pyiqa_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(UserError, match="pip install pyiqa"):
+        load("liqe", None)

@@ -77,7 +77,7 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
             ["1 of its", "'lora_unet_conv_im'", "was it made for another base?"],
         ),
         (lambda t: t.update({"lora_unet_nowhere.alpha": torch.ones(())}), ["'lora_unet_nowhere.alpha' stands alone"]),
-        (lambda t: t.update({"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}), ["is of no algorithm", "diff, lora_down.weight"]),
+        (lambda t: t.update({"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3)}), ["is of no algorithm", "diff, lora_"]),
         (
             lambda t: t.update({"lora_te_encoder_layers_0_mlp_fc1.diff_b": torch.ones(64)}),
             ["are the same module"],

@@ -1,15 +1,19 @@
 """Each metric on features whose answer is known, and what holds for every metric file."""
 
+import itertools
+
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
 from lorabench import components
 from lorabench.components import MetricInputs
 from lorabench.records import PROMPT_TYPES
 
 RNG = np.random.default_rng(0)
-GENERATED = RNG.normal(0.3, 1, (12, 6)).astype(np.float32)
-OTHER = RNG.normal(0.0, 1, (12, 6)).astype(np.float32)
+WIDTH = 3 * 8 * 8  # for metrics that take features for a small picture
+GENERATED = RNG.normal(0.3, 1, (12, WIDTH)).astype(np.float32)
+OTHER = RNG.normal(0.0, 1, (12, WIDTH)).astype(np.float32)
 NAMES = components.names("metrics")
 
 
@@ -42,7 +46,7 @@ def test_every_metric_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_images_are_a_missing_value_with_a_reason(name):
-    nothing = np.zeros((0, 6), dtype=np.float32)
+    nothing = np.zeros((0, WIDTH), dtype=np.float32)
     empty = _inputs(generated=nothing, prompt_index=np.zeros(0, dtype=int), base=nothing, text=nothing)
     answer = components.find("metrics", name).compute(empty)
     assert np.isnan(answer.value) and answer.reason
@@ -88,3 +92,25 @@ def test_style_losses_pair_with_the_base_model_and_with_every_data_set_image():
     squares = np.square(difference).sum(axis=2)
     assert base == pytest.approx(np.diag(squares).mean(), rel=1e-12)
     assert data == pytest.approx(squares[:, :7].mean(), rel=1e-12)
+
+
+def test_psnr_and_ssim_of_pairs():
+    pictures = RNG.random((5, 8, 8, 3)).astype(np.float32)
+    generated, dataset = pictures[:2].reshape(2, -1), pictures[2:].reshape(3, -1)
+    inputs = _inputs(generated=generated, prompt_index=np.zeros(2, int), dataset=dataset)
+    expected = [peak_signal_noise_ratio(b, a, data_range=1) for a in pictures[:2] for b in pictures[2:]]
+    assert components.find("metrics", "psnr").compute(inputs).value == pytest.approx(np.mean(expected), rel=1e-5)
+    expected = [_ssim(a, b) for a in pictures[:2] for b in pictures[2:]]
+    assert components.find("metrics", "ssim").compute(inputs).value == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def _ssim(first: np.ndarray, second: np.ndarray) -> float:
+    """Wang et al. (2004), equation 13, over windows of 7 x 7 that lie within the picture, sample (co)variances."""
+    values = []
+    for y, x, channel in itertools.product(range(2), range(2), range(3)):
+        a, b = (picture[y : y + 7, x : x + 7, channel].ravel().astype(float) for picture in (first, second))
+        c1, c2 = 0.01**2, 0.03**2
+        (va, cov), (_, vb) = np.cov(a, b)
+        brightness = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
+        values.append(brightness * (2 * cov + c2) / (va + vb + c2))
+    return float(np.mean(values))

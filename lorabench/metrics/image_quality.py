@@ -1,0 +1,19 @@
+"""Image quality as a model sees it that knows no reference."""
+
+from lorabench.components import MetricInputs, metric
+
+
+@metric(
+    criterion="image_quality",
+    higher_is_better=True,
+    encoders=("liqe", "maniqa"),
+    prompt_types=("train", "trigger", "alter"),
+)
+def image_quality(inputs: MetricInputs) -> float:
+    """Mean quality score of the generated images, LIQE in [1, 5] or MANIQA in [0, 1].
+
+    Studied in LyCORIS H.2 and found unsuitable to tell configs apart: optional, and in no table by default.
+    """
+    if not len(inputs.generated):
+        raise ValueError("There are no images.")
+    return float(inputs.generated.mean())
