@@ -93,7 +93,8 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
     }
     metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
     known: dict[str, object] = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
-    known["ss_sd_model_name"] = adapter.base or None
+    # A base's id ends in its hash (base_files.base_id).
+    known |= {"ss_sd_model_name": adapter.base or None, "ss_sd_model_hash": adapter.base.rpartition("-")[2] or None}
     if config is not None:
         text = {key: str(value) for key, value in _network_args(config).items() if value not in (None, "", False)}
         # The authors' way to say "no low-rank block" is a dim that no layer reaches.

@@ -46,6 +46,7 @@ _SCRIPTS = (
     "beeswarm.js",
     "curves.js",
     "correlations.js",
+    "training_grid.js",
     "gallery.js",
 )
 

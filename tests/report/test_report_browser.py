@@ -102,6 +102,16 @@ def test_pictures_compare_with_the_base_model(report: Path, open_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
+    grown = page.locator("#pictures-training")
+    assert grown.locator("tbody th").all_inner_texts() == ["base model", "epoch 10", "epoch 30"]
+    grown.locator("select").select_option("lokr-f4")
+    assert (
+        grown.locator("tbody tr")
+        .nth(2)
+        .locator("button")
+        .first.get_attribute("aria-label")
+        .startswith("lokr-f4, epoch 30")
+    )
 
 
 # Where point `wanted` of the first scatter lies on the screen.

@@ -81,7 +81,7 @@ function galleryRows(concept) {
     .sort((a, b) => a.point - b.point);
 }
 
-function galleryHead(concept, places) {
+function galleryHead(concept, places, first = "Checkpoint") {
   let last = null;
   const cells = places.map((k) => {
     const c = concept.columns[k],
@@ -94,15 +94,16 @@ function galleryHead(concept, places) {
       el("span", {}, c.prompt),
     );
   });
-  return el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Checkpoint"), cells));
+  return el("thead", {}, el("tr", {}, el("th", { scope: "col" }, first), cells));
 }
 
+const inType = (concept, k) => gallery.type === "every" || concept.columns[k].type === gallery.type;
+
 function drawGallery() {
+  drawGrown();
   const host = byId("pictures-grid"),
     concept = DATA.gallery.concepts[gallery.concept];
-  const places = concept.columns
-    .map((_, k) => k)
-    .filter((k) => gallery.type === "every" || concept.columns[k].type === gallery.type);
+  const places = concept.columns.map((_, k) => k).filter((k) => inType(concept, k));
   const starts = (k, n) => (n === 0 || concept.columns[k].type !== concept.columns[places[n - 1]].type ? "starts" : "");
   const row = (head, cells, name, kind = "") =>
     el(
