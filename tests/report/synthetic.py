@@ -126,6 +126,15 @@ def with_metrics(tables: RunTables, *metrics: str) -> RunTables:
     return dataclasses.replace(tables, **{name: part[part.metric.isin(metrics)] for name, part in parts.items()})
 
 
+def with_merge_ratios(tables: RunTables) -> RunTables:
+    """The run as if its second seed were the first one at half the merge ratio."""
+    names = ("scores", "normalized", "category_scores", "attributions", "images")
+    parts = {name: getattr(tables, name).copy() for name in names}
+    for part in parts.values():
+        part.loc[part["seed"] == 24, ["scale", "seed"]] = (0.5, 23)
+    return dataclasses.replace(tables, **parts)
+
+
 def write_run(tables: RunTables, folder: Path) -> Path:
     """The tables as a run's parquet files."""
     folder.mkdir(parents=True, exist_ok=True)

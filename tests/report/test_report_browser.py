@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic import CONFIGS, synthetic_run
+from synthetic import CONFIGS, synthetic_run, with_merge_ratios
 
 from lorabench.report import build_report
 
@@ -151,6 +151,23 @@ def test_a_click_on_a_point_shows_its_pictures_and_what_sets_it_apart(report: Pa
 
 def _data(page) -> dict:
     return json.loads(page.locator("#data").text_content())
+
+
+def test_merge_ratios_are_rows_and_epochs_columns(open_page, tables, tmp_path: Path):
+    page = open_page(build_report(with_merge_ratios(tables), tmp_path / "ratios.html"))
+    _choose(page, "pictures", "Prompts", "alter")
+    grown = page.locator("#pictures-training")
+    assert grown.locator("thead th").all_inner_texts() == [
+        "Prompt and merge ratio",
+        "base model",
+        "epoch 10",
+        "epoch 30",
+    ]
+    rows = grown.locator("tbody tr")
+    assert [row.locator("th").inner_text().split("\n")[0] for row in rows.all()] == [
+        f"alter {number}, {ratio}" for number in (1, 2) for ratio in (0.5, 1)
+    ]
+    assert {row.locator("img").count() for row in rows.all()} == {3}
 
 
 @pytest.mark.parametrize("width", [390, 1280])

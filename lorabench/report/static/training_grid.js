@@ -19,16 +19,27 @@ function grownTable(concept, own, ages, scales) {
     );
     return [galleryHead(concept, places, "Moment"), el("tbody", {}, row("base model", places.map(base), "floor"), rows)];
   }
-  const head = ["Prompt and merge ratio", "base model", ...ages.map(words)].map((text) => el("th", { scope: "col" }, text));
+  const head = ["Prompt and merge ratio", "base model", ...ages.map(words)];
   const rows = places.flatMap((k) =>
     scales.map((scale) =>
       row(
-        [`${concept.columns[k].type} ${concept.columns[k].index + 1}, ${scale}`, el("small", {}, concept.columns[k].prompt)],
-        [base(k), ages.map((age) => cell(find(age, scale), k))],
+        [
+          `${concept.columns[k].type} ${concept.columns[k].index + 1}, ${scale}`,
+          el("small", {}, concept.columns[k].prompt),
+        ],
+        [base(k), ...ages.map((age) => cell(find(age, scale), k))],
       ),
     ),
   );
-  return [el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)];
+  return [el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        head.map((text) => el("th", { scope: "col" }, text)),
+      ),
+    ), el("tbody", {}, rows)];
 }
 
 function drawGrown() {
