@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from saved_adapters import tiny, trained
 from torch import nn
 from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -55,30 +56,6 @@ def text_encoder(width: int, layers: int, heads: int) -> nn.Module:
     return CLIPTextModel(
         CLIPTextConfig(vocab_size=100, num_hidden_layers=layers, num_attention_heads=heads, **sizes)
     ).requires_grad_(False)
-
-
-def tiny() -> dict[str, nn.Module]:
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
-    return {"unet": unet.requires_grad_(False).eval(), "text_encoder": text_encoder(16, 2, 2).eval()}
-
-
-def trained(base: dict[str, nn.Module], name: str, layers: str = "full", **values: float) -> adapters.Adapter:
-    """An adapter whose every tensor is random, as after training."""
-    config = TrainConfig("c", name, layers, 1e-3, **values)
-    adapter = adapters.create(base, components.find("algorithms", name), config, seed=1)
-    with torch.no_grad():
-        for tensor in adapters.parameters(adapter):
-            tensor.normal_(0, 0.3)
-    return adapter
 
 
 @pytest.fixture(scope="module")
