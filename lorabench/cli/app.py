@@ -88,6 +88,7 @@ def grid(
     quiet: Quiet = False,
 ) -> None:
     """Run a whole study, train to report. Run again to go on where it stopped."""
+    _check_file(study)
     from lorabench.cli import studies
 
     if dry_run:
@@ -132,6 +133,13 @@ def evaluate(
     _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
 
 
+def _check_file(study: Path) -> None:
+    """A mistake in the study file is answered at once, not after the seconds that torch and its like take to load."""
+    from lorabench import config
+
+    config.expand(config.load_study(study))
+
+
 def _stage_command(stage: str, help_text: str) -> None:
     def command(
         study: StudyFile,
@@ -143,6 +151,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
+        _check_file(study)
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
