@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from lorabench.components import Metric, MetricInputs
 from lorabench.records import Concept, Features, PromptType, Score, Value
@@ -106,7 +107,7 @@ def _ceiling(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> tuple
         order = np.random.default_rng(derive_seed("ceiling", leaf.concept.id, split)).permutation(len(rows))
         chosen, others = rows[order[:size]], rows[order[size:]] if compares else None
         inputs = MetricInputs(chosen, leaf.prompt_index[:size], leaf.prompt_type, dataset=others)
-        values.append(choice.metric.compute(inputs))
+        values.append(_compute(choice.metric, inputs))
     missing = next((value for value in values if np.isnan(value.value)), None)
     return (missing, 0) if missing else (Value(float(np.mean([value.value for value in values])), ""), size)
 
@@ -124,7 +125,20 @@ def _measured(choice: MetricChoice, pool: Sequence[Leaf], features: FeatureSourc
         # A pool that lacks a leaf is another pool: its value would not compare with those of other checkpoints.
         return Value(float("nan"), str(missing)), 0
     inputs = parts[0] if len(parts) == 1 else _pooled(parts)
-    return choice.metric.compute(inputs), len(inputs.generated)
+    return _compute(choice.metric, inputs), len(inputs.generated)
+
+
+def _compute(metric: Metric, inputs: MetricInputs) -> Value:
+    """The metric on one BLAS thread: its matrices are small, and threads that wait for each other cost several times
+    what they save as soon as anything else runs (benchmarks/paper_size.py)."""
+    with _blas().limit(limits=1, user_api="blas"):
+        return metric.compute(inputs)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Finding the loaded libraries takes milliseconds, and each value would pay for it."""
+    return ThreadpoolController()
 
 
 def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> MetricInputs:
