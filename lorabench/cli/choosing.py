@@ -142,7 +142,7 @@ def _points(normalized: pd.DataFrame, headlines: Mapping[str, Column], category:
     ).reindex(points.index)
     levels = wide.columns.remove_unused_levels().to_frame(index=False)
     places = [pd.factorize(levels[["home", "class_name"]].apply(tuple, axis=1))[0]]
-    places += [pd.factorize(levels[name])[0] for name in ("seed", "metric")]
+    places += [pd.factorize(levels[name], use_na_sentinel=False)[0] for name in ("seed", "metric")]
     scores = np.full((len(points), *(int(each.max()) + 1 for each in places)), np.nan)
     scores[:, places[0], places[1], places[2]] = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     chance = front_probability(scores, np.random.default_rng(BOOTSTRAP_SEED))
@@ -152,7 +152,7 @@ def _points(normalized: pd.DataFrame, headlines: Mapping[str, Column], category:
 def _sizes(run: Path, configs: pd.Series, needed: bool) -> pd.Series:
     """MiB of a checkpoint of each config, as its training wrote it."""
     file = run / "costs.parquet"
-    costs = pd.read_parquet(file) if file.exists() else pd.DataFrame(columns=["stage", "config", "bytes"])
+    costs = (pd.read_parquet(file) if file.exists() else pd.DataFrame()).reindex(columns=["stage", "config", "bytes"])
     sizes = costs[costs["stage"] == "train"].groupby("config")["bytes"].mean() / MIB
     if needed and sizes.empty:
         raise UserError(f"{run} does not say how large its checkpoints are: leave out --max-mib.")

@@ -32,7 +32,7 @@ def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool], anchors: pd
     With `anchors`, the scores of a frozen population, each checkpoint is placed among those instead: its score does not
     depend on the other checkpoints of `scores`. UserError unless they hold every measurement with its `metric_id`.
     """
-    normalized = scores[scores["algorithm"] != "none"].reset_index(drop=True)
+    normalized = _of_adapters(scores)
     better = _directions(normalized["metric"], higher_is_better)
     leaf = normalized.groupby([*LEAF, *METRIC], sort=False, observed=True, dropna=False).ngroup().to_numpy()
     _check_unique(normalized, leaf)
@@ -40,12 +40,18 @@ def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool], anchors: pd
         normalized["score"] = population_scores(normalized["value"].to_numpy(dtype=np.float64), leaf, better)
         populations = _populations(normalized)
     else:
-        frozen = anchors[anchors["algorithm"] != "none"]
+        frozen = _of_adapters(anchors)
         _check_metric_ids(normalized, frozen)
         normalized["score"] = _scores_among(normalized, frozen, better)
         populations = _populations(frozen)
     normalized = normalized.merge(populations, on=METRIC, how="left")
     return Ranked(normalized, _category_scores(normalized, populations))
+
+
+def _of_adapters(scores: pd.DataFrame) -> pd.DataFrame:
+    """All rows but the base model's; a part that a metric lacks (encoder, resizing) is "", for groups skip nulls."""
+    rows = scores[scores["algorithm"] != "none"].reset_index(drop=True)
+    return rows.assign(**rows[METRIC].fillna(""))
 
 
 def _check_metric_ids(rows: pd.DataFrame, anchors: pd.DataFrame) -> None:

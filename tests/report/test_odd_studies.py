@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lorabench import components
+from lorabench import components, store
+from lorabench.cli import choosing
 from lorabench.errors import UserError
 from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
 from lorabench.report import RunTables, build_report
@@ -54,6 +55,7 @@ ODD = {
     "one class": scores(classes=1),
     "a constant metric": scores().assign(value=lambda t: t["value"].mask(t["metric"] == "vendi", 1.5)),
     "no seed, no epoch": scores(seeds=(1,), epochs=(5,)).assign(seed=pd.NA, epoch=pd.NA).astype(KINDS),
+    "no word on encoder and resizing": scores().assign(encoder=None, resize=None),
     "nothing was scored": scores().assign(value=np.nan, reason="not drawn"),
 }
 
@@ -86,6 +88,11 @@ def test_an_odd_study_is_ranked_explained_judged_and_reported(table, tmp_path):
     for column in data["means"].values():
         for means in column.values():
             assert all(score is None or n for score, n in zip(means["score"], means["n"])), "a mean of nothing"
+    for name in ("normalized", "costs"):
+        store.write_table(getattr(tables, name), tmp_path / f"{name}.parquet")
+    unknown = normalized["score"].isna().all()
+    assert unknown or (choosing.leaderboard(tmp_path) and choosing.recipe(tmp_path, {}))
+    assert unknown or choosing.epochs(tmp_path) or normalized["epoch"].isna().all()
 
 
 def test_one_checkpoint_of_a_population_has_no_rank_and_one_seed_no_verdict():
