@@ -5,7 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lorabench.components import Params
+
 RESCALE = "rescale"  # one factor an output after the rotation; files of the authors' library may have it
+
+
+def rotations_of(blocks: Tensor, outputs: int, constraint: float | None) -> Tensor:
+    """Orthogonal matrices of the shape of `blocks` [..., n, b, b]; `constraint`, the alpha, is a share of the outputs.
+
+    ValueError if n blocks do not make up the outputs. No constraint (None) and 0 leave the rotations free.
+    """
+    count, size = blocks.shape[-3:-1]
+    if count * size != outputs:
+        raise ValueError(f"{count} blocks of {size} rotate {count * size} outputs, the layer has {outputs}")
+    return cayley(blocks, (constraint or 0.0) * outputs)
 
 
 def cayley(blocks: Tensor, limit: float) -> Tensor:
@@ -22,6 +35,6 @@ def cayley(blocks: Tensor, limit: float) -> Tensor:
     return torch.linalg.solve(identity - skew, identity + skew)
 
 
-def limit_of(constraint: float | None, weight: Tensor) -> float:
-    """The bound that an alpha stands for: a share of the layer's outputs; None and 0 are none."""
-    return (constraint or 0.0) * weight.shape[0]
+def sizes_of(params: Params) -> dict[str, int]:
+    """The side of a block."""
+    return {"dim": params["oft_blocks"].shape[-1]}

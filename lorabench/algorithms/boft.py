@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lorabench.algorithms._factors import shaped_like, zeros
-from lorabench.algorithms._rotations import RESCALE, cayley, limit_of
+from lorabench.algorithms._rotations import RESCALE, rotations_of, sizes_of
 from lorabench.components import Algorithm, Params
 from lorabench.records import TrainConfig
 
@@ -36,13 +36,9 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
 
     ValueError if the blocks do not make up the outputs.
     """
-    blocks = params["oft_blocks"]
-    stages, count, size, _ = blocks.shape
-    width = weight.shape[0]
-    if count * size != width:
-        raise ValueError(f"{count} blocks of {size} rotate {count * size} outputs, the weight {list(weight.shape)}")
-    rotated = weight.flatten(1)
-    for stage, rotations in enumerate(cayley(blocks, limit_of(config.alpha, weight))):
+    rotated, width = weight.flatten(1), weight.shape[0]
+    for stage, rotations in enumerate(rotations_of(params["oft_blocks"], width, config.alpha)):
+        count, size, _ = rotations.shape
         order = _order(width, 2**stage * (size // 2), weight.device)
         mixed = (rotations @ rotated[order].reshape(count, size, -1)).reshape(rotated.shape)
         rotated = mixed[order.argsort()]
@@ -52,11 +48,6 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
 def _order(width: int, distance: int, device: torch.device) -> Tensor:
     """The outputs as a stage takes them into its blocks: each beside the one at that distance."""
     return torch.arange(width, device=device).view(-1, 2, distance).transpose(1, 2).flatten()
-
-
-def sizes_of(params: Params) -> dict[str, int]:
-    """The side of a block."""
-    return {"dim": params["oft_blocks"].shape[-1]}
 
 
 boft = Algorithm(

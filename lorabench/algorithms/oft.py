@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lorabench.algorithms._factors import factorise, shaped_like, zeros
-from lorabench.algorithms._rotations import RESCALE, cayley, limit_of
+from lorabench.algorithms._rotations import RESCALE, rotations_of, sizes_of
 from lorabench.components import Algorithm, Params
 from lorabench.records import TrainConfig
 
@@ -22,18 +22,10 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
 
     ValueError if the blocks do not make up the outputs.
     """
-    blocks = params["oft_blocks"]
-    count, size, _ = blocks.shape
-    if count * size != weight.shape[0]:
-        raise ValueError(f"{count} blocks of {size} rotate {count * size} outputs, the weight {list(weight.shape)}")
-    rotations = cayley(blocks, limit_of(config.alpha, weight))
+    rotations = rotations_of(params["oft_blocks"], weight.shape[0], config.alpha)
+    count, size, _ = rotations.shape
     rotated = (rotations.mT @ weight.reshape(count, size, -1)).reshape(weight.shape)
     return shaped_like(params.get(RESCALE, 1.0) * rotated - weight, weight)
-
-
-def sizes_of(params: Params) -> dict[str, int]:
-    """The side of a block."""
-    return {"dim": params["oft_blocks"].shape[-1]}
 
 
 oft = Algorithm(
