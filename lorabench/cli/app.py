@@ -53,6 +53,8 @@ def main() -> None:
         _leave(f"Error: {error}", 2)
     except DiskFull as error:
         _leave(f"Error: {error}", 1)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        _leave(f"Error: {error.filename}: {error.strerror}.", 2)
     except SystemExit as left:  # typer turns KeyboardInterrupt into this
         if left.code != INTERRUPTED:
             raise

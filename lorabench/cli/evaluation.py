@@ -16,6 +16,7 @@ from lorabench.formats import peft
 from lorabench.layers import Components
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
+from lorabench.pipeline.tables import check_anchors
 from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
@@ -49,7 +50,9 @@ def planned(
     checkpoints = _fitting(list(bases), study, folder, refused)
     if not checkpoints:
         raise _nothing_left(folder, refused)
-    return plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints), refused
+    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
+    check_anchors(plan)
+    return plan, refused
 
 
 def adapter_files(folder: Path) -> list[Path]:

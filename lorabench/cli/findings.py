@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorabench import store
 from lorabench.errors import UserError, unknown
+from lorabench.report import runs
 
 
 def claims_table(run: Path) -> list[dict[str, Any]]:
@@ -80,4 +80,4 @@ def table_of(run: Path, name: str) -> pd.DataFrame:
     file = run / f"{name}.parquet"
     if not file.exists():
         raise UserError(f"{run} holds no {file.name}: give the folder of a finished study.")
-    return store.read_table(file)
+    return runs.read_part(file)

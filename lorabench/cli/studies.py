@@ -23,6 +23,7 @@ from lorabench.executors.local import LocalExecutor
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, pending, run
+from lorabench.pipeline.tables import check_anchors
 from lorabench.records import Failure
 
 ALL_STAGES = STAGES
@@ -43,7 +44,9 @@ def planned(
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
     study = anchored(prepared(config.load_study(path), device, workers), anchors)
-    return make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
+    plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
+    check_anchors(plan)
+    return plan
 
 
 def prepared(study: Study, device: str | None, workers: int | None) -> Study:

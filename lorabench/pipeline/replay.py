@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,25 +38,29 @@ def replay(published: Published, out: Path, line: Callable[[str], None]) -> list
 
     Each study is ranked, explained and correlated among itself. `line` is told what is done.
     """
-    done = []
-    for study in published.studies:
-        report = out / ("report.html" if not done else f"report_{study.name}.html")
-        tables = _tables(study, published.notes)
-        build_report(tables, report)
-        write_figures(tables, out / "figures" / study.name)
-        done.append(Replayed(study, tables, report))
-        line(f"{study.name}: {tables.normalized['checkpoint'].nunique()} checkpoints ranked, explained and reported")
-    for name in TABLES if done else ():
-        parts = [getattr(each.tables, name).assign(study=each.study.name) for each in done]
-        store.write_table(pd.concat(parts, ignore_index=True), out / f"{name}.parquet")
-    if done:
-        write_facts(out, [each.tables for each in done])
-        parts = [leaf_correlations(each.tables.normalized).assign(study=each.study.name) for each in done]
-        store.write_table(pd.concat(parts, ignore_index=True), out / "correlations.parquet")
+    runs = [_tables(study, published.notes) for study in published.studies]
+    if runs:
+        for name in TABLES:
+            _write(out, name, runs, [getattr(run, name) for run in runs])
+        _write(out, "correlations", runs, [leaf_correlations(run.normalized) for run in runs])
+        write_facts(out, runs)
     if len(published.diversity):
         store.write_table(_ratios(published.diversity), out / "diversity_ratios.parquet")
         line("diversity ratios: done")
+    done = []
+    for study, run in zip(published.studies, runs):
+        report = out / ("report.html" if not done else f"report_{study.name}.html")
+        build_report(run, report)
+        write_figures(run, out / "figures" / study.name)
+        done.append(Replayed(study, run, report))
+        line(f"{study.name}: {run.normalized['checkpoint'].nunique()} checkpoints ranked, explained and reported")
     return done
+
+
+def _write(out: Path, name: str, runs: Sequence[RunTables], parts: Sequence[pd.DataFrame]) -> None:
+    """One table of all studies."""
+    named = [part.assign(study=run.study["name"]) for run, part in zip(runs, parts)]
+    store.write_table(pd.concat(named, ignore_index=True), out / f"{name}.parquet")
 
 
 def _tables(study: PublishedStudy, notes: tuple[str, ...]) -> RunTables:

@@ -18,13 +18,14 @@ from lorabench.errors import UserError
 from lorabench.pipeline.auditing import gathered_probes, is_audited
 from lorabench.pipeline.features import generated_images
 from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
-from lorabench.pipeline.tasks import TRAINING_FILE
+from lorabench.pipeline.tasks import TRAINING_FILE, measured
 from lorabench.records import Checkpoint, Failure, PromptSet, Score
 from lorabench.report import runs
 from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
-from lorabench.stages.rank import rank
+from lorabench.stages.rank import check_metric_ids, rank
+from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC
 
 RUN_FILE = "run.json"  # holds the keys of the tables: written after them, so it never promises what is not there
@@ -126,12 +127,24 @@ def _obstacle(plan: Plan, stage: str, keys: dict[str, str]) -> str:
 
 def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     scores = _gathered_scores(plan)
-    anchors = store.read_table(Path(plan.study.anchors)) if plan.study.anchors else None
-    ranked = rank(scores, _directions(plan), anchors)
+    ranked = rank(scores, _directions(plan), _anchors(plan) if plan.study.anchors else None)
     store.write_table(scores, plan.root / "scores.parquet")
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
     return 3
+
+
+def check_anchors(plan: Plan) -> None:
+    """UserError where the study names a frozen population that was measured otherwise than its checkpoints will be."""
+    if plan.study.anchors:
+        leaves, choices = measured(plan)
+        planned = score_checkpoint("", leaves, lambda *_: None, choices)  # without features: every row, no value
+        rows = _metric_ids(plan, pd.DataFrame([asdict(each) for each in planned]))
+        check_metric_ids(rows, _anchors(plan))
+
+
+def _anchors(plan: Plan) -> pd.DataFrame:
+    return runs.read_part(Path(plan.study.anchors), "scores")
 
 
 def _explain(plan: Plan, failures: Sequence[Failure]) -> int:

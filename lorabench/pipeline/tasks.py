@@ -159,8 +159,7 @@ def score_checkpoint(plan: Plan, item: str, advance: Advance) -> None:
     """All metrics of one checkpoint on all leaves, as one small table."""
     since = time.perf_counter()
     checkpoint = plan.checkpoint_by_id[item]
-    leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.prompt_sets]
-    choices = [score.MetricChoice(plan.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
+    leaves, choices = measured(plan)
     reader = FeatureReader(plan, checkpoint)
     scores = score.score_checkpoint(checkpoint.id, leaves, reader, choices)
     if checkpoint.is_base:  # the one checkpoint that every run has, and a reference itself
@@ -171,6 +170,12 @@ def score_checkpoint(plan: Plan, item: str, advance: Advance) -> None:
     ) as scratch:
         store.write_records(scores, scratch / "scores.parquet")
     advance(1)
+
+
+def measured(plan: Plan) -> tuple[list[score.Leaf], list[score.MetricChoice]]:
+    """On what each checkpoint is measured, and how."""
+    leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.prompt_sets]
+    return leaves, [score.MetricChoice(plan.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
 
 
 def _prompt_index(prompt_set: PromptSet) -> np.ndarray:

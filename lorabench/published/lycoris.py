@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lorabench.errors import UserError
@@ -18,6 +19,8 @@ from lorabench.published.lycoris_names import (
 )
 from lorabench.published.records import Published, PublishedStudy
 from lorabench.statistics.columns import CAPTIONS, FACTORS, LEAF, METRIC
+
+_MAPPED = ("Config", "Algo", "Preset", "Lr", "Dim", "Alpha", "Factor", "Caption")  # columns of config_mapping.csv
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,19 @@ def read(folder: Path) -> Published:
     notes: list[str] = []
     grid, captions, diversity = (_read_all(folder, each, notes) for each in (GRID, (CAPTIONS_FILE,), DIVERSITY))
     if not (grid or captions or diversity):
-        names = ", ".join(source.name for source in (*GRID, CAPTIONS_FILE, *DIVERSITY))
-        raise UserError(f"{folder} holds nothing to replay; looked at any depth for {names}.")
+        raise UserError(f"{folder} holds nothing to replay, at any depth. {' '.join(notes)}")
     studies = []
     if grid or captions:
         configs = _read_all(folder, (CONFIGS,), notes).get(CONFIGS)
         if configs is None:
-            raise UserError(f"Without {CONFIGS.folder}/{CONFIGS.name} nobody knows what the configs in {folder} are.")
+            raise UserError(
+                f"Without {CONFIGS.folder}/{CONFIGS.name} nobody knows what the configs in {folder} are. {notes[-1]}"
+            )
         studies = [_grid(grid, configs, notes)] if grid else []
         studies += [_captions(captions, configs, notes)] if captions else []
+        studies = [study for study in studies if len(study.scores)]
+    if not (studies or diversity):
+        raise UserError(f"{folder} holds no value of a run that we can read. {' '.join(notes)}")
     ratios = [_diversity(source, table) for source, table in diversity.items()]
     return Published(tuple(studies), pd.concat(ratios, ignore_index=True) if ratios else pd.DataFrame(), tuple(notes))
 
@@ -91,21 +98,29 @@ def _read_all(folder: Path, sources: Sequence[Source], notes: list[str]) -> dict
     for source in sources:
         files = [file for file in folder.rglob(source.name) if ".git" not in file.parts]
         files.sort(key=lambda file: (file.parent != folder / source.folder, len(file.parts), file))
-        if files:
-            tables[source] = _read(files[0], "Config" if source is CONFIGS else "Folder")
-        else:
+        if not files:
             notes.append(f"{source.name} is not there: no {source.what}.")
+            continue
+        try:
+            tables[source] = _read(files[0], _MAPPED if source is CONFIGS else ("Folder",))
+        except ValueError as error:
+            notes.append(f"{source.name} is of no use ({error}): no {source.what}.")
     return tables
 
 
-def _read(file: Path, key: str) -> pd.DataFrame:
+def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows with a name, the first of `columns`. ValueError for a file without rows, or without one of `columns`."""
     try:
         table = pd.read_csv(file)
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(f"{file} is not a readable CSV file: {error}") from error
-    if key not in table:
-        raise UserError(f"{file} has no column '{key}'; is it the file of LyCORIS-evaluation?")
-    return table.dropna(subset=key).astype({key: "str"})
+    except OSError as error:
+        raise ValueError(str(error)) from error
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    table = table.dropna(subset=columns[0]).astype({columns[0]: "str"})
+    if table.empty:
+        raise ValueError("it holds no rows")
+    return table
 
 
 def _scores(study: str, tables: dict[Source, pd.DataFrame], configs: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -117,8 +132,18 @@ def _scores(study: str, tables: dict[Source, pd.DataFrame], configs: pd.DataFram
         if len(lost):
             notes.append(f"{len(lost)} runs {problem} and are left out, the first is {lost.iloc[0]}.")
         factors = factors[factors[name].notna()]
+    factors = _of_one_setting(factors, notes)
     rows = rows.merge(factors, on="run")
     return _one_of_each(rows, notes)[[*FACTORS, CAPTIONS, *LEAF, *METRIC, "value", "reason", "n_images"]]
+
+
+def _of_one_setting(factors: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Runs of the sampler and base that most have: numbers of different ones have no common rank."""
+    settings = factors["setting"].value_counts()
+    if len(settings) > 1:
+        others = ", ".join(settings.index[1:])
+        notes.append(f"Ranked are the runs of {settings.index[0]}; {settings[1:].sum()} of {others} are left out.")
+    return factors[factors["setting"].isin(settings.index[:1])].drop(columns="setting")
 
 
 def _long(source: Source, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
@@ -128,13 +153,18 @@ def _long(source: Source, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame
     unknown = columns.difference(known.index)
     if len(unknown):
         notes.append(f"{source.name}: columns that are left out, since we know no such metric: {', '.join(unknown)}.")
-    wide = leaves_of(table["Folder"]).join(table[known.index].apply(pd.to_numeric, errors="coerce"))
+    empty = [name for name in known.index if table[name].isna().all()]
+    if empty:
+        notes.append(f"{source.name}: columns without any value: {', '.join(empty)}.")
+    wide = leaves_of(table["Folder"]).join(table[known.index])
     if source is MEANS:  # means of some classes stand beside the means of their categories, which hold them already
         wide = wide[wide["class_name"] == ""]
-    rows = wide.melt(id_vars=["run", *LEAF], var_name="column").join(known, on="column")
-    rows = rows[rows.groupby(["category", "column"])["value"].transform("count") > 0]
-    reason = rows["value"].isna().map({True: f"Empty in {source.name}.", False: ""})
-    return rows.assign(reason=reason, n_images=pd.array([pd.NA] * len(rows), dtype="Int64"))
+    rows = wide.melt(id_vars=["run", *LEAF], var_name="column", value_name="given").join(known, on="column")
+    value = pd.to_numeric(rows["given"], errors="coerce").replace([np.inf, -np.inf], np.nan)
+    words = rows["given"].isna().map({True: f"Empty in {source.name}.", False: f"No finite number in {source.name}."})
+    rows = rows.assign(value=value, reason=words.where(value.isna(), ""))
+    rows = rows[rows.groupby(["category", "column"])["given"].transform("count") > 0].drop(columns="given")
+    return rows.assign(n_images=pd.array([pd.NA] * len(rows), dtype="Int64"))
 
 
 def _one_of_each(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

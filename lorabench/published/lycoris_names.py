@@ -59,7 +59,8 @@ _INTEGERS = ("dim", "factor", "seed", "epoch", "step")
 def factors_of(runs: Iterable[str], configs: pd.DataFrame) -> pd.DataFrame:
     """Factors and captions of each run folder (column `run`), with the rows of config_mapping.csv in `configs`.
 
-    `config` is missing where the name cannot be read, `algorithm` where the mapping lacks the config.
+    `config` is missing where the name cannot be read, `algorithm` where the mapping lacks the config. Column `setting`
+    is what the images were drawn with: "<sampler>-<base>".
     """
     names = pd.Series(list(runs), name="run", dtype="str")
     parts = names.str.extract(f"^{_RUN}$")
@@ -67,9 +68,9 @@ def factors_of(runs: Iterable[str], configs: pd.DataFrame) -> pd.DataFrame:
     parts = parts.assign(seed=seed, epoch=parts["epoch"].fillna(_LAST_EPOCH).astype("int64"), step=pd.NA, scale=1.0)
     table = parts.join(names).merge(_described(configs), on="config", how="left")
     where = table["config"] + "-s" + table["seed"].astype("Int64").astype("str") + "-e" + table["epoch"].astype("str")
-    table = table.assign(checkpoint=where, study="")
+    table = table.assign(checkpoint=where, setting=table["sampler"] + "-" + table["base"], study="")
     kinds = dict.fromkeys(_INTEGERS, "Int64") | {"lr": "float64", "alpha": "float64"}
-    return table.astype(kinds)[["run", *FACTORS, CAPTIONS]]
+    return table.astype(kinds)[["run", "setting", *FACTORS, CAPTIONS]]
 
 
 def _described(configs: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +93,8 @@ def _described(configs: pd.DataFrame) -> pd.DataFrame:
 
 def leaves_of(folders: pd.Series) -> pd.DataFrame:
     """run and LEAF of each folder `<run>[/<category>[/<class>[/<sub-class>]]]`; without a category it is "all"."""
-    parts = folders.str.split("/", n=3, expand=True).reindex(columns=range(4))
+    paths = folders.str.replace("\\", "/").str.removeprefix("./").str.rstrip("/")
+    parts = paths.str.split("/", n=3, expand=True).reindex(columns=range(4))
     table = parts.set_axis(["run", *LEAF], axis=1)
     return table.assign(
         category=table["category"].replace(CATEGORIES).fillna(ALL),

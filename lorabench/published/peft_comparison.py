@@ -50,12 +50,14 @@ def read(folder: Path) -> Published:
     if not found:
         raise UserError(f"{folder} holds no result of peft's image-gen comparison (JSON with run_info and train_info).")
     rows, costs, notes = [], [], []
+    if len(twice := [file for file in found if sum(file.stem == other.stem for other in found) > 1]):
+        raise UserError(f"A file names its run, and these have one name: {', '.join(map(str, twice))}.")
     for file, content in found.items():
         try:
             factors = _factors(file.stem, content)
             rows += _scores(factors, content)
             costs.append(_cost(factors, content))
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise UserError(f"{file} is no whole result of peft's image-gen comparison: {error!r}.") from error
         status = content["train_info"]["status"]
         if status != "success":
@@ -98,13 +100,20 @@ def _factors(config: str, content: Mapping[str, Any]) -> dict[str, Any]:
         "algorithm": _algorithm(method),
         "trained_layers": "custom",
         "lr": float(training["optimizer_kwargs"]["lr"]),
-        "dim": method.get("r"),
+        "dim": _whole(method.get("r")),
         "alpha": None if alpha is None else float(alpha),
-        "seed": training["seed"],
-        "step": content["train_info"]["metrics"][-1]["step"] if content["train_info"]["metrics"] else None,
+        "seed": _whole(training["seed"]),
+        "step": _whole(content["train_info"]["metrics"][-1]["step"]) if content["train_info"]["metrics"] else None,
         "scale": 1.0,
     }
     return {name: values.get(name) for name in FACTORS}
+
+
+def _whole(number: Any) -> int | None:
+    """ValueError for what is no whole number: such a file is not what we take it for."""
+    if number is not None and int(number) != number:
+        raise ValueError(f"{number!r} is no whole number")
+    return number
 
 
 def _algorithm(method: Mapping[str, Any]) -> str:
@@ -121,7 +130,8 @@ def _scores(factors: Mapping[str, Any], content: Mapping[str, Any]) -> list[dict
     for name, (prompt_type, metric) in _VALUES.items():
         leaf = dict(zip(LEAF, ("subjects", "cat", "")))
         measured = dict(zip(METRIC, (prompt_type, metric, "dinov2", "")))
-        value, reason = last.get(name), "" if name in last else f"No {name} in the result."
+        value = float(last.get(name, "nan"))
+        reason = "" if name in last else f"No {name} in the result."
         rows.append({**factors, **leaf, **measured, "value": value, "reason": reason, "n_images": None})
     return rows
 

@@ -55,7 +55,7 @@ def write_figures(tables: RunTables, folder: Path) -> list[Path]:
     for column in headline_columns(run.columns):
         if _attributions(run, column, "all") is not None:
             figures[f"shap_{column.info.criterion}"] = beeswarm_figure(run, column)
-        if len(run.points.moments) > 1:
+        if len(run.points.moments) > 1 and _has_curve(run, column, "all"):
             figures[f"epochs_{column.info.criterion}"] = curves_figure(run, column)
     figures |= correlation_figures(run)
     return [_save(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("svg", "png")]
@@ -240,10 +240,9 @@ def _swarm_offsets(values: np.ndarray) -> np.ndarray:
 
 def curves_figure(run: Comparison, column: Column, category: str = "all") -> Figure:
     """Normalised scores by epoch with standard errors, one panel an algorithm; UserError where nothing has an epoch."""
-    table = run.points.table
-    mean, error = run.means.score.get((column, category)), run.means.score_error.get((column, category))
-    if mean is None or not np.isfinite(mean[table["age"].notna()]).any():
+    if not _has_curve(run, column, category):
         raise UserError(f"{column.label} has no value with an epoch in category '{category}', so there is no curve.")
+    table, mean, error = run.points.table, run.means.score[column, category], run.means.score_error[column, category]
     styles = algorithm_styles(table["algorithm"].tolist())
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(2.5 * len(styles) + 0.6, 3.2), layout="constrained")
@@ -262,3 +261,8 @@ def curves_figure(run: Comparison, column: Column, category: str = "all") -> Fig
         title = f"{criterion_words(column.info.criterion)}: {column.label}, {category_words(category).lower()}"
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
+
+
+def _has_curve(run: Comparison, column: Column, category: str) -> bool:
+    mean = run.means.score.get((column, category))
+    return mean is not None and bool(np.isfinite(mean[run.points.table["age"].notna()]).any())

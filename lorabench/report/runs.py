@@ -10,8 +10,13 @@ import pandas as pd
 from lorabench import store
 from lorabench.errors import UserError, unknown
 from lorabench.report.tables import TABLES, RunTables
+from lorabench.statistics.columns import FACTORS, LEAF, METRIC
 
 FACTS_FILE = "study.json"
+
+
+_MEASURED = (*FACTORS, *LEAF, *METRIC)
+_NEEDED = {"scores": (*_MEASURED, "value"), "normalized": (*_MEASURED, "score")}
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:
@@ -38,8 +43,17 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
     name = next(iter(facts)) if study is None else study
     if name not in facts:
         raise UserError(unknown("study", name, list(facts), str(folder)))
-    tables = {each: _of_study(store.read_table(folder / f"{each}.parquet"), name) for each in TABLES}
+    tables = {each: _of_study(read_part(folder / f"{each}.parquet", each), name) for each in TABLES}
     return RunTables(**facts[name], **tables)
+
+
+def read_part(file: Path, kind: str | None = None) -> pd.DataFrame:
+    """One of a run's tables; its kind is the file's name. UserError if it is missing, broken, or of another kind."""
+    table, kind = store.read_table(file), kind or file.stem
+    missing = [name for name in _NEEDED.get(kind, ()) if name not in table]
+    if missing:
+        raise UserError(f"{file} is no table of {kind}: it lacks the columns {', '.join(missing)}.")
+    return table
 
 
 def _of_study(table: pd.DataFrame, study: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from lorabench.stages.contrasts import Contrasts, correlations, differences
+from lorabench.stages.contrasts import Contrasts, correlations
 from lorabench.statistics.clustered import ClusteredMean, bootstrap_interval, clustered_mean
 from lorabench.statistics.columns import CAPTIONS
 
@@ -83,15 +83,9 @@ def _learning_rate(contrasts: Contrasts) -> Iterator[Finding]:
         yield _difference(2, f"higher learning rate: {NAMES[metric]}", expected, rows)
     native = contrasts.configs.query("algorithm == 'native'")
     lowest = [pair for pair in pairs if pair[0] in native.index[native["lr"] == native["lr"].min()]]
-    fidelity = contrasts.scores(FIDELITY, GENERAL)
-    parts = [
-        differences(
-            contrasts.at(fidelity, -1).xs(low, level="config"), contrasts.at(fidelity, 0).xs(next_, level="config"), low
-        )
-        for low, next_ in lowest
-    ]
+    rows = contrasts.rescued(contrasts.scores(FIDELITY, GENERAL), lowest)
     statement = "native, lowest rate at the last epoch against the next rate at the first: image similarity"
-    yield _difference(2, statement, "lower", pd.concat(parts) if parts else pd.DataFrame())
+    yield _difference(2, statement, "lower", rows)
 
 
 def _layers(contrasts: Contrasts) -> Iterator[Finding]:

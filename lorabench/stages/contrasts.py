@@ -73,20 +73,22 @@ class Contrasts:
 
     def between_configs(self, scores: pd.Series, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
         """Second config less first, with equal seed, epoch and class."""
-        level = scores.index.get_level_values("config")
-        return _joined(
-            differences(scores[level == high].droplevel("config"), scores[level == low].droplevel("config"), low, high)
-            for low, high in pairs
-        )
+        return _joined(differences(of_config(scores, high), of_config(scores, low), low, high) for low, high in pairs)
 
     def between_epochs(self, scores: pd.Series, configs: Sequence[str] | None = None) -> pd.DataFrame:
         """Last epoch less first, with equal config, seed and class."""
         if len(self.epochs) < 2:
             return _joined(())
         chosen = self.configs.index if configs is None else configs
-        level = scores.index.get_level_values("config")
-        parts = ((name, scores[level == name].droplevel("config")) for name in chosen)
+        parts = ((name, of_config(scores, name)) for name in chosen)
         return _joined(differences(self.at(part, -1), self.at(part, 0), name) for name, part in parts)
+
+    def rescued(self, scores: pd.Series, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
+        """Last epoch of the first config of each pair less the first epoch of the second, with equal seed and class."""
+        if len(self.epochs) < 2:
+            return _joined(())
+        late, early = self.at(scores, -1), self.at(scores, 0)
+        return _joined(differences(of_config(late, first), of_config(early, second), first) for first, second in pairs)
 
     def at(self, scores: pd.Series, epoch: int) -> pd.Series:
         """The scores of epoch number `epoch` of those that were kept: 0 is the first, -1 the last."""
@@ -96,6 +98,11 @@ class Contrasts:
         same = [name for name in SHAPE if name not in (factor, *ignoring)]
         for _, group in self.configs.groupby(same, dropna=False, observed=True):
             yield group
+
+
+def of_config(scores: pd.Series, config: str) -> pd.Series:
+    """The scores of one config, perhaps none."""
+    return scores[scores.index.get_level_values("config") == config].droplevel("config")
 
 
 def differences(high: pd.Series, low: pd.Series, *names: str) -> pd.DataFrame:

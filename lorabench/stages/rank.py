@@ -41,7 +41,7 @@ def rank(scores: pd.DataFrame, higher_is_better: Mapping[str, bool], anchors: pd
         populations = _populations(normalized)
     else:
         frozen = _of_adapters(anchors)
-        _check_metric_ids(normalized, frozen)
+        check_metric_ids(normalized, frozen)
         normalized["score"] = _scores_among(normalized, frozen, better)
         populations = _populations(frozen)
     normalized = normalized.merge(populations, on=METRIC, how="left")
@@ -54,10 +54,12 @@ def _of_adapters(scores: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**rows[METRIC].fillna(""))
 
 
-def _check_metric_ids(rows: pd.DataFrame, anchors: pd.DataFrame) -> None:
-    """UserError where a number of `rows` and one of `anchors` would not mean the same."""
-    if "metric_id" not in anchors or "metric_id" not in rows:
+def check_metric_ids(rows: pd.DataFrame, anchors: pd.DataFrame) -> None:
+    """UserError where a number of `rows` and one of `anchors` would not mean the same, or there is none to compare."""
+    if any("metric_id" not in table or table["metric_id"].fillna("").eq("").any() for table in (anchors, rows)):
         raise UserError("Scores without metric_id say not how they were measured, so nothing can be anchored to them.")
+    if anchors["value"].isna().all():
+        raise UserError("The anchors hold no value, so nothing can be placed among them.")
     keys = [*LEAF, *METRIC, "metric_id"]
     known = pd.MultiIndex.from_frame(anchors[keys].drop_duplicates())
     wanted = rows[keys].drop_duplicates()

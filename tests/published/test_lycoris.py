@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from published_clone import RUN, write_clone
+from published_clone import MAPPING, RUN, write_clone
 
 from lorabench import components
 from lorabench.errors import UserError
@@ -128,17 +128,40 @@ def test_what_is_missing_unknown_or_given_twice_is_said(tmp_path):
     assert study.scores.query("reason == 'Two different values.'")["value"].isna().all()
 
 
+def test_a_broken_part_does_not_cost_the_rest_and_strange_values_are_missing(tmp_path):
+    clone = write_clone(tmp_path / "clone")
+    metrics = clone / "results/metrics"
+    (metrics / "style_classes_style_losses_b.csv").write_text("")
+    (metrics / "ddim_sd15_fd.csv").write_text("Folder,FD (dinov2-l-fb-resize)\n")
+    (metrics / "captions_metrics.csv").write_text("Nothing\n1\n")
+    losses = metrics / "style_classes_style_losses.csv"
+    table = pd.read_csv(losses, dtype=str)
+    other = table.assign(Folder=table["Folder"].str.replace("ddim", "euler_a")).head(5)
+    table.loc[0, "Style Loss (in)"], table.loc[1, "Style Loss (in)"] = "inf", "much"
+    table["Style Loss (trigger)"] = None
+    table["Folder"] = "./" + table["Folder"].str.replace("/", "\\")
+    pd.concat([table, other]).to_csv(losses, index=False)
+    published = read(clone)
+    said = "\n".join(published.notes)
+    assert "style_classes_style_losses_b.csv is of no use" in said and "ddim_sd15_fd.csv is of no use" in said
+    assert "captions_metrics.csv is of no use (it has no column Folder)" in said
+    assert f"Ranked are the runs of {RUN}; 5 of euler_a-" in said
+    scores = published.studies[0].scores
+    assert (scores["reason"] == "No finite number in style_classes_style_losses.csv.").sum() == 2
+    assert scores.loc[scores["reason"] != "", "value"].isna().all()
+
+
 def test_a_folder_that_cannot_be_replayed_is_refused(tmp_path):
     with pytest.raises(UserError, match="There is no folder"):
         read(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="nothing to replay; looked at any depth for ddim_sd15_metrics_mean.csv"):
+    with pytest.raises(UserError, match="nothing to replay, at any depth. ddim_sd15_metrics_mean.csv is not there"):
         read(tmp_path)
     (tmp_path / "captions_metrics.csv").write_text("Folder,Text Similarity (in)\nx-y-exp-1-a/anime/b,1\n")
     with pytest.raises(UserError, match="Without exp_configs/config_mapping.csv nobody knows"):
         read(tmp_path)
-    (tmp_path / "captions_metrics.csv").write_text("Nothing\n1\n")
-    with pytest.raises(UserError, match="has no column 'Folder'"):
+    (tmp_path / "config_mapping.csv").write_text("Config,Algo\nexp-1,lora\n")
+    with pytest.raises(UserError, match="nobody knows.*has no column Preset, Lr"):
         read(tmp_path)
-    (tmp_path / "captions_metrics.csv").write_text("")
-    with pytest.raises(UserError, match="not a readable CSV file"):
+    (tmp_path / "config_mapping.csv").write_text(MAPPING)
+    with pytest.raises(UserError, match="no value of a run that we can read. .*1 runs are not in config_mapping.csv"):
         read(tmp_path)

@@ -68,3 +68,8 @@ def test_runs_that_failed_are_missing_and_said(tmp_path):
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match="no whole result.*file_size"):
         peft_comparison.read(folder)
+    content["train_info"]["file_size"] = 1
+    content["run_info"]["train_config"]["optimizer_kwargs"]["lr"] = "slow"
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="no whole result.*slow"):
+        peft_comparison.read(folder)

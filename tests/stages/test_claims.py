@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lorabench.stages.claims import claims
+from lorabench.stages.claims import FIDELITY, claims
 from lorabench.statistics.columns import FACTORS
 
 MORE = "more epochs, not scenes, not stuffed toys"
@@ -64,6 +64,10 @@ def test_no_effect_cannot_be_told_and_what_a_study_lacks_is_not_measured():
     assert found["convolutions as well: image similarity"] == "not measured"
     assert found["more epochs, stuffed toys: image similarity"] == "not measured"
     assert found["larger dim with alpha 1: image similarity"] == "not measured"
+    table = study(lambda *_: 0.0)
+    others = {f.statement: f.verdict for f in claims(table[(table["metric"] != FIDELITY) | (table["lr"] > 0.4)])}
+    rescued = "native, lowest rate at the last epoch against the next rate at the first: image similarity"
+    assert found[rescued] == "cannot be told" and others[rescued] == "not measured"
 
 
 def test_effects_are_differences_of_the_pairs_meant():
