@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from lorabench.report.points import Means, Points
+from lorabench.report.points import Comparison, Points
 from lorabench.report.tables import Column
+from lorabench.statistics.columns import METRIC
+from lorabench.statistics.comparisons import compare_with_best
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,6 @@ class View:
 
     label: str
     points: list[int]
-
-
-@dataclass(frozen=True)
-class Best:
-    """The points with the highest mean, and those within one standard error of the difference from it."""
-
-    best: list[int]
-    tied: list[int]
 
 
 def find_views(points: Points) -> list[View]:
@@ -39,28 +33,41 @@ def find_views(points: Points) -> list[View]:
     return [View("last epoch of each config", points.last), *of_moment, every]
 
 
-def find_best(mean: np.ndarray, error: np.ndarray, among: Sequence[int]) -> Best:
-    """Best and tied of the points `among`: |difference| <= sqrt(se_1^2 + se_2^2), a rough guide and no test.
+def standings(
+    run: Comparison, among: Sequence[int], columns: Sequence[Column], power: bool = False
+) -> dict[tuple[Column, str], pd.DataFrame]:
+    """(column, category) -> the rows of `compare_with_best` for the points `among`, by point.
 
-    The errors are taken as independent. Points without a mean take no part; without an error only equals are tied.
+    A point of which one seed has two checkpoints cannot be paired and takes no part.
     """
-    present = [point for point in among if np.isfinite(mean[point])]
-    if not present:
-        return Best([], [])
-    top = max(mean[point] for point in present)
-    best = [point for point in present if mean[point] == top]
-    squares = np.square(np.nan_to_num(error))
-    reach = {point: np.sqrt(squares[point] + squares[best[0]]) for point in present}
-    return Best(best, [p for p in present if p not in best and top - mean[p] <= reach[p]])
+    table = run.tables.normalized
+    rows = table.assign(point=table["checkpoint"].map(run.points.of_checkpoint), **table[METRIC].fillna(""))
+    of_identity = {column.identity: column for column in columns}
+    rows = rows[rows["point"].isin(among) & pd.MultiIndex.from_frame(rows[METRIC]).isin(list(of_identity))]
+    checkpoints = rows.drop_duplicates("checkpoint")
+    twice = checkpoints.loc[checkpoints.duplicated(["point", "seed"]), "point"]
+    found = compare_with_best(rows[~rows["point"].isin(twice)], "point", power=power)
+    groups = found.groupby(["category", *METRIC], sort=False)
+    return {
+        (of_identity[tuple(identity)], category): group.set_index("point") for (category, *identity), group in groups
+    }
 
 
-def leaderboard_data(means: Means, columns: Sequence[Column], views: Sequence[View]) -> list[dict[str, Any]]:
-    """For each view its label, points, and by column and category the best and tied points."""
+def leaderboard_data(run: Comparison, views: Sequence[View]) -> list[dict[str, Any]]:
+    """For each view its label, points, and by column and category how they stand to the best: verdict, interval, q."""
     data = []
     for view in views:
         marks: dict[int, dict[str, Any]] = {}
-        for (column, category), mean in means.score.items():
-            found = find_best(mean, means.score_error[column, category], view.points)
-            marks.setdefault(columns.index(column), {})[category] = {"best": found.best, "tied": found.tied}
+        for (column, category), found in standings(run, view.points, run.columns).items():
+            marks.setdefault(run.columns.index(column), {})[category] = {
+                "best": int(found["best"].iloc[0]),
+                "points": found.index.tolist(),
+                "verdict": found["verdict"].tolist(),
+                **{name: [_short(value) for value in found[name]] for name in ("difference", "low", "high", "q")},
+            }
         data.append({"label": view.label, "points": view.points, "marks": marks})
     return data
+
+
+def _short(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), 3)

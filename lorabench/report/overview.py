@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lorabench.report.health import failure_counts, missing_share, percentage
-from lorabench.report.leaderboard import find_best
-from lorabench.report.points import Means, Points
+from lorabench.report.leaderboard import standings
+from lorabench.report.points import Comparison, Means, Points
 from lorabench.report.tables import DATASET, Column, RunTables
 from lorabench.report.words import (
     CRITERIA_MEANING,
@@ -23,7 +23,7 @@ from lorabench.report.words import (
     criterion_words,
     duration,
 )
-from lorabench.statistics.columns import METRIC
+from lorabench.statistics.columns import ALL, METRIC
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,10 @@ class Winner:
     name: str  # "" = nothing was measured
     algorithm: str
     score: str
-    tied: list[str]
-    rest: int  # configs that are neither
+    tied: list[str]  # configs that a test does not tell from it
+    untested: int  # configs that cannot be tested against it
+    worse: int
+    detectable: str  # the difference that most comparisons would have told in four of five such studies
 
 
 def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
@@ -73,33 +75,37 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
     return found
 
 
-def winners(
-    means: Means, points: Points, headlines: Sequence[Column], doubted: Collection[Column] = ()
-) -> list[Winner]:
+def winners(run: Comparison, headlines: Sequence[Column], doubted: Collection[Column] = ()) -> list[Winner]:
     """Who leads each criterion; `doubted` are measurements that fail their audit."""
     found = []
-    names = points.table["config"]
+    names, last = run.points.table["config"], run.points.last
+    compared = standings(run, last, headlines, power=True)
     for column in headlines:
-        mean = means.score.get((column, "all"))
-        if mean is None:
+        if (column, ALL) not in run.means.score:
             continue
-        error = means.score_error[column, "all"]
-        marks = find_best(mean, error, points.last)
-        best = marks.best[0] if marks.best else None
-        tied = [names[point] for point in (*marks.best[1:], *marks.tied)]
+        standing = compared.get((column, ALL), pd.DataFrame(columns=["best", "verdict", "detectable"]))
+        best = int(standing["best"].iloc[0]) if len(standing) else None
+        mean, error = run.means.score[column, ALL], run.means.score_error[column, ALL]
         found.append(
             Winner(
                 criterion=criterion_words(column.info.criterion),
                 question=CRITERIA_MEANING.get(column.info.criterion, ""),
                 measured_by=column.label + (", which fails its audit" if column in doubted else ""),
                 name="" if best is None else names[best],
-                algorithm="" if best is None else points.table["algorithm"][best],
+                algorithm="" if best is None else run.points.table["algorithm"][best],
                 score="" if best is None else _with_error(mean[best], error[best]),
-                tied=tied,
-                rest=len(points.last) - len(tied) - 1,
+                tied=[names[point] for point in standing.index[standing["verdict"] == "tied"]],
+                untested=int((standing["verdict"] == "cannot be told").sum()),
+                worse=int((standing["verdict"] == "worse").sum()),
+                detectable=_median(standing["detectable"]),
             )
         )
     return found
+
+
+def _median(values: pd.Series) -> str:
+    numbers = values.astype("float64").dropna()
+    return f"{numbers.median():.2f}" if len(numbers) else ""
 
 
 def _with_error(mean: float, error: float) -> str:
@@ -116,7 +122,7 @@ def seed_agreement(tables: RunTables, points: Points, column: Column) -> tuple[i
     rows = tables.category_scores
     last = rows["checkpoint"].map(points.of_checkpoint).isin(points.last)
     same = (rows[METRIC].fillna("") == list(column.identity)).all(axis=1)
-    rows = rows[last & same & (rows["category"] == "all")]
+    rows = rows[last & same & (rows["category"] == ALL)]
     wide = rows.pivot_table(index="config", columns="seed", values="score", dropna=False)
     scores = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     agree = total = 0
@@ -149,7 +155,7 @@ def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequen
         )
     else:
         sentences.append("No config was trained with two seeds: luck and the effect of a config cannot be told apart.")
-    rows = [n for (_, category), values in means.n.items() if category == "all" for n in values[values > 0]]
+    rows = [n for (_, category), values in means.n.items() if category == ALL for n in values[values > 0]]
     if rows:
         most, fewest = int(max(rows)), int(min(rows))
         span = f"{most}" if most == fewest else f"{fewest} to {most}"

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class ClusteredMean:
@@ -28,24 +30,44 @@ class ClusteredMean:
     clusters: tuple[int, ...]
 
 
-def clustered_mean(values: np.ndarray, *clusters: np.ndarray, confidence: float = 0.95) -> ClusteredMean:
+def clustered_mean(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMean:
     """Mean of `values` [n] that are alike within each of the groupings `clusters` (arrays of n labels, crossed).
 
     Variances are those of Cameron, Gelbach & Miller (2011, section 2.2) with G / (G - 1), at least that of any single
-    grouping; the interval is Student's with Satterthwaite's (1946) degrees of freedom, the groupings' variances taken
-    as independent: a grouping of few groups costs no more than its share of the variance. One grouping of equal sizes
+    grouping; the 95 % interval is Student's with Satterthwaite's (1946) degrees of freedom, the groupings' variances
+    taken as independent: a grouping of few groups costs no more than its share of the variance. One of equal sizes
     is the t interval of the group means. NaN values are skipped; no interval below two groups. `benchmarks/coverage.py`
     says how often such intervals hold the truth.
     """
     values = np.asarray(values, np.float64)
     present = ~np.isnan(values)
-    values = values[present]
-    labels = [pd.factorize(np.asarray(each)[present])[0] for each in clusters]
+    found = clustered_means(values[present, None], *(np.asarray(each)[present] for each in clusters))
+    numbers = [float(each[0]) for each in (found.mean, found.se, found.low, found.high, found.p, found.df)]
+    return ClusteredMean(*numbers, found.n, found.clusters)
+
+
+@dataclass(frozen=True)
+class ClusteredMeans:
+    """`ClusteredMean` of many columns: arrays of one entry a column."""
+
+    mean: np.ndarray
+    se: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+    df: np.ndarray
+    n: int
+    clusters: tuple[int, ...]
+
+
+def clustered_means(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMeans:
+    """`clustered_mean` of each column of `values` [n, k], which has no missing value."""
+    labels = [pd.factorize(np.asarray(each))[0] for each in clusters]
     counts = tuple(int(each.max()) + 1 if len(each) else 0 for each in labels)
-    mean = float(values.mean()) if len(values) else float("nan")
+    unknown = np.full(values.shape[1], np.nan)
+    mean = values.mean(0) if len(values) else unknown
     if not counts or min(counts) < 2:
-        nan = float("nan")
-        return ClusteredMean(mean, nan, nan, nan, nan, nan, len(values), counts)
+        return ClusteredMeans(mean, *[unknown] * 5, len(values), counts)
     residuals = values - mean
     single = [_variance(residuals, [each]) for each in labels]
     crossed = sum(
@@ -53,11 +75,12 @@ def clustered_mean(values: np.ndarray, *clusters: np.ndarray, confidence: float 
         for size in range(1, len(labels) + 1)
         for chosen in combinations(labels, size)
     )
-    variance = max(*single, crossed)
-    se, df = float(np.sqrt(variance)), _satterthwaite(variance, single, counts)
-    half = float(stdtrit(df, (1 + confidence) / 2)) * se
-    p = float(2 * stdtr(df, -abs(mean) / se)) if se > 0 else float(mean == 0)
-    return ClusteredMean(mean, se, mean - half, mean + half, p, df, len(values), counts)
+    variance = np.maximum.reduce([*single, crossed])
+    se, df = np.sqrt(variance), _satterthwaite(variance, single, counts)
+    half = stdtrit(df, (1 + CONFIDENCE) / 2) * se
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.where(se > 0, 2 * stdtr(df, -np.abs(mean) / se), mean == 0)
+    return ClusteredMeans(mean, se, mean - half, mean + half, p, df, len(values), counts)
 
 
 def bootstrap_interval(
@@ -85,15 +108,18 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _satterthwaite(variance: float, parts: Sequence[float], groups: Sequence[int]) -> float:
-    """Degrees of freedom of a variance made of `parts` with G - 1 each; at least those of the fewest groups."""
+def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], groups: Sequence[int]) -> np.ndarray:
+    """Degrees of freedom of variances made of `parts` with G - 1 each; at least those of the fewest groups."""
     spread = sum(part**2 / (count - 1) for part, count in zip(parts, groups))
-    return max(variance**2 / spread, min(groups) - 1) if spread > 0 else float(min(groups) - 1)
+    fewest = min(groups) - 1.0
+    return np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), fewest), where=spread > 0), fewest)
 
 
-def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> float:
-    """Of the mean, with residuals summed over the groups in which all of `labels` agree."""
+def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> np.ndarray:
+    """Of the means, with residuals [n, k] summed over the groups in which all of `labels` agree."""
     group = pd.factorize(pd.MultiIndex.from_arrays(labels))[0]
     groups = int(group.max()) + 1
-    sums = np.bincount(group, residuals)
-    return float((sums**2).sum() / len(residuals) ** 2 * groups / (groups - 1)) if groups > 1 else 0.0
+    if groups < 2:
+        return np.zeros(residuals.shape[1])
+    sums = np.equal.outer(np.arange(groups), group).astype(np.float64) @ residuals
+    return (sums**2).sum(0) / len(residuals) ** 2 * groups / (groups - 1)

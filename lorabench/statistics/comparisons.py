@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from lorabench.statistics.clustered import ClusteredMean, clustered_mean
+from lorabench.statistics.clustered import ClusteredMean, clustered_mean, clustered_means
 from lorabench.statistics.columns import METRIC
 from lorabench.statistics.errors import class_scores, with_all_classes
 from lorabench.statistics.power import (
@@ -20,75 +19,128 @@ from lorabench.statistics.power import (
 )
 
 FALSE_DISCOVERIES = 0.05  # share of them among the differences that a family calls real
+_NUMBERS = ["difference", "se", "low", "high", "df", "p"]
+_POWER = ["detectable", "more_seeds", "more_images"]
 
 
-def compare_with_best(table: pd.DataFrame, level: str, by: Sequence[str] = (), column: str = "score") -> pd.DataFrame:
+def compare_with_best(
+    table: pd.DataFrame, level: str, by: Sequence[str] = (), column: str = "score", power: bool = True
+) -> pd.DataFrame:
     """Every value of `level` ("config", "epoch") less the best one, paired by class and seed, for each measurement.
 
     `table` is `normalized`, or part of it: one checkpoint a level and seed within the factors `by`. A family is all
     pairs of levels in one group of `by`, category (or "all") and measurement; q is Benjamini and Hochberg's (1995).
     Columns: by, category, METRIC, level, best, mean, difference, se, low, high (95 %, clustered by class and by seed),
-    p, q, verdict ("best", "worse", "tied", "cannot be told"); detectable, the difference found in 80 % of such studies;
-    and for those that are tied what it would take: more_seeds, more_images (a factor, at the least). The best is chosen
-    by the same numbers, so its lead is flattered. ValueError where a level has two checkpoints of one seed.
+    p, q, verdict ("best", "worse", "tied", "cannot be told"); unless `power` is False: detectable, the difference that
+    80 % of such studies would call real in this family, the other pairs being as they are; and for those that are tied
+    what it would take for theirs: more_seeds, more_images (a factor, at the least). The best is chosen by the same
+    numbers, so its lead is flattered. ValueError where a level has two checkpoints of one seed.
     """
     factors = table[list(dict.fromkeys(["checkpoint", "seed", level, *by]))].drop_duplicates("checkpoint")
     rows = class_scores(table, column)
     rows = with_all_classes(rows.assign(home=rows["category"])).merge(factors, on="checkpoint")
     families = rows.groupby([*by, "category", *METRIC], dropna=False, observed=True, sort=False)
     parts = [
-        _family(family, level, column).assign(**dict(zip(families.keys, identity)))
+        _family(family, level, column, power).assign(**dict(zip(families.keys, identity)))
         for identity, family in families
         if family[column].notna().any()
     ]
-    numbers = ["mean", "difference", "se", "low", "high", "p", "q", "verdict"]
-    columns = [*families.keys, level, "best", *numbers, "detectable", "more_seeds", "more_images"]
+    numbers = ["mean", "difference", "se", "low", "high", "p", "q", "verdict", *(_POWER if power else ())]
+    columns = [*families.keys, level, "best", *numbers]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
-def _family(rows: pd.DataFrame, level: str, column: str) -> pd.DataFrame:
+def _family(rows: pd.DataFrame, level: str, column: str, power: bool) -> pd.DataFrame:
     """All levels of one family against its best."""
     # A class is named with its category, since "all" may hold two of one name.
     wide = rows.pivot(index=["home", "class_name", "seed"], columns=level, values=column).dropna(axis=1, how="all")
     means = wide.mean()
-    best = means.idxmax()
-    table = pd.DataFrame([_compared(wide[name] - wide[best]) for name in wide.columns], index=wide.columns)
-    table.loc[best, ["p", "detectable"]] = np.nan
-    q = _false_discovery_rates(wide)
-    table = table.assign(mean=means, best=best, q=[q.get(frozenset((name, best)), np.nan) for name in wide.columns])
+    best = int(means.to_numpy().argmax())
+    table = _less(best, _pairs(wide)).reindex(range(len(means)))
+    table.loc[best, "difference"] = 0.0
     verdict = np.where(table["q"].isna(), "cannot be told", np.where(table["q"] <= FALSE_DISCOVERIES, "worse", "tied"))
-    table["verdict"] = np.where(table.index == best, "best", verdict)
-    tied = table["verdict"] == "tied"
-    table[["more_seeds", "more_images"]] = table[["more_seeds", "more_images"]].where(tied)
-    return table.reset_index()
+    verdict[best] = "best"
+    names = {level: wide.columns, "best": wide.columns[best]}
+    table = table.assign(mean=means.to_numpy(), verdict=verdict, **names)
+    if power:
+        differences = wide.sub(wide.iloc[:, best], axis=0)
+        answers = [_power(differences.iloc[:, place], row) for place, row in table.iterrows()]
+        table = table.join(pd.DataFrame(answers, columns=_POWER))
+    return table
 
 
-def _false_discovery_rates(wide: pd.DataFrame) -> dict[frozenset, float]:
-    """q of every pair of columns: over all pairs, because which of them is the best is read off the same numbers."""
-    p = {frozenset(pair): paired_mean(wide[pair[0]] - wide[pair[1]]).p for pair in combinations(wide.columns, 2)}
-    p = {pair: value for pair, value in p.items() if not np.isnan(value)}
-    return dict(zip(p, false_discovery_control(list(p.values())))) if p else {}
+def _pairs(wide: pd.DataFrame) -> pd.DataFrame:
+    """All pairs of columns, `first` less `second` (places): the family, for the same numbers say which is best."""
+    first, second = np.triu_indices(wide.shape[1], 1)
+    values = wide.to_numpy(np.float64)
+    differences = values[:, first] - values[:, second]
+    numbers = np.full((len(_NUMBERS), len(first)), np.nan)
+    # Pairs that miss the same rows are one calculation: nearly always all of them.
+    missing = pd.factorize(pd.Series([each.tobytes() for each in np.isnan(differences).T], dtype=object))[0]
+    for pattern in np.unique(missing):
+        chosen = np.flatnonzero(missing == pattern)
+        present = ~np.isnan(differences[:, chosen[0]])
+        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]))
+        numbers[:, chosen] = found.mean, found.se, found.low, found.high, found.df, found.p
+    pairs = pd.DataFrame(
+        dict(zip(_NUMBERS, numbers)) | {"first": first, "second": second, "q": np.nan, "level": np.nan}
+    )
+    known = pairs["p"].notna()
+    if known.any():
+        pairs.loc[known, "q"] = false_discovery_control(pairs.loc[known, "p"])
+        pairs.loc[known, "level"] = discovery_levels(pairs.loc[known, "p"].to_numpy())
+    return pairs
 
 
-def _compared(differences: pd.Series) -> dict[str, float]:
-    """Mean difference over (home, class_name, seed), and what it would take to tell it from none."""
-    found = paired_mean(differences)
-    answer = {"difference": found.mean, "se": found.se, "low": found.low, "high": found.high, "p": found.p}
+def _less(best: int, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Each other column less the best, by place."""
+    found, turned = pairs[pairs["second"] == best], pairs[pairs["first"] == best]
+    turned = turned.assign(
+        first=turned["second"], difference=-turned["difference"], low=-turned["high"], high=-turned["low"]
+    )
+    return pd.concat([found, turned]).set_index("first")
+
+
+def discovery_levels(p: np.ndarray) -> np.ndarray:
+    """The level that each of the p-values [m] has to reach to be a discovery, the others being as they are.
+
+    By Benjamini and Hochberg's step-up rule: of R discoveries, if that one were 0, it is R / m of the rate.
+    """
+    order = np.argsort(p, kind="stable")
+    limits = FALSE_DISCOVERIES * np.arange(1, len(p) + 1) / len(p)
+    sorted_p = p[order]
+    found = int((np.flatnonzero(sorted_p <= limits) + 1).max(initial=1))
+    # With a larger one at 0, each of the smaller ones would be a rank further and face that rank's limit.
+    moved = np.where(sorted_p[:-1] <= limits[1:], np.arange(2, len(p) + 1), 1)
+    counts = np.maximum(found, np.maximum.accumulate(np.concatenate([[1], moved])))
+    levels = np.empty(len(p))
+    levels[order] = FALSE_DISCOVERIES * counts / len(p)
+    return levels
+
+
+def _power(differences: pd.Series, row: pd.Series) -> list[float]:
+    """What a difference has to be to be found, and what it would take to find this one."""
+    if np.isnan(row["level"]) or row["se"] == 0:
+        return [np.nan] * len(_POWER)
+    detectable = minimum_detectable(row["se"], row["df"], row["level"])
     square = differences.unstack("seed")
     parts = variance_components(square.to_numpy())
-    seeds = parts and seeds_needed(found.mean, parts, len(square))
-    images = parts and images_needed(found.mean, parts, *square.shape)
-    more_seeds = max(seeds - square.shape[1], 0) if seeds else np.nan
-    detectable = minimum_detectable(found.se, found.df)
-    return answer | {"detectable": detectable, "more_seeds": more_seeds, "more_images": images or np.nan}
+    if row["verdict"] != "tied" or parts is None:
+        return [detectable, np.nan, np.nan]
+    seeds = seeds_needed(row["difference"], parts, *square.shape, row["level"])
+    images = images_needed(row["difference"], parts, *square.shape, row["level"])
+    return [detectable, seeds - square.shape[1] if seeds else np.nan, images or np.nan]
 
 
 def paired_mean(differences: pd.Series) -> ClusteredMean:
     """Mean of differences indexed by home (category), class_name and seed, with its interval.
 
     Clustered by class and by seed; of a category that was measured as a whole there are no classes to vary."""
-    index = differences.index
+    return clustered_mean(differences.to_numpy(), *_groupings(differences.index))
+
+
+def _groupings(index: pd.MultiIndex) -> list[np.ndarray]:
     groupings = [index.get_level_values("seed").to_numpy()]
     if not (index.get_level_values("class_name") == "").all():
         groupings.append((index.get_level_values("home") + "/" + index.get_level_values("class_name")).to_numpy())
-    return clustered_mean(differences.to_numpy(), *groupings)
+    return groupings

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from synthetic import CONFIGS, synthetic_run
 
+from lorabench.cli import choosing
 from lorabench.components import UserError
 from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
 from lorabench.report.cards import find_cards, verdict
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import find_missing, stage_costs
 from lorabench.report.heatmaps import correlation_figures
-from lorabench.report.leaderboard import find_best, find_views
+from lorabench.report.leaderboard import find_views, standings
 from lorabench.report.overview import seed_agreement
 from lorabench.report.points import BASE_POINT, compare
 from lorabench.report.scatter import find_pairs, front
@@ -67,13 +68,15 @@ def test_base_model_is_a_floor_and_not_a_point(run, tables):
     assert run.means.base[column, "scenes"] == pytest.approx(expected)
 
 
-def test_best_and_tied():
-    mean = np.array([0.50, 0.60, 0.57, np.nan, 0.60, 0.59])
-    error = np.array([0.01, 0.02, 0.03, 0.10, np.nan, np.nan])
-    found = find_best(mean, error, range(4))
-    assert (found.best, found.tied) == ([1], [2])  # 0.03 <= sqrt(0.02^2 + 0.03^2), 0.10 > sqrt(0.02^2 + 0.01^2)
-    assert find_best(mean, error, [3]).best == []
-    assert find_best(mean, error, [4, 5]).tied == []  # without errors nothing is said to be tied
+def test_the_page_and_the_command_line_agree_on_who_is_tied(run, tables, tmp_path):
+    tables.normalized.assign(study="s").to_parquet(tmp_path / "normalized.parquet")
+    told = {(row["criterion"], row["config"]): row["verdict"] for row in choosing.leaderboard(tmp_path)}
+    shown = {}
+    for (column, category), found in standings(run, run.points.last, headline_columns(run.columns)).items():
+        if category == "all":
+            names = run.points.table["config"][found.index]
+            shown |= {(column.info.criterion, name): verdict for name, verdict in zip(names, found["verdict"])}
+    assert shown == told and {"best", "tied", "worse"} == set(told.values())
 
 
 def test_views_put_last_epochs_first(run):

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import false_discovery_control, ttest_rel
 
-from lorabench.statistics.comparisons import compare_with_best
+from lorabench.statistics.comparisons import compare_with_best, discovery_levels, paired_mean
 
 METRIC = {"prompt_type": "train", "metric": "m", "encoder": "e", "resize": ""}
 
@@ -40,6 +40,15 @@ def test_the_best_the_worse_and_the_tied():
     assert 0 < tied["detectable"] < 0.2 and tied["p"] > 0.05
 
 
+def test_what_is_tied_was_not_detectable_and_takes_more_than_there_is():
+    near = dict(zip("abcdefgh", (0.0, 0.04, 0.06, 0.08, 0.1, 0.12, 0.14, 0.16)))
+    found = pd.concat([compare_with_best(table(near, noise=0.08, rng_seed=run), "config") for run in range(5)])
+    tied = found[found["verdict"] == "tied"]
+    assert (tied["detectable"] > tied["difference"].abs()).all()
+    assert (tied["more_seeds"].dropna() > 0).all() and (tied["more_images"].dropna() > 1).all()
+    assert tied[["more_seeds", "more_images"]].notna().any(axis=1).sum() > 10
+
+
 def test_pairing_takes_the_levels_of_classes_out():
     rows = table({"a": 0.1, "b": 0.0})  # classes differ by 1, the configs by a tenth of it
     found = compare_with_best(rows, "config")
@@ -58,6 +67,31 @@ def test_false_discoveries_are_rare_among_configs_that_are_all_alike():
         found = compare_with_best(rows, "config").query("category == 'all'")
         false += (found["verdict"] == "worse").any()
     assert false <= 7  # 5 % of 60 is 3; above 7 there are less than 2 % of binomial draws
+
+
+def test_the_level_of_a_discovery_is_that_of_the_step_up_rule():
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 30):
+        p = np.concatenate([rng.random(size) * 0.02, rng.random(size)])
+        levels = discovery_levels(p)
+        for place, level in enumerate(levels):
+            at, above = p.copy(), p.copy()
+            at[place], above[place] = level * (1 - 1e-9), level * (1 + 1e-9)
+            assert false_discovery_control(at)[place] <= 0.05 < false_discovery_control(above)[place]
+        assert ((p <= levels) == (false_discovery_control(p) <= 0.05)).all()
+
+
+def test_all_pairs_at_once_are_each_pair_alone():
+    rows = table({"a": 0.3, "b": 0.1, "c": 0.0})
+    rows.loc[[3, 30], "score"] = np.nan
+    found = compare_with_best(rows, "config", power=False).query("category == 'all'").set_index("config")
+    wide = rows.assign(home=rows["category"]).pivot(
+        index=["home", "class_name", "seed"], columns="config", values="score"
+    )
+    for name in "bc":
+        alone = paired_mean(wide[name] - wide["a"])
+        numbers = found.loc[name, ["difference", "low", "high", "p"]].tolist()
+        assert numbers == pytest.approx([alone.mean, alone.low, alone.high, alone.p])
 
 
 def test_epochs_of_each_config_are_families_of_their_own():

@@ -32,25 +32,35 @@ function meter(score, error) {
   );
 }
 
+const MARKS = { best: "★", tied: "≈", "cannot be told": "?" };
+
+// How a point stands to the best of its column: verdict, and in words by how much.
+function standing(column, point) {
+  const marks = DATA.views[board.view].marks[column]?.[board.category],
+    at = marks ? marks.points.indexOf(point) : -1;
+  if (at < 0) return { verdict: "", words: "" };
+  const verdict = marks.verdict[at];
+  if (verdict === "best") return { verdict, words: "highest mean" };
+  const by = `${fixed(-marks.difference[at], 3)} below ${DATA.points[marks.best].config}`;
+  if (verdict === "cannot be told") return { verdict, words: `${by}, which cannot be tested` };
+  const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, q ${significant(marks.q[at])}`;
+  return { verdict, words: `${by} (${interval}): ${verdict === "tied" ? "not told apart" : "worse"}` };
+}
+
 function boardCell(column, point) {
-  const m = meansOf(column, board.category),
-    marks = DATA.views[board.view].marks[column]?.[board.category];
+  const m = meansOf(column, board.category);
   const score = m.score[point];
   const raw = m.raw[point] === null ? null : el("span", { class: "raw" }, `raw ${significant(m.raw[point])}`);
   if (score === null)
     return el("td", {}, el("div", { class: "value" }, el("span", { class: "raw" }, "not measured")), raw);
-  const kind = marks?.best.includes(point) ? "best" : marks?.tied.includes(point) ? "tied" : "";
-  const titles = { best: "highest mean", tied: "within one standard error of the highest mean" };
+  const { verdict, words } = standing(column, point);
+  const kind = verdict === "best" ? "best" : verdict in MARKS ? "tied" : "";
   const mark = kind
-    ? el(
-        "span",
-        { class: `mark ${kind}`, title: titles[kind], "aria-label": titles[kind], role: "img" },
-        kind === "best" ? "★" : "≈",
-      )
+    ? el("span", { class: `mark ${kind}`, "aria-label": words, role: "img" }, MARKS[verdict])
     : null;
   return el(
     "td",
-    { class: `${kind} ${doubtful(column)}`.trim(), title: `${m.n[point]} class × seed rows` },
+    { class: `${kind} ${doubtful(column)}`.trim(), title: [words, `${m.n[point]} class × seed rows`].filter(Boolean).join("; ") },
     el(
       "div",
       { class: "value" },
@@ -191,15 +201,10 @@ function drawBoard() {
   const base = reference("base", "base model", "floor of fidelity; not ranked");
   fill(table, boardHead(columns), el("tbody", {}, rows, real, base));
   const counts = columns.flatMap((i) => meansOf(i, board.category).n).filter((n) => n);
-  const few =
-    counts.length && Math.min(...counts) < 5
-      ? ` With as few as ${Math.min(...counts)} class × seed rows here, the errors themselves are uncertain.`
-      : "";
-  const alone =
-    counts.length && Math.max(...counts) === 1
-      ? " One class and one seed leave no standard error: differences cannot be judged."
-      : few;
-  say.textContent = `An overlap of bars means: not told apart. The reverse is no proof of a difference.${alone}`;
+  const few = counts.length && Math.min(...counts) < 5;
+  say.textContent = few
+    ? `With as few as ${Math.min(...counts)} class × seed rows here, the standard errors themselves are uncertain.`
+    : "";
 }
 
 function drawBoardControls() {
