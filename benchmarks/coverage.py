@@ -3,9 +3,9 @@
     python benchmarks/coverage.py
 
 Simulated studies with planted effects. The estimand is the mean raw difference of two configs over classes and
-training seeds, of the populations that both are drawn from. Differences are effect + class + seed + rest, normal, in
-units of the rest's standard deviation. SHAP: the paper's grid with planted effects of epochs, learning rate, layers and
-capacity, of random signs. Prints tables and, with --json, the same for machines.
+training seeds, of the populations that both are drawn from. Differences are effect + class + seed + rest, normal (in
+one row classes are exponential), in units of the rest's standard deviation. SHAP: the paper's grid with planted effects
+of epochs, learning rate, layers and capacity, of random signs. Prints tables and, with --json, the same for machines.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from scipy.stats import rankdata
 
 from lorabench import components, config
 from lorabench.stages.explain import explain, factor_table
-from lorabench.statistics.clustered import clustered_mean
+from lorabench.statistics.clustered import ClusteredMeans, clustered_means
 from lorabench.statistics.columns import FACTORS
 from lorabench.statistics.comparisons import compare_with_best
 
-CLASSES, SEEDS = (3, 5, 10, 28), 3
+CLASSES, SEEDS = (3, 5, 10, 28), (3, 2)
 SPREADS = {  # standard deviations of classes and of seeds
     "nothing but noise": (0.0, 0.0),
     "classes differ": (1.0, 0.0),
     "seeds differ": (0.0, 1.0),
     "both differ": (1.0, 1.0),
     "classes differ much": (3.0, 1.0),
+    "classes differ, skewed": (1.0, 0.0),
 }
 PAPER = Path(__file__).parents[1] / "configs/paper.toml"
 PLANTED = {"epoch": "epochs", "lr_level": "learning rate", "trained_layers": "layers", "capacity": "capacity"}
@@ -42,26 +43,26 @@ EFFECT = 0.7  # planted; coverage does not depend on it
 
 
 def coverage(simulations: int) -> list[dict[str, object]]:
-    """One row a number of classes and spread: how often the interval held the effect, and its median width."""
+    """One row a number of seeds and classes and a spread: how often the interval held the effect, its median width."""
     rows = []
-    for n_classes, (name, spread) in itertools.product(CLASSES, SPREADS.items()):
-        rng = np.random.default_rng([n_classes, *map(ord, name)])
-        classes, seeds = (grid.ravel() for grid in np.indices((n_classes, SEEDS)))
-        held, by_class, widths = 0, 0, []
-        for _ in range(simulations):
-            values = (
-                EFFECT + spread[0] * rng.normal(size=n_classes)[classes] + spread[1] * rng.normal(size=SEEDS)[seeds]
-            )
-            values += rng.normal(size=len(values))
-            both, one = clustered_mean(values, classes, seeds), clustered_mean(values, classes)
-            held += both.low <= EFFECT <= both.high
-            by_class += one.low <= EFFECT <= one.high
-            widths.append(both.high - both.low)
+    for n_seeds, n_classes, (name, (of_classes, of_seeds)) in itertools.product(SEEDS, CLASSES, SPREADS.items()):
+        rng = np.random.default_rng([n_seeds, n_classes, *map(ord, name)])
+        classes, seeds = (grid.ravel() for grid in np.indices((n_classes, n_seeds)))
+        shape = (n_classes, simulations)
+        drawn = rng.standard_exponential(shape) - 1 if "skewed" in name else rng.standard_normal(shape)
+        values = EFFECT + rng.standard_normal((len(classes), simulations))  # a column a study
+        values += of_classes * drawn[classes]
+        values += of_seeds * rng.standard_normal((n_seeds, simulations))[seeds]
+        both, one = clustered_means(values, classes, seeds), clustered_means(values, classes)
         rows.append(
-            {"classes": n_classes, "spread": name, "by class and seed": held / simulations}
-            | {"by class alone": by_class / simulations, "median width": round(float(np.median(widths)), 2)}
+            {"seeds": n_seeds, "classes": n_classes, "spread": name, "by class and seed": _held(both)}
+            | {"by class alone": _held(one), "median width": round(float(np.median(both.high - both.low)), 2)}
         )
     return rows
+
+
+def _held(found: ClusteredMeans) -> float:
+    return float(np.mean((found.low <= EFFECT) & (found.high >= EFFECT)))
 
 
 def discoveries(simulations: int) -> list[dict[str, object]]:
@@ -86,13 +87,16 @@ def discoveries(simulations: int) -> list[dict[str, object]]:
 
 def _compared(rng: np.random.Generator, n_classes: int, effects: tuple[float, ...]) -> np.ndarray:
     """Verdicts on configs of these true means; scores are config + class + class x config + run + rest."""
-    shape = (len(effects), n_classes, SEEDS)
+    n_seeds = SEEDS[0]
+    shape = (len(effects), n_classes, n_seeds)
     values = np.asarray(effects)[:, None, None] + rng.normal(size=(1, n_classes, 1)) + rng.normal(size=shape)
     values = (
-        values + 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + 0.3 * rng.normal(size=(len(effects), 1, SEEDS))
+        values + 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + 0.3 * rng.normal(size=(len(effects), 1, n_seeds))
     )
     config, place, seed = (grid.ravel() for grid in np.indices(shape))
-    table = pd.DataFrame({"config": config, "seed": seed, "checkpoint": config * SEEDS + seed, "score": values.ravel()})
+    table = pd.DataFrame(
+        {"config": config, "seed": seed, "checkpoint": config * n_seeds + seed, "score": values.ravel()}
+    )
     table["class_name"] = place.astype(str)
     table = table.assign(category="c", subclass="", prompt_type="train", metric="m", encoder="e", resize="")
     found = compare_with_best(table, "config").query("category == 'all'").sort_values("config")

@@ -95,5 +95,9 @@ def _words(name: str) -> str:
 
 def _markdown(table: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
-    lines += ["| " + " | ".join("" if pd.isna(cell) else str(cell).replace("|", "\\|") for cell in row) + " |" for row in table.to_numpy()]
+    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in table.to_numpy()]
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return "" if pd.isna(value) else str(value).replace("|", "\\|")

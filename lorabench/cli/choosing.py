@@ -25,7 +25,7 @@ BOOTSTRAP_SEED = 0
 def leaderboard(run: Path, category: str = ALL) -> list[dict[str, Any]]:
     """Of each criterion's headline measurement every config's last epoch, best first, and what is tied with the best.
 
-    UserError for a folder without scores and for an unknown category.
+    UserError for a folder without scores, for one in which nothing is ranked, and for an unknown category.
     """
     rows = []
     for study, normalized in _of_category(run, category):
@@ -51,6 +51,8 @@ def epochs(run: Path, category: str = ALL) -> list[dict[str, Any]]:
                 | {"score": round(best["mean"], 3), "tied with": words["tied"]}
                 | {"cannot be told from": words["cannot be told"]}
             )
+    if not rows:
+        raise UserError(f"No ranked checkpoint in {run} says which epoch it is of.")
     return rows
 
 
@@ -85,6 +87,8 @@ def _of_category(run: Path, category: str) -> list[tuple[str, pd.DataFrame]]:
     there = [ALL, *sorted(set(normalized["category"]) - {ALL})]
     if category not in there:
         raise UserError(unknown("category", category, there, str(run)))
+    if normalized["score"].isna().all():
+        raise UserError(f"Nothing in {run} is ranked: a rank takes two checkpoints of adapters with values.")
     # Of several merge ratios the trained one: two checkpoints of one config, seed and epoch cannot be paired.
     return by_study(normalized[normalized["scale"].fillna(1.0) == 1.0])
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lorabench.cli.app import Json, app, show
+from lorabench.errors import UserError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
 Category = Annotated[str, typer.Option(help="category to judge by")]
@@ -98,13 +99,23 @@ def compare(
 @app.command()
 def export(
     run: RunFolder,
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="where to write; nothing may be there yet")],
-    to: Annotated[str, typer.Option(help="csv, parquet or json")] = "csv",
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="where to write; default: a folder csv beside the tables")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="one CSV file a table (default)")] = False,
+    parquet: Annotated[bool, typer.Option("--parquet", help="one parquet file a table, with thumbnails")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON file a table, a record a row")] = False,
 ) -> None:
-    """Write every table of a run for other tools: scores, ranks, attributions, images, costs, failures."""
+    """Write every table of a run for other tools: scores, ranks, attributions, images, costs, failures.
+
+    Into a folder that is not there yet, one a kind.
+    """
     from lorabench.cli import runs
 
-    for file in runs.export(run, out, to):
+    kinds = [kind for kind, wanted in (("csv", csv), ("parquet", parquet), ("json", as_json)) if wanted] or ["csv"]
+    if len(kinds) > 1:
+        raise UserError("Name one of --csv, --parquet and --json.")
+    for file in runs.export(run, out or run / kinds[0], kinds[0]):
         print(file)
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from lorabench import store
-from lorabench.errors import UserError, unknown
+from lorabench.errors import UserError
 from lorabench.report.figures import write_figures
 from lorabench.report.runs import read_run
 from lorabench.report.tables import TABLES, Column, RunTables, find_columns, headline_columns
 from lorabench.statistics.columns import ALL, LEAF, METRIC
 from lorabench.statistics.comparisons import paired_mean
 from lorabench.statistics.errors import class_scores, with_all_classes
-
-EXPORTS = ("csv", "parquet", "json")
 
 
 def compare(first: Path, second: Path, category: str = ALL) -> list[dict[str, Any]]:
@@ -82,6 +80,8 @@ def _classes(table: pd.DataFrame, category: str) -> pd.DataFrame:
 def _verdict(low: float, high: float, higher_is_better: bool) -> str:
     if low > 0 or high < 0:
         return "better" if (low > 0) == higher_is_better else "worse"
+    if low == high == 0:
+        return "no difference"
     return "cannot be told"
 
 
@@ -93,16 +93,15 @@ def _rounded(value: float) -> float | None:
     return None if pd.isna(value) else float(f"{value:.4g}")
 
 
-def export(run: Path, out: Path, kind: str) -> list[Path]:
+def export(run: Path, out: Path, kind: Literal["csv", "parquet", "json"]) -> list[Path]:
     """Write every table of a run as csv, parquet or json (records) into a folder; thumbnails only as parquet.
 
-    UserError for another kind, for a folder that exists, and for one without a finished run.
+    UserError for a folder that exists, and for one without a finished run.
     """
-    if kind not in EXPORTS:
-        raise UserError(unknown("kind of table", kind, EXPORTS, "--to"))
     read_run(run)
+    names = [name for name in TABLES if (run / f"{name}.parquet").exists()]
     with store.whole_folder(out) as folder:
-        for name in TABLES:
+        for name in names:
             source, target = run / f"{name}.parquet", folder / f"{name}.{kind}"
             if kind == "parquet":
                 shutil.copyfile(source, target)
@@ -112,7 +111,7 @@ def export(run: Path, out: Path, kind: str) -> list[Path]:
                 table.to_csv(target, index=False)
             else:
                 table.to_json(target, orient="records", indent=1)
-    return [out / f"{name}.{kind}" for name in TABLES]
+    return [out / f"{name}.{kind}" for name in names]
 
 
 def figures(run: Path, out: Path | None, study: str | None) -> list[Path]:

@@ -10,12 +10,12 @@ import pandas as pd
 from lorabench import store
 from lorabench.errors import UserError, unknown
 from lorabench.report.tables import TABLES, RunTables
-from lorabench.statistics.columns import FACTORS, LEAF, METRIC
+from lorabench.statistics.columns import FACTORS, LEAF, METRIC, PROBE_COLUMNS
 
 FACTS_FILE = "study.json"
-
-
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
+# A run may come without them: pictures are large, and not every run was audited.
+_OPTIONAL = {"images": [*FACTORS, *LEAF, "prompt_type"], "probes": PROBE_COLUMNS}
 _NEEDED = {"scores": (*_MEASURED, "value"), "normalized": (*_MEASURED, "score")}
 
 
@@ -43,8 +43,15 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
     name = next(iter(facts)) if study is None else study
     if name not in facts:
         raise UserError(unknown("study", name, list(facts), str(folder)))
-    tables = {each: _of_study(read_part(folder / f"{each}.parquet", each), name) for each in TABLES}
+    tables = {each: _of_study(_part(folder, each), name) for each in TABLES}
     return RunTables(**facts[name], **tables)
+
+
+def _part(folder: Path, name: str) -> pd.DataFrame:
+    file = folder / f"{name}.parquet"
+    if name in _OPTIONAL and not file.exists():
+        return pd.DataFrame(columns=_OPTIONAL[name])
+    return read_part(file, name)
 
 
 def read_part(file: Path, kind: str | None = None) -> pd.DataFrame:
