@@ -39,8 +39,10 @@ def correlation_sets(run: Comparison) -> dict[str, tuple[str, list[Column]]]:
     """name -> (heading, measurements); sets of fewer than two are left out.
 
     main: every metric and prompt type, first encoder (figure 6c); on_<prompts>: image and text similarity (6a, 6b);
-    <metric>: one metric over encoders, resize modes and prompt types (figure 5).
+    <metric>: one metric over encoders, resize modes and prompt types (figure 5). None where nothing is ranked.
     """
+    if run.tables.normalized["score"].isna().all():
+        return {}
     pairs = dict.fromkeys((column.metric, column.prompt_type) for column in run.columns)
     firsts = [first_column(run.columns, *pair) for pair in pairs]
     sets = {"main": ("All metrics, first encoder of each", [column for column in firsts if column is not None])}
