@@ -36,6 +36,7 @@ SPREADS = {  # standard deviations of classes and of seeds
     "classes differ much": (3.0, 1.0),
     "classes differ, skewed": (1.0, 0.0),
 }
+LUCK = {"small": (0.3, 0.3), "as the rest": (1.0, 1.0), "small, but of every fourth config four times": (1.2, 0.3)}
 PAPER = Path(__file__).parents[1] / "configs/paper.toml"
 PLANTED = {"epoch": "epochs", "lr_level": "learning rate", "trained_layers": "layers", "capacity": "capacity"}
 LEAF_OF_ALL = {"category": "all", "prompt_type": "train", "metric": "m", "encoder": "e", "resize": ""}
@@ -66,41 +67,40 @@ def _held(found: ClusteredMeans) -> float:
 
 
 def discoveries(simulations: int) -> list[dict[str, object]]:
-    """One row a number of classes: false ones among all differences called real, and real ones that were found."""
+    """One row a spread, number of seeds and of classes: false differences among those called real, real ones found."""
     rows = []
-    for n_classes in CLASSES:
-        rng, false, called, found, wrong_studies = np.random.default_rng(n_classes), [], 0, 0, 0
+    for (name, luck), n_seeds, n_classes in itertools.product(LUCK.items(), SEEDS, CLASSES):
+        rng = np.random.default_rng([n_seeds, n_classes, *map(ord, name)])
+        false, called, wrong_studies = [], 0, 0
         for _ in range(simulations):
-            verdicts = _compared(rng, n_classes, effects=(0.0,) * 5 + (-1.5,) * 5)
-            worse = verdicts == "worse"
+            worse = _called_worse(rng, n_classes, n_seeds, luck, effects=(0.0,) * 5 + (-1.5,) * 5)
             false.append(worse[:5].sum() / max(worse.sum(), 1))
-            called += worse.sum()
-            found += worse[5:].sum()
-            wrong_studies += (_compared(rng, n_classes, effects=(0.0,) * 10) == "worse").any()
+            called += worse[5:].sum()
+            wrong_studies += _called_worse(rng, n_classes, n_seeds, luck, effects=(0.0,) * 10).any()
         rows.append(
-            {"classes": n_classes, "false discovery rate": round(float(np.mean(false)), 3)}
-            | {"found of the real": round(found / (5 * simulations), 3)}
+            {"luck of training": name, "seeds": n_seeds, "classes": n_classes}
+            | {"false discovery rate": round(float(np.mean(false)), 3), "found": round(called / (5 * simulations), 3)}
             | {"studies of equal configs with a false one": round(wrong_studies / simulations, 3)}
         )
     return rows
 
 
-def _compared(rng: np.random.Generator, n_classes: int, effects: tuple[float, ...]) -> np.ndarray:
-    """Verdicts on configs of these true means; scores are config + class + class x config + run + rest."""
-    n_seeds = SEEDS[0]
+def _called_worse(
+    rng: np.random.Generator, n_classes: int, n_seeds: int, luck: tuple[float, float], effects: tuple[float, ...]
+) -> np.ndarray:
+    """Which configs of these true means are called worse than the best; scores are class + class x config + run + rest.
+
+    `luck` is the standard deviation of a training, of every fourth config and of the others.
+    """
     shape = (len(effects), n_classes, n_seeds)
+    lucks = np.where(np.arange(len(effects)) % 4 == 0, *luck)[:, None, None]
     values = np.asarray(effects)[:, None, None] + rng.normal(size=(1, n_classes, 1)) + rng.normal(size=shape)
-    values = (
-        values + 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + 0.3 * rng.normal(size=(len(effects), 1, n_seeds))
-    )
+    values += 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + lucks * rng.normal(size=(len(effects), 1, n_seeds))
     config, place, seed = (grid.ravel() for grid in np.indices(shape))
-    table = pd.DataFrame(
-        {"config": config, "seed": seed, "checkpoint": config * n_seeds + seed, "score": values.ravel()}
-    )
-    table["class_name"] = place.astype(str)
-    table = table.assign(category="c", subclass="", prompt_type="train", metric="m", encoder="e", resize="")
-    found = compare_with_best(table, "config").query("category == 'all'").sort_values("config")
-    return found["verdict"].to_numpy()
+    table = pd.DataFrame({"config": config, "seed": seed, "checkpoint": config * n_seeds + seed})
+    table = table.assign(score=values.ravel(), class_name=place.astype(str), subclass="", **LEAF_OF_ALL)
+    found = compare_with_best(table.assign(category="c"), "config", power=False).query("category == 'all'")
+    return found.sort_values("config")["verdict"].to_numpy() == "worse"
 
 
 def signs(studies: int) -> list[dict[str, object]]:

@@ -60,8 +60,12 @@ class ClusteredMeans:
     clusters: tuple[int, ...]
 
 
-def clustered_means(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMeans:
-    """`clustered_mean` of each column of `values` [n, k], which has no missing value."""
+def clustered_means(values: np.ndarray, *clusters: np.ndarray, levels: int | None = None) -> ClusteredMeans:
+    """`clustered_mean` of each column of `values` [n, k], which has no missing value.
+
+    With `levels`, the columns are differences among so many, taken to vary alike: as in an analysis of variance, a
+    variance is the mean over all columns, and one of G groups has (G - 1) (levels - 1) degrees of freedom.
+    """
     labels = [pd.factorize(np.asarray(each))[0] for each in clusters]
     counts = tuple(int(each.max()) + 1 if len(each) else 0 for each in labels)
     unknown = np.full(values.shape[1], np.nan)
@@ -75,8 +79,12 @@ def clustered_means(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMeans
         for size in range(1, len(labels) + 1)
         for chosen in combinations(labels, size)
     )
+    freedom = [count - 1 for count in counts]
+    if levels is not None:
+        single, crossed = [np.full_like(each, each.mean()) for each in single], np.full_like(crossed, crossed.mean())
+        freedom = [each * (levels - 1) for each in freedom]
     variance = np.maximum.reduce([*single, crossed])
-    se, df = np.sqrt(variance), _satterthwaite(variance, single, counts)
+    se, df = np.sqrt(variance), _satterthwaite(variance, single, freedom)
     half = stdtrit(df, (1 + CONFIDENCE) / 2) * se
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(se > 0, 2 * stdtr(df, -np.abs(mean) / se), mean == 0)
@@ -108,10 +116,10 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], groups: Sequence[int]) -> np.ndarray:
-    """Degrees of freedom of variances made of `parts` with G - 1 each; at least those of the fewest groups."""
-    spread = sum(part**2 / (count - 1) for part, count in zip(parts, groups))
-    fewest = min(groups) - 1.0
+def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], freedom: Sequence[int]) -> np.ndarray:
+    """Degrees of freedom of variances made of `parts` with `freedom` each; at least the fewest of them."""
+    spread = sum(part**2 / each for part, each in zip(parts, freedom))
+    fewest = float(min(freedom))
     return np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), fewest), where=spread > 0), fewest)
 
 

@@ -12,6 +12,7 @@ from lorabench.statistics.clustered import ClusteredMean, clustered_mean, cluste
 from lorabench.statistics.columns import METRIC
 from lorabench.statistics.errors import class_scores, with_all_classes
 from lorabench.statistics.power import (
+    Components,
     images_needed,
     minimum_detectable,
     seeds_needed,
@@ -29,7 +30,9 @@ def compare_with_best(
     """Every value of `level` ("config", "epoch") less the best one, paired by class and seed, for each measurement.
 
     `table` is `normalized`, or part of it: one checkpoint a level and seed within the factors `by`. A family is all
-    pairs of levels in one group of `by`, category (or "all") and measurement; q is Benjamini and Hochberg's (1995).
+    pairs of levels in one group of `by`, category (or "all") and measurement. Its differences are taken to vary alike,
+    as in an analysis of variance: a pair alone has too few seeds to say how it varies; `benchmarks/coverage.py` has
+    what that buys and costs. q is Benjamini and Hochberg's (1995).
     Columns: by, category, METRIC, level, best, mean, difference, se, low, high (95 %, clustered by class and by seed),
     p, q, verdict ("best", "worse", "tied", "cannot be told"); unless `power` is False: detectable, the difference that
     80 % of such studies would call real in this family, the other pairs being as they are; and for those that are tied
@@ -62,11 +65,7 @@ def _family(rows: pd.DataFrame, level: str, column: str, power: bool) -> pd.Data
     verdict[best] = "best"
     names = {level: wide.columns, "best": wide.columns[best]}
     table = table.assign(mean=means.to_numpy(), verdict=verdict, **names)
-    if power:
-        differences = wide.sub(wide.iloc[:, best], axis=0)
-        answers = [_power(differences.iloc[:, place], row) for place, row in table.iterrows()]
-        table = table.join(pd.DataFrame(answers, columns=_POWER))
-    return table
+    return table.join(_power(wide, best, table)) if power else table
 
 
 def _pairs(wide: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +79,8 @@ def _pairs(wide: pd.DataFrame) -> pd.DataFrame:
     for pattern in np.unique(missing):
         chosen = np.flatnonzero(missing == pattern)
         present = ~np.isnan(differences[:, chosen[0]])
-        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]))
+        levels = len(np.union1d(first[chosen], second[chosen]))
+        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]), levels=levels)
         numbers[:, chosen] = found.mean, found.se, found.low, found.high, found.df, found.p
     pairs = pd.DataFrame(
         dict(zip(_NUMBERS, numbers)) | {"first": first, "second": second, "q": np.nan, "level": np.nan}
@@ -118,18 +118,21 @@ def discovery_levels(p: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _power(differences: pd.Series, row: pd.Series) -> list[float]:
-    """What a difference has to be to be found, and what it would take to find this one."""
-    if np.isnan(row["level"]) or row["se"] == 0:
-        return [np.nan] * len(_POWER)
-    detectable = minimum_detectable(row["se"], row["df"], row["level"])
-    square = differences.unstack("seed")
-    parts = variance_components(square.to_numpy())
-    if row["verdict"] != "tied" or parts is None:
-        return [detectable, np.nan, np.nan]
-    seeds = seeds_needed(row["difference"], parts, *square.shape, row["level"])
-    images = images_needed(row["difference"], parts, *square.shape, row["level"])
-    return [detectable, seeds - square.shape[1] if seeds else np.nan, images or np.nan]
+def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame) -> pd.DataFrame:
+    """What each difference from the best would have to be to be found, and what it would take to find those tied."""
+    squares = [(wide[name] - wide.iloc[:, best]).unstack("seed") for name in wide.columns.delete(best)]
+    found = [parts for square in squares if (parts := variance_components(square.to_numpy())) is not None]
+    # As in the test, all differences are taken to vary alike.
+    parts = Components(*np.mean([[each.classes, each.seeds, each.rest] for each in found], axis=0)) if found else None
+    answers = pd.DataFrame(np.nan, table.index, _POWER)
+    for place, row in table[table["level"].notna() & (table["se"] > 0)].iterrows():
+        answers.loc[place, "detectable"] = minimum_detectable(row["se"], row["df"], row["level"])
+        if row["verdict"] == "tied" and parts is not None:
+            n_classes, n_seeds = squares[0].shape
+            asked = (row["difference"], parts, n_classes, n_seeds, row["level"], len(table))
+            seeds, images = seeds_needed(*asked), images_needed(*asked)
+            answers.loc[place, ["more_seeds", "more_images"]] = seeds - n_seeds if seeds else np.nan, images or np.nan
+    return answers
 
 
 def paired_mean(differences: pd.Series) -> ClusteredMean:
