@@ -117,6 +117,7 @@ SECTIONS = {
     "sweep": ("mini_study.md", studies.sweep),
     "learnt": ("mini_study.md", studies.learnt),
     "ranking": ("mini_study.md", studies.ranking),
+    "told": ("mini_study.md", studies.told),
     "claims": ("mini_study.md", studies.claims),
     "factors": ("mini_study.md", studies.factors),
     "metrics": ("metrics.md", metrics),

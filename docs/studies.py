@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench.cli import findings
+from lorabench.cli import choosing, findings
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.errors import summarise
 
@@ -63,6 +63,20 @@ def ranking() -> str:
         cells = {row.config: f"{row.mean:.2f} ± {row.se:.2f}" for row in found.itertuples()}
         table[name] = table["config"].map(cells)
     return _markdown(table)
+
+
+def told() -> str:
+    """Of each criterion the best config, how many a test tells from it, and the difference that it would see."""
+    rows = pd.DataFrame(choosing.leaderboard(PAPER))
+    table = []
+    for criterion, found in rows.groupby("criterion", sort=False):
+        counts = found["verdict"].value_counts()
+        best = found.loc[found["verdict"] == "best", "config"].item()
+        table.append(
+            {"criterion": _words(criterion), "best": best, "tied": counts["tied"], "worse": counts["worse"]}
+            | {"told in 80 % of such studies": f"{found['detectable'].median():.2f}"}
+        )
+    return _markdown(pd.DataFrame(table))
 
 
 def factors() -> str:
