@@ -1,4 +1,4 @@
-"""Scoring, ranking and explaining a table of the paper's size, on random features.
+"""Scoring and ranking a table of the paper's size, on random features.
 
     python benchmarks/paper_size.py [--checkpoints 234] [--json]
 
