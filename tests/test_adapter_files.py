@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import lorabench
+from command_line import lorabench_here
 from saved_adapters import trained
 from tiny_base import write_tiny_base
 
@@ -33,7 +33,9 @@ def merged(path: Path, base: str, scale: float = 1.0) -> dict[str, torch.Tensor]
 
 
 def test_count_as_a_command():
-    done = lorabench("count", "--base", "sd15", "--algorithm", "lokr", "--layers", "full", "--factor", "8", "--json")
+    done = lorabench_here(
+        "count", "--base", "sd15", "--algorithm", "lokr", "--layers", "full", "--factor", "8", "--json"
+    )
     found = json.loads(done.stdout)
     assert done.returncode == 0 and found["parameters"] == 14_973_504
     assert found["modules"] == {"unet": 390, "text_encoder": 72}
@@ -178,5 +180,5 @@ def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base
 
 
 def test_a_file_that_fits_no_architecture(tmp_path, base):
-    done = lorabench("inspect", str(saved(tmp_path, base, "lora", dim=4)))
+    done = lorabench_here("inspect", str(saved(tmp_path, base, "lora", dim=4)))
     assert done.returncode == 2 and "fits none of these" in done.stderr and "sd15: " in done.stderr

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, SMOKE, lorabench
+from command_line import SMOKE, lorabench, lorabench_here
 
 from lorabench.cli import studies
 from lorabench.errors import UserError
 
 
-def refused(*words: str, says: str | list[str], cwd: Path = ROOT) -> None:
-    done = lorabench(*words, cwd=cwd)
+def refused(*words: str, says: str | list[str], run=lorabench_here) -> None:
+    done = run(*words)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     for part in [says] if isinstance(says, str) else says:
@@ -55,12 +55,14 @@ def test_wrong_study(case, tmp_path):
 
 
 def test_missing_study_names_the_others():
-    refused("grid", "configs/minni.toml", says=["configs/minni.toml does not exist", "configs/mini.toml"])
+    refused(
+        "grid", "configs/minni.toml", run=lorabench, says=["configs/minni.toml does not exist", "configs/mini.toml"]
+    )
 
 
 def test_hub_base_without_network_says_how_to_get_it(tmp_path):
     study = changed(tmp_path, "lorabench:mini/weights/base", "stable-diffusion-v1-5/stable-diffusion-v1-5")
-    refused("grid", study, "--out", str(tmp_path / "out"), says=["hf download", "base"])
+    refused("grid", study, "--out", str(tmp_path / "out"), says=["hf download", "base"], run=lorabench)
     assert not (tmp_path / "out").exists()
 
 
@@ -80,11 +82,11 @@ def test_evaluate_refuses(tmp_path):
 
 def test_unknown_words():
     refused("list", "metric", says=["Unknown kind 'metric'", "Did you mean 'metrics'?"])
-    assert lorabench("gird").returncode == 2
+    assert lorabench_here("gird").returncode == 2
 
 
 def test_dry_run_says_what_the_paper_study_comes_to_and_what_is_missing():
-    done = lorabench("grid", "configs/paper.toml", "--dry-run")
+    done = lorabench_here("grid", "configs/paper.toml", "--dry-run")
     assert done.returncode == 2
     assert "234" in done.stdout and "26 configs x 3 seeds x 3 epochs" in done.stdout
     assert "data/paper" in done.stderr

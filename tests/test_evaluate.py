@@ -12,7 +12,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from command_line import lorabench
+from command_line import lorabench_here
 from diffusers import StableDiffusionPipeline
 from lycoris.modules.loha import LohaModule
 from peft.utils import get_peft_model_state_dict
@@ -58,8 +58,9 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     (folder / "old.ckpt").write_bytes(b"\x80\x02}q\x00.")
     theirs(folder)
     out = tmp_path / "out"
-    words = ["--out", str(out), "--concept", "styles/riso", "--concept", "stuffed_toys/octo", "--json"]
-    done = lorabench("evaluate", str(folder), *words)
+    done = lorabench_here(
+        "evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", "--workers", "1", "--json"
+    )
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
@@ -76,6 +77,6 @@ def test_only_bad_files_are_refused_before_any_work(checkpoints, tmp_path):
     folder.mkdir()
     whole = (checkpoints / "adapter 0.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(whole[:1000])
-    done = lorabench("evaluate", str(folder), "--out", str(tmp_path / "out"))
+    done = lorabench_here("evaluate", str(folder), "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and "truncated.safetensors" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()

@@ -61,11 +61,10 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
     grid += [count(len(seeds), "seed")] if seeds else []
     grid += [count(len(points.moments), "epoch")] if points.moments != ["final"] else []
     algorithms = ", ".join(algorithm_words(name) for name in algorithm_order(points.table["algorithm"].unique()))
-    classes = tables.scores.loc[tables.scores["class_name"].fillna("") != "", ["category", "class_name"]]
     found = [
         Fact("Base model", _base_words(tables)),
         Fact("Grid", " × ".join(grid), f"{count(trained, 'checkpoint')}: {algorithms}"),
-        Fact("Data", count(len(classes.drop_duplicates()), "class", "classes"), _data_note(tables, n_categories)),
+        _data_fact(tables, n_categories),
         Fact("Device", str(made.get("device") or "not recorded"), _time_note(tables)),
         Fact("lorabench", str(made.get("version") or "not recorded"), _code_note(made)),
     ]
@@ -188,10 +187,14 @@ def _base_words(tables: RunTables) -> str:
     return "…/" + "/".join(PurePath(base).parts[-2:]) if PurePath(base).is_absolute() else base
 
 
-def _data_note(tables: RunTables, n_categories: int) -> str:
-    name = tables.study.get("dataset")
-    words = f"in {count(n_categories, 'category', 'categories')}"
-    return f"{words}; {name}" if name else words
+def _data_fact(tables: RunTables, n_categories: int) -> Fact:
+    """Other people's tables may hold means of categories only, and no class by name."""
+    named = tables.scores.loc[tables.scores["class_name"].fillna("") != "", ["category", "class_name"]]
+    classes, categories = len(named.drop_duplicates()), count(n_categories, "category", "categories")
+    name = f"; {tables.study['dataset']}" if tables.study.get("dataset") else ""
+    if not classes:
+        return Fact("Data", categories, f"means over classes that are not named{name}")
+    return Fact("Data", count(classes, "class", "classes"), f"in {categories}{name}")
 
 
 def _time_note(tables: RunTables) -> str:

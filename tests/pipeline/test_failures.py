@@ -10,11 +10,9 @@ import sys
 import time
 
 import pandas as pd
-import pytest
-from command_line import ROOT, SMOKE, environment, lorabench
+from command_line import ROOT, SMOKE, environment, lorabench_here
 
 from lorabench import images
-from lorabench.cli import main
 
 
 def small_study(folder, **replacements):
@@ -28,16 +26,9 @@ def small_study(folder, **replacements):
     return str(path)
 
 
-def run_main(monkeypatch, *words) -> int:
-    monkeypatch.setattr(sys, "argv", ["lorabench", *words])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return left.value.code
-
-
 def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path):
     study = small_study(tmp_path, lr=("lr = 3e-4", "lr = 1e30"), seeds=("seeds = [1, 2]", "seeds = [1]"))
-    done = lorabench("grid", study, "--out", str(tmp_path / "run"), "--json")
+    done = lorabench_here("grid", study, "--out", str(tmp_path / "run"), "--json", "--workers", "1")
     assert done.returncode == 1, done.stderr
     summary = json.loads(done.stdout)
     failed = [failure for failure in summary["failures"] if failure["status"] == "failed"]
@@ -50,7 +41,7 @@ def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path):
     assert "native-linear-lr1e30-s1" in (tmp_path / "run/report.html").read_text()
 
 
-def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, capsys):
+def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch):
     study = small_study(tmp_path)
     words = ("grid", study, "--out", str(tmp_path / "run"), "--limit", "1", "--workers", "1")
     write, calls = images.write, []
@@ -63,12 +54,12 @@ def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(images, "write", write_until_full)
-        assert run_main(patch, *words) == 1
-    assert "No space left" in capsys.readouterr().err
+        done = lorabench_here(*words)
+    assert done.returncode == 1 and "No space left" in done.stderr
     whole = [meta.parent for meta in (tmp_path / "run/images").rglob("meta.json")]
     assert len(whole) == 1 and len(list(whole[0].glob("*.png"))) == 4
     assert len(list((tmp_path / "run/images").rglob("*.png"))) == 4
-    assert run_main(monkeypatch, *words) == 0
+    assert lorabench_here(*words).returncode == 0
 
 
 def test_control_c_leaves_with_130(tmp_path):
@@ -86,6 +77,6 @@ def test_control_c_leaves_with_130(tmp_path):
 
 
 def test_a_stage_alone_says_what_it_lacks(tmp_path):
-    done = lorabench("score", small_study(tmp_path), "--out", str(tmp_path / "run"), "--limit", "1")
+    done = lorabench_here("score", small_study(tmp_path), "--out", str(tmp_path / "run"), "--limit", "1")
     assert done.returncode == 1
     assert "lorabench encode" in done.stdout and "skipped" in done.stdout

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import ROOT, SMOKE, environment, lorabench
+from command_line import ROOT, SMOKE, environment, lorabench, lorabench_here
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -60,7 +60,8 @@ def one_by_one(smoke_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("batches")
     study = SMOKE.replace("[images]", "[images]\nbatch_size = 1")
     (folder / "study.toml").write_text(study)
-    done = lorabench("grid", str(folder / "study.toml"), "--out", str(folder / "run"), "--limit", "1")
+    words = [str(folder / "study.toml"), "--out", str(folder / "run"), "--limit", "1", "--workers", "1"]
+    done = lorabench_here("grid", *words)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
