@@ -5,6 +5,7 @@ Every algorithm runs on this one road: W0 + scale * dW in float32 from the prist
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -51,7 +52,8 @@ def create(components: Components, algorithm: Algorithm, config: TrainConfig, se
         try:
             params = _initial_params(module, algorithm, config, rng)
         except ValueError as error:
-            raise UserError(f"Config '{config.name}' cannot train {name} with {algorithm.name}: {error}.") from error
+            reason = str(error).rstrip(".")
+            raise UserError(f"Config '{config.name}' cannot train {name} with {algorithm.name}: {reason}.") from error
         modules[name] = {suffix: tensor.requires_grad_(tensor.is_floating_point()) for suffix, tensor in params.items()}
         if config.conv_alpha is not None and is_kernel(module):
             alphas[name] = config.conv_alpha
@@ -72,8 +74,8 @@ def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
             raise UserError(
                 f"Config '{config.name}': algorithm '{algorithm.name}' has no {key} (got {value}); it takes {taken}."
             )
-        if isinstance(value, int | float) and value <= 0:
-            raise UserError(f"Config '{config.name}': {key} must be above zero, got {value}.")
+        if isinstance(value, int | float) and not 0 < value < math.inf:
+            raise UserError(f"Config '{config.name}': {key} must be a number above zero, got {value}.")
 
 
 def _initial_params(module: nn.Module, algorithm: Algorithm, config: TrainConfig, rng: torch.Generator) -> Params:
@@ -99,8 +101,8 @@ def trained(params: Params) -> list[Tensor]:
 
 
 def count_parameters(adapter: Adapter) -> int:
-    """How many numbers the adapter holds, alphas not counted."""
-    return sum(tensor.numel() for tensor in parameters(adapter))
+    """How many numbers the adapter holds, alphas not counted, and once what modules share."""
+    return sum({id(tensor): tensor.numel() for tensor in parameters(adapter)}.values())
 
 
 def for_step(adapter: Adapter, seed: int, step: int) -> Adapter:

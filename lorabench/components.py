@@ -202,6 +202,7 @@ class Algorithm:
 NORM_SUFFIXES = ("w_norm", "b_norm")
 BIAS_SUFFIX = "diff_b"
 SUFFIXES_OF_ANY = frozenset({*NORM_SUFFIXES, BIAS_SUFFIX})  # what every algorithm may train besides
+SHARED_SUFFIX = "peft.shared."  # begins those of one tensor that all modules of a file refer to
 
 
 def algorithm_using(suffixes: Collection[str], params: Params) -> Algorithm | None:
@@ -295,6 +296,13 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
             return _checked(kind, name, point.load(), point.value)
     module = importlib.import_module(f"lorabench.{kind}.{name}")
     return _checked(kind, name, getattr(module, name, None), module.__name__)
+
+
+def algorithm_of(method: str) -> Algorithm | None:
+    """The algorithm behind a word of `TrainConfig.method`, "lora" of "dora", say; None of one that is not here."""
+    family, _, of = method.partition(":")
+    name = (of or "lora") if family == "dora" else family
+    return find("algorithms", name) if name in names("algorithms") else None
 
 
 def load_plugin(path: Path) -> list[str]:

@@ -130,6 +130,15 @@ class TrainConfig:
     text_encoder_lr: float | None = None  # None = lr
     peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
 
+    @property
+    def method(self) -> str:
+        """The algorithm as tables have it: "dora" is LoRA's, "dora:loha" LoHa's; peft's methods apart, "peft:VERA"."""
+        if self.peft:
+            return f"{self.algorithm}:{self.peft.get('peft_type', '')}"
+        if self.dora:
+            return "dora" if self.algorithm == "lora" else f"dora:{self.algorithm}"
+        return self.algorithm
+
 
 HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
 

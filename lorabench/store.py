@@ -37,8 +37,9 @@ from lorabench.records import Provenance
 
 META = "meta.json"
 LONGEST_NAME = 150  # bytes; file systems stop at 255, and temporary names are longer than the final ones
-# How libraries that write through native code say that the disk is full: without an errno.
-_DISK_FULL = re.compile(r"no space left|storage ?full|os error 28|errno 28|file write failed|unexpected pos", re.I)
+# How libraries that write through native code say what the system answered: without an errno.
+_SYSTEM_ERROR = re.compile(r"(?:os error|errno) (\d+)", re.I)
+_DISK_FULL = re.compile(r"no space left|storage ?full|file write failed|unexpected pos", re.I)
 RECORDED_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch", "catboost", "shap")
 
 
@@ -107,16 +108,13 @@ class RunFolder:
         scratch = self._scratch / uuid.uuid4().hex
         scratch.mkdir(parents=True)
         try:
-            yield scratch
+            with system_errors(folder):
+                yield scratch
             size = sum(file.stat().st_size for file in scratch.rglob("*") if file.is_file())
             provenance = provenance_of(device, started, time.perf_counter() - clock, inputs)
             _write_json(scratch / META, {"key": key, "bytes": size, "provenance": asdict(provenance)})
             _sync(scratch)
             self._move(scratch, folder)
-        except Exception as error:
-            if isinstance(error, OSError) or not _DISK_FULL.search(str(error)):
-                raise
-            raise OSError(errno.ENOSPC, str(error)) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -133,10 +131,25 @@ class RunFolder:
 
 
 @contextlib.contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Inside, what native code says of a full or read-only disk is raised as the OSError that it is, about `path`."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        said = _SYSTEM_ERROR.search(str(error))
+        if said is None and not _DISK_FULL.search(str(error)):
+            raise
+        number = int(said[1]) if said else errno.ENOSPC
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+@contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `path` if nothing goes wrong and vanishes if something does.
 
-    UserError if `path` exists.
+    UserError if `path` exists, OSError if it cannot be written.
     """
     if path.exists():
         raise UserError(f"{path} exists; remove it or name another one.")
@@ -144,7 +157,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as scratch:
         filled = Path(scratch) / path.name
         filled.mkdir()
-        yield filled
+        with system_errors(path):
+            yield filled
         filled.rename(path)
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import lorabench_here
+from safetensors import SafetensorError
 from saved_adapters import trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, formats
 from lorabench.cli import adapter_files
 from lorabench.errors import UserError
+from lorabench.formats import _safetensors
 from lorabench.records import TrainConfig
 
 
@@ -182,3 +184,18 @@ def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base
 def test_a_file_that_fits_no_architecture(tmp_path, base):
     done = lorabench_here("inspect", str(saved(tmp_path, base, "lora", dim=4)))
     assert done.returncode == 2 and "fits none of these" in done.stderr and "sd15: " in done.stderr
+
+
+def test_what_cannot_be_written_is_a_sentence(tmp_path, base, monkeypatch):
+    path = saved(tmp_path, base, "lora", dim=4)
+    read_only = lorabench_here("convert", str(path), "/proc/sys/a.safetensors", "--to", "kohya", "--base", base)
+    assert read_only.returncode == 2 and "a.safetensors" in read_only.stderr
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(_safetensors, "save_file", full)
+    for to, out in (("kohya", "out.safetensors"), ("peft", "out")):
+        done = lorabench_here("convert", str(path), str(tmp_path / out), "--to", to, "--base", base)
+        assert done.returncode == 1 and "No space left on device" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]

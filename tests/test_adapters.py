@@ -133,7 +133,7 @@ def test_nothing_to_train():
         ("lora", {}, "algorithm 'lora' needs dim"),
         ("lokr", {"dim": 4}, "algorithm 'lokr' needs factor"),
         ("native", {"dim": 4}, "algorithm 'native' has no dim"),
-        ("loha", {"dim": 0}, "dim must be above zero, got 0"),
+        ("loha", {"dim": 0}, "dim must be a number above zero, got 0"),
     ],
 )
 def test_configs_that_cannot_be(name, values, sentence):

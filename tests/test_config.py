@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 
-from lorabench import config
+from lorabench import components, config
 from lorabench.errors import UserError
+from lorabench.records import TrainConfig
 
 PAPER = """
 lora linear 5e-4 8 4 -|lora linear 5e-4 32 16 -|lora linear 5e-4 32 1 -|lora full 5e-4 8 4 -|lora attention 5e-4 8 4 -
@@ -113,3 +114,17 @@ def test_paths_are_relative_to_the_file_and_hub_ids_stay(tmp_path):
     assert study.data.folder == str(tmp_path / "pictures")
     assert study.images.prompts == str(tmp_path.parent / "p")
     assert study.base == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "method", "behind"),
+    [
+        ("lora", {}, "lora", "lora"),
+        ("lora", {"dora": True}, "dora", "lora"),
+        ("lokr", {"dora": True}, "dora:lokr", "lokr"),
+        ("peft", {"peft": {"peft_type": "VERA", "r": 8}}, "peft:VERA", "peft"),
+    ],
+)
+def test_tables_tell_apart_what_one_algorithm_can_be(algorithm, options, method, behind):
+    assert TrainConfig("c", algorithm, "linear", 1e-3, **options).method == method
+    assert components.algorithm_of(method).name == behind

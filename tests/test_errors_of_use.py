@@ -27,11 +27,15 @@ def changed(folder: Path, old: str, new: str) -> str:
     return str(path)
 
 
+LOKR = 'algorithm = "lokr"\nlr = 5e-3\nfactor = 4'
+PEFT = 'algorithm = "peft"\nlr = 5e-3\npeft = { peft_type = "VERAA" }'
 CASES = {
     "unknown key": ("per_set = 4", "per_sett = 4", ["images.per_sett", "Did you mean 'per_set'?"]),
     "unknown table": ("[encoders]", "[encoder]", ["unknown key 'encoder'", "Did you mean 'encoders'?"]),
     "negative dim": ("dim = 4", "dim = -4", ["grid[0].dim", "greater than 0", "-4"]),
     "unknown algorithm": ('"lokr"', '"lokrr"', ["Unknown algorithm 'lokrr'", "Did you mean 'lokr'?"]),
+    "unknown method of peft": (LOKR, PEFT, ["no method 'VERAA'"]),
+    "too small for its layers": (LOKR, 'algorithm = "boft"\nlr = 1\ndim = 1', ["boft", "no power of two"]),
     "unknown layers": ("alpha = 2", 'trained_layers = "attentoin"', ["attentoin", "Did you mean 'attention'?"]),
     "unknown concept": ("scenes/volcano", "scenes/vulcano", ["vulcano", "Did you mean 'scenes/volcano'?"]),
     "missing data": ("lorabench:mini/dataset", "nowhere", ["nowhere"]),

@@ -55,6 +55,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     shutil.copytree(checkpoints, folder)
     whole = (folder / "adapter 0.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
+    (folder / "adapter 1.safetensors").rename(folder / "by peft.safetensors")  # as a folder is called
     (folder / "old.ckpt").write_bytes(b"\x80\x02}q\x00.")
     theirs(folder)
     out = tmp_path / "out"
@@ -65,6 +66,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
     assert len(answer["checkpoints"]) == 7  # the base model and real images are in the table, too
+    assert {"by peft", "by peft.safetensors"} <= {row["checkpoint"] for row in answer["checkpoints"]}
     scores = pd.read_parquet(out / "scores.parquet")
     assert set(scores["algorithm"]) == {"none", "lora", "loha", "native"}
     assert (out / "report.html").exists()

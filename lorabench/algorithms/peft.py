@@ -1,8 +1,9 @@
 """Any method of the peft library for Linear and Conv2d, by its own config: `peft = { peft_type = "VERA", r = 8 }`.
 
-A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape. Refused
-is what is no update of a weight and a bias: methods that are not linear in their input (LILY), that turn the patches of
-a kernel (OFT), or that keep matrices made from the base model's weights (PSOFT).
+A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape; peft's own
+files hold them once, and every layer's params refer to those. Refused is what is no update of a weight and a bias:
+methods that are not linear in their input (LILY), that turn the patches of a kernel (OFT), or that keep matrices made
+from the base model's weights (PSOFT).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from lorabench.components import Algorithm, Params
+from lorabench.components import SHARED_SUFFIX, Algorithm, Params
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
 PREFIX = "peft."
-_NAME = "layer"
+_NAME, _DEFAULT = "layer", ".default"
 _WEIGHT, _BIAS = f"{_NAME}.base_layer.weight", f"{_NAME}.base_layer.bias"
 _WIDTHS = (64, 768, 1024, 1280)  # of a layer that shows how a method names things; block sizes have to divide it
 _FROZEN_SEED = 0  # of what a method draws and does not train: the same whenever the layer is made again
@@ -64,10 +65,9 @@ def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig
 
 
 def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
-    """How peft's files call what the method trains in a layer -> our name of it.
+    """How peft's files call what the method trains in a layer, and what its layers share -> our name of it.
 
-    UserError if the method keeps matrices that layers share (a layer alone cannot make them again), or if it is no
-    update of a weight.
+    UserError if it is no update of a weight.
     """
     text = json.dumps(dict(settings), sort_keys=True)
     for width in _WIDTHS:
@@ -76,17 +76,13 @@ def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
         except ValueError as error:
             reason = error
             continue
-        held = [*tuner.named_buffers(remove_duplicate=False), *tuner.named_parameters(remove_duplicate=False)]
-        shared = [name.split(".")[0] for name, _ in held if not name.startswith("model.")]
-        if shared:
-            raise UserError(
-                f"peft's {settings['peft_type']} shares {', '.join(shared)} between layers, so its files cannot be "
-                "read layer by layer; merge the adapter with peft and evaluate the merged model."
-            )
         _refuse_unless_update(text, ())
-        return {
-            name.removeprefix(f"{_NAME}.").replace(".default", ""): f"{PREFIX}{name}" for name in _trained(tuner.model)
+        held = [*tuner.named_buffers(remove_duplicate=False), *tuner.named_parameters(remove_duplicate=False)]
+        shared = {name.removesuffix(_DEFAULT) for name, _ in held if not name.startswith("model.")}
+        own = {
+            name.removeprefix(f"{_NAME}.").replace(_DEFAULT, ""): f"{PREFIX}{name}" for name in _trained(tuner.model)
         }
+        return own | {name: f"{SHARED_SUFFIX}{name}" for name in shared}
     raise UserError(f"peft's {settings['peft_type']} cannot be read: {reason}.")
 
 
@@ -95,12 +91,27 @@ Layer = Callable[[Tensor], Tensor]
 
 def _layer_with(params: Params, wrapped: nn.Module, weight: Tensor | None = None, bias: Tensor | None = None) -> Layer:
     """The wrapped layer with these numbers in it. ValueError if they are not those that the method trains."""
-    replaced = {name.removeprefix(PREFIX): tensor for name, tensor in params.items()}
-    shapes = _shapes(wrapped)
-    if shapes != {name: tensor.shape for name, tensor in replaced.items()}:
-        raise ValueError(f"peft's method has {_shape_words(shapes)}, the file {_shape_words(replaced)}")
+    shared = {
+        f"{_NAME}.{n.removeprefix(SHARED_SUFFIX)}{_DEFAULT}": t
+        for n, t in params.items()
+        if n.startswith(SHARED_SUFFIX)
+    }
+    own = {n.removeprefix(PREFIX): t for n, t in params.items() if not n.startswith(SHARED_SUFFIX)}
+    shapes = {name: shape for name, shape in _shapes(wrapped).items() if name not in shared}
+    if shapes != {name: tensor.shape for name, tensor in own.items()}:
+        raise ValueError(f"peft's method has {_shape_words(shapes)}, the file {_shape_words(own)}")
+    _check_shared(wrapped, shared)
     base = {name: value for name, value in ((_WEIGHT, weight), (_BIAS, bias)) if value is not None}
-    return lambda inputs: functional_call(wrapped, {**replaced, **base}, (inputs,))
+    return lambda inputs: functional_call(wrapped, {**own, **shared, **base}, (inputs,))
+
+
+def _check_shared(wrapped: nn.Module, shared: Params) -> None:
+    """ValueError if a matrix that layers share has less than this layer uses of it."""
+    held = {**dict(wrapped.named_buffers()), **dict(wrapped.named_parameters())}
+    for name, tensor in shared.items():
+        used = held[name].shape
+        if len(used) != tensor.ndim or any(size < least for size, least in zip(tensor.shape, used)):
+            raise ValueError(f"{name} is {list(tensor.shape)}, of which a layer uses {list(used)}")
 
 
 def _shape_words(named: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ def count(
     decompose_both: Annotated[bool, typer.Option("--decompose-both", help="lokr: first block of low rank too")] = False,
     tucker: Annotated[bool, typer.Option("--tucker", help="kernels by Tucker decomposition")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="magnitude and direction apart")] = False,
+    peft: Annotated[str | None, typer.Option(help='of peft: JSON, {"peft_type": "VERA", "r": 8}')] = None,
     unet: Annotated[bool, typer.Option(help="train the U-Net")] = True,
     text_encoder: Annotated[bool, typer.Option(help="train the text encoder")] = True,
     as_json: Json = False,
@@ -33,6 +34,7 @@ def count(
     config = TrainConfig(
         "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
         tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
+        peft=adapter_files.peft_settings(peft),
     )  # fmt: skip
     show_one(adapter_files.count(base, config), as_json)
 

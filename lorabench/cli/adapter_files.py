@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections import Counter
@@ -27,7 +28,7 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
 
     Worked out on the meta device; `base` is a name of `architectures`, "mini", or as in a study.
     """
-    found = diffusion.architecture(_source(base))
+    found = diffusion.architecture(base_source(base))
     algorithm = components.find("algorithms", config.algorithm, "--algorithm")
     adapter = adapters.create(found, algorithm, config, seed=0)
     modules = Counter(name.split(".", 1)[0] for name in adapter.modules)
@@ -39,6 +40,19 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
         "modules": {component: modules[component] for component in found},
         "bytes": formats.file_size(adapter),
     }
+
+
+def peft_settings(text: str | None) -> dict[str, Any] | None:
+    """The table `peft` of a config from JSON. UserError if it is none."""
+    if text is None:
+        return None
+    try:
+        settings = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--peft is not JSON: {error}.") from error
+    if not isinstance(settings, dict):
+        raise UserError('--peft must be a table of settings: {"peft_type": "VERA", "r": 8}, say.')
+    return settings
 
 
 def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[str, Any]:
@@ -110,10 +124,10 @@ def convert(
 def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -> None:
     if source is None or source in architectures.ARCHITECTURES:
         raise UserError("--to merged needs the base model's weights: add --base, a diffusers folder or .safetensors.")
-    base = diffusion.load_base(_source(source), torch.device("cpu"))
+    base = diffusion.load_base(base_source(source), torch.device("cpu"))
     adapter = formats.resolve(loaded, base.components)
     with store.whole_folder(out) as folder, adapters.swapped(base.components, (adapter, scale)):
-        diffusion.save_folder(base, _source(source), folder)
+        diffusion.save_folder(base, base_source(source), folder)
 
 
 def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
@@ -121,15 +135,16 @@ def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, A
 
     Weights are loaded where a base is named that has them. UserError if the file does not fit.
     """
-    if base is not None and base not in architectures.ARCHITECTURES:
-        found = diffusion.load_base(_source(base), torch.device("cpu")).components
+    if base is not None and base not in architectures.ARCHITECTURES:  # "mini" is none of them
+        found = diffusion.load_base(base_source(base), torch.device("cpu")).components
         return base, found, formats.resolve(loaded, found)
     candidates = [base] if base is not None else [MINI, *architectures.ARCHITECTURES]
     reasons = []
     for name in candidates:
-        found = diffusion.architecture(_source(name))
+        found = diffusion.architecture(base_source(name))
         try:
-            return name, found, formats.resolve(loaded, found)
+            adapter = formats.resolve(loaded, found)
+            return (name, found, adapter) if name != MINI else _fitted(loaded, name)  # its weights are here
         except UserError as error:
             reasons.append(f"  {name}: {error}")
     raise UserError("\n".join([f"{loaded.source} fits none of these; name its base with --base:", *reasons]))
@@ -153,5 +168,6 @@ def _norm(found: Components, adapter: Adapter, name: str) -> float | None:
     return None if math.isnan(norm) else norm
 
 
-def _source(base: str) -> str:
+def base_source(base: str) -> str:
+    """A base model of the command line as a study names it: "mini" is the miniature world's."""
     return str(mini.base_path()) if base == MINI else base

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.errors import DiskFull, UserError
+from lorabench.errors import DISK_FULL, DiskFull, UserError
 
 app = typer.Typer(
     name="lorabench",
@@ -53,14 +53,17 @@ def main() -> None:
         _leave(f"Error: {error}", 2)
     except DiskFull as error:
         _leave(f"Error: {error}", 1)
-    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        _leave(f"Error: {error.filename}: {error.strerror}.", 2)
+    except BrokenPipeError:
+        sys.exit(1)  # the reader of stdout went away (`| head`)
+    except OSError as error:
+        if error.filename is None and error.errno not in DISK_FULL:  # nothing that a user could mend
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _leave(f"Error: {place}{error.strerror}.", 1 if error.errno in DISK_FULL else 2)
     except SystemExit as left:  # typer turns KeyboardInterrupt into this
         if left.code != INTERRUPTED:
             raise
         _leave("Interrupted. What was finished is kept; run the same command again to go on.", INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(1)  # the reader of stdout went away (`| head`)
 
 
 def _leave(message: str, code: int) -> None:
@@ -108,7 +111,9 @@ def grid(
 def evaluate(
     checkpoints: Annotated[Path, typer.Argument(metavar="CKPT_DIR", help="folder of adapter files, or one file")],
     study: Annotated[Path | None, typer.Option(help="a study file whose base, data, images and metrics to use")] = None,
-    base: Annotated[str | None, typer.Option(help="base model: hub id, diffusers folder or .safetensors")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="base model: hub id, diffusers folder, .safetensors, or mini")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,

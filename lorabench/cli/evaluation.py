@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lorabench import base_files, config, diffusion, formats, mini, store
 from lorabench.cli import studies
+from lorabench.cli.adapter_files import base_source
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
-from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.pipeline.tables import check_anchors
 from lorabench.records import Checkpoint, Failure
@@ -43,11 +45,12 @@ def planned(
     bases, refused = _bases(files, unused)
     if not bases:
         raise _nothing_left(folder, refused)
-    study = _study(study_file, base, set(bases.values()), _result_name(folder))
+    base = None if base is None else base_source(base)
+    study = _study(study_file, base, list(bases.values()), _result_name(folder))
     study = _with_options(study, base, data, concepts, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
-    checkpoints = _fitting(list(bases), study, folder, refused)
+    checkpoints = _fitting(_names(list(bases), folder), study, refused)
     if not checkpoints:
         raise _nothing_left(folder, refused)
     plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
@@ -104,11 +107,13 @@ def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
     return UserError(f"None of the {len(refused)} files in {folder} can be evaluated:\n{reasons}")
 
 
-def _study(study_file: Path | None, base: str | None, bases: set[str], name: str) -> Study:
-    """Settings: a study file's, else the miniature world's if all that say a base say its, else the paper's."""
+def _study(study_file: Path | None, base: str | None, bases: Sequence[str], name: str) -> Study:
+    """Settings: a study file's, else the miniature world's if most files that say a base say its, else the paper's."""
+    world = str(mini.base_path())
+    usual = Counter(each for each in bases if each).most_common(1)
     if study_file is not None:
         study = config.load_study(study_file)
-    elif base is None and bases - {""} == {base_files.base_id(str(mini.base_path()))}:
+    elif base == world or (base is None and [each for each, _ in usual] == [base_files.base_id(world)]):
         study = config.load_study(mini.evaluation_study())
     else:
         study = config.study_from({"name": name, "images": {"prompts": str(PROMPTS)}}, Path.cwd() / "study.toml")
@@ -133,29 +138,35 @@ def _with_options(
     return study.model_copy(update=changes)
 
 
-def _fitting(files: Sequence[Path], study: Study, folder: Path, refused: list[Failure]) -> list[Checkpoint]:
+def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """What each file is called: its path without slashes and suffix, or as it is where that would be another's name."""
+    paths = {file: file.name if file == folder else str(file.relative_to(folder)) for file in files}
+    short = {file: path.replace("/", " ").removesuffix(".safetensors") for file, path in paths.items()}
+    taken = Counter([*short.values(), BASE_CHECKPOINT, *RESERVED_IDS])
+    return {file: short[file] if taken[short[file]] == 1 else paths[file] for file in files}
+
+
+def _fitting(names: Mapping[Path, str], study: Study, refused: list[Failure]) -> list[Checkpoint]:
     """Checkpoints of the adapters that fit the base model; the others join `refused`."""
     components = diffusion.architecture(study.base)
     checkpoints = []
-    for file in files:  # one at a time: a folder of full fine-tunings does not fit the memory
+    for file, name in names.items():  # one at a time: a folder of full fine-tunings does not fit the memory
         try:
-            checkpoints.append(_checkpoint(file, folder, components, study.unused_keys))
+            checkpoints.append(_checkpoint(file, name, components, study.unused_keys))
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return checkpoints
 
 
-def _checkpoint(file: Path, folder: Path, components: Components, unused: Sequence[str]) -> Checkpoint:
+def _checkpoint(file: Path, name: str, components: Components, unused: Sequence[str]) -> Checkpoint:
     """The file as a checkpoint. UserError if it is not an adapter of this base model."""
     loaded = formats.read_adapter(file, unused)
     settings = formats.resolve(loaded, components).config
-    name = file.name if file == folder else str(file.relative_to(folder)).replace("/", " ")
-    name = name.removesuffix(".safetensors")
     return Checkpoint(
         id=name,
         # Only a file of ours says which config it is; others are a config each, whatever they are called.
         config=settings.name if OURS in loaded.metadata else name,
-        algorithm=loaded.algorithm,
+        algorithm=settings.method,
         trained_layers=settings.trained_layers,
         lr=settings.lr,
         dim=settings.dim,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
@@ -126,10 +127,12 @@ def _beside(weight: torch.Tensor, params: Params) -> Params:
 
 
 def _canonical_key(key: str) -> str:
-    """ "lora_unet_x", "lora_te_text_model_x" or "unet.x" as `adapters.canonical` spells the module."""
-    if key.startswith("lora_te_"):
-        key = f"text_encoder_{key.removeprefix('lora_te_')}"
-    return canonical(key.removeprefix("lora_"))
+    """ "lora_unet_x", "lora_te_text_model_x" or "unet.x" as `layers.canonical` spells the module.
+
+    LyCORIS numbers text encoders handed over as a list, and where it wraps one model alone says "lycoris_" of either.
+    """
+    key = re.sub(r"^lora_te1?_|^lycoris_(?=text_model_|encoder_layers_)", "text_encoder_", key)
+    return canonical(re.sub("^lycoris_", "unet_", key.removeprefix("lora_")))
 
 
 def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:

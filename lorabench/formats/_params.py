@@ -11,6 +11,8 @@ from lorabench import components
 from lorabench.components import SUFFIXES_OF_ANY, Algorithm, LoadedAdapter, Params
 from lorabench.errors import UserError
 
+_FLAGS = ("on_input", "on_bias")  # settings of (IA)^3, which LyCORIS saves in the weights' dtype
+
 
 def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params], dict[str, float]]:
     """Params and alphas by module from keys "<module>.<suffix>". UserError for an unknown suffix or an empty file."""
@@ -27,7 +29,7 @@ def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params]
             raise UserError(f"{path}: '{key}' holds no weights, but {tensor.dtype} {list(tensor.shape)}.")
         module = key.removesuffix(f".{suffix}")
         if suffix != "alpha":
-            modules.setdefault(module, {})[suffix] = tensor
+            modules.setdefault(module, {})[suffix] = tensor.long() if suffix in _FLAGS else tensor
         elif tensor.numel() == 1:
             alphas[module] = tensor.item()
         else:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lorabench import store
 from lorabench.errors import UserError
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
@@ -48,7 +49,7 @@ def read(path: Path, unused: Sequence[str] = ()) -> tuple[dict[str, Tensor], dic
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
     """Write the tensors in that dtype (scalars stay float32, integers as they are), whole or not at all.
 
-    UserError if a number is too large for the dtype.
+    UserError if a number is too large for the dtype, OSError if the file cannot be written.
     """
     stored = {}
     for key, tensor in tensors.items():
@@ -62,8 +63,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         stored[key] = value
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    save_file(stored, partial, metadata=dict(metadata))
-    os.replace(partial, path)
+    try:
+        with store.system_errors(path):
+            save_file(stored, partial, metadata=dict(metadata))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> int:

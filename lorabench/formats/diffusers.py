@@ -1,4 +1,7 @@
-"""diffusers' `pytorch_lora_weights.safetensors`: keys with `unet.` and `text_encoder.`, in its three spellings."""
+"""diffusers' `pytorch_lora_weights.safetensors`: keys with `unet.` and `text_encoder.`, in its three spellings.
+
+Of the U-Net alone (its attention processors, or `save_lora_adapter`) they are saved without their prefix.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,9 @@ _SPELLINGS = (
     (r"\.self_attn\.to_([qkv])\.", r".self_attn.\1_proj."),
 )
 _PREFIXES = ("unet.", "text_encoder.")
-# Of attention processors alone: the U-Net's, saved without its prefix.
-_OF_PROCESSORS = re.compile(r"(to_[qkv]|to_out)_lora\.(down|up)\.weight$")
+_OF_THE_UNET = re.compile(
+    r"^(?:down_blocks|mid_block|up_blocks|conv_in|conv_out|time_embedding)\..*(?:lora.*\.weight|\.alpha)$"
+)
 
 
 def recognises(path: Path) -> bool:
@@ -38,14 +42,18 @@ def recognises(path: Path) -> bool:
     file = _file(path)
     if not file.is_file() or file.suffix != ".safetensors":
         return False
-    return any(key.startswith(_PREFIXES) or _OF_PROCESSORS.search(key) for key in _safetensors.keys(file))
+    return any(key.startswith(_PREFIXES) or _OF_THE_UNET.search(key) for key in _safetensors.keys(file))
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """A LoRA; alphas from the metadata or `.alpha` keys, and without either the rank, as diffusers has it."""
     file = _file(path)
     tensors, metadata = _safetensors.read(file, unused)
-    modules, alphas = gather(renamed(tensors, _ours, file), file)
+    tensors = renamed(tensors, _ours, file)
+    foreign = next((key for key in tensors if not key.startswith(_PREFIXES)), None)
+    if foreign is not None:
+        raise UserError(f"{file}: '{foreign}' is no key of diffusers, and others are; a file must hold one kind.")
+    modules, alphas = gather(tensors, file)
     configs = _configs(metadata, file)
     for name, params in modules.items():
         if params.keys() != {"lora_down.weight", "lora_up.weight"}:
@@ -83,14 +91,14 @@ def _file(path: Path) -> Path:
 
 
 def _ours(key: str) -> str:
-    component = "" if key.startswith(_PREFIXES) or not _OF_PROCESSORS.search(key) else "unet."
+    component = "unet." if _OF_THE_UNET.search(key) else ""
     for pattern, replacement in _SPELLINGS:
         key = re.sub(pattern, replacement, key)
     return component + key
 
 
 def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any]]:
-    """peft's config of each component, from "unet.lora_alpha" and its like."""
+    """peft's config of each component, from "unet.lora_alpha" and its like; without a component it is the U-Net's."""
     try:
         flat = json.loads(metadata.get(METADATA_KEY, "{}"))
     except ValueError as error:
@@ -99,7 +107,8 @@ def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any
         raise UserError(f"{file}: its '{METADATA_KEY}' metadata holds no settings by name; save it again.")
     configs: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
-        component, _, name = key.partition(".")
+        component, _, name = key.rpartition(".")
+        component = component or "unet"
         configs.setdefault(component, {})[name] = value
     for config in configs.values():
         check_config(config, file)

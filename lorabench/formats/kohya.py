@@ -1,4 +1,4 @@
-"""kohya and LyCORIS safetensors: `lora_unet_...` and `lora_te_...` keys, `ss_*` metadata."""
+"""kohya and LyCORIS safetensors: `lora_unet_...`, `lora_te_...` and `lycoris_...` keys, `ss_*` metadata."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LYCORIS_PRESET = {"attention": "attn-only", "linear": "attn-mlp"}
 
 
 def recognises(path: Path) -> bool:
-    """A safetensors file with kohya's prefixes."""
+    """A safetensors file with the prefixes of kohya or of LyCORIS' own wrapper."""
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    return any(key.startswith(("lora_unet_", "lora_te")) for key in _safetensors.keys(path))
+    return any(key.startswith(("lora_unet_", "lora_te", "lycoris_")) for key in _safetensors.keys(path))
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:

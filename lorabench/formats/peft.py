@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from lorabench import store
-from lorabench.components import Format, LoadedAdapter, Params, find
+from lorabench.components import SHARED_SUFFIX, Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
@@ -29,7 +30,7 @@ from lorabench.records import TrainConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _COMPONENTS = ("unet", "text_encoder")
-_PREFIX = "base_model.model."
+_TUNER, _PREFIX = "base_model.", "base_model.model."  # of what layers share, and of the layers
 OTHERS = "peft"  # the algorithm of methods that we have no formula of our own for
 # peft's ends of keys and LyCORIS's; those of LoHa and LoKr are the same.
 _SUFFIXES = {
@@ -46,15 +47,17 @@ def folder_of(config: Path) -> Path:
 
 
 def recognises(path: Path) -> bool:
-    """A folder with adapter_config.json, in itself or in `unet` or `text_encoder`."""
+    """A folder with adapter_config.json, in itself or in `unet` or `text_encoder`, or the weights in such a folder."""
+    path = _folder(path)
     return any((folder / CONFIG).is_file() for folder in (path, *(path / name for name in _COMPONENTS)))
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """A LoRA, LoHa or LoKr in our own terms, peft's other methods as algorithm "peft".
 
-    UserError for methods whose layers share matrices, and for what is saved besides.
+    UserError for what is saved besides.
     """
+    path = _folder(path)
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
     folders = {name: path / name for name in _COMPONENTS if (path / name / CONFIG).is_file()} or {"": path}
@@ -73,6 +76,10 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     return LoadedAdapter(algorithm, None, modules, {} if algorithm == "ia3" else alphas, path)
 
 
+def _folder(path: Path) -> Path:
+    return path.parent if path.name == WEIGHTS else path
+
+
 def _read_other(
     path: Path, folders: Mapping[str, Path], configs: Mapping[str, Any], unused: Sequence[str]
 ) -> LoadedAdapter:
@@ -82,14 +89,33 @@ def _read_other(
     names = find("algorithms", OTHERS).saved_names(settings[0])
     modules: dict[str, Params] = {}
     for component, folder in folders.items():
-        for key, tensor in _weights(folder, unused).items():
-            suffix = next((each for each in names if key.endswith(f".{each}")), None)
-            if suffix is None:
-                raise UserError(f"{folder / WEIGHTS}: '{key}' is nothing that {settings[0]['peft_type']} trains.")
-            module = _ours(key.removesuffix(f".{suffix}"), component)
-            modules.setdefault(module, {})[names[suffix]] = tensor
+        modules |= _others_of(component, folder / WEIGHTS, _weights(folder, unused), names, settings[0]["peft_type"])
     config = TrainConfig(path.name, OTHERS, trained_layers="", lr=float("nan"), peft=settings[0])
     return LoadedAdapter(OTHERS, config, modules, {}, path)
+
+
+def _others_of(
+    component: str, file: Path, tensors: Mapping[str, torch.Tensor], names: Mapping[str, str], method: str
+) -> dict[str, Params]:
+    """The modules of one component, each with whatever all of them share."""
+    modules: dict[str, Params] = {}
+    shared: Params = {}
+    for key, tensor in tensors.items():
+        suffix = next((each for each in names if key.endswith(f".{each}")), None)
+        if suffix is None:
+            raise UserError(f"{file}: '{key}' is nothing that {method} trains.")
+        if key == f"{_TUNER}{suffix}":
+            shared[names[suffix]] = tensor
+        elif not names[suffix].startswith(SHARED_SUFFIX):  # some methods also save what is shared with every layer
+            module = _ours(key.removesuffix(f".{suffix}"), component)
+            modules.setdefault(module, {})[names[suffix]] = tensor
+    for theirs, ours in names.items():
+        if ours.startswith(SHARED_SUFFIX) and ours not in shared:
+            raise UserError(
+                f"{file} lacks '{_TUNER}{theirs}', which all layers of {method} share; "
+                "save it again with save_projection = true."
+            )
+    return {name: {**params, **shared} for name, params in modules.items()}
 
 
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
@@ -97,6 +123,8 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
 
     UserError for what peft's files cannot hold: norms, biases, other algorithms.
     """
+    if adapter.algorithm == "dylora":  # a way to train a LoRA
+        adapter = replace(adapter, algorithm="lora")
     if adapter.algorithm != "lora" and any("dora_scale" in params for params in adapter.modules.values()):
         raise UserError(f"peft has DoRA of LoRA only, not of {adapter.algorithm}; write kohya instead.")
     if adapter.algorithm not in (*METHODS.values(), OTHERS):
@@ -182,7 +210,16 @@ def _tensors_of(component: str, modules: Mapping[str, Params], adapter: LoadedAd
             value = tensor.transpose(0, 1) if suffix == "dora_scale" and tensor.ndim == 4 else value
             if adapter.algorithm == OTHERS and suffix not in theirs:
                 raise UserError(f"peft would not look for '{suffix}' of '{name}' in its folder; write kohya instead.")
-            tensors[f"{_PREFIX}{path}.{theirs.get(suffix, suffix)}"] = value
+            place = _TUNER if suffix.startswith(SHARED_SUFFIX) else f"{_PREFIX}{path}."
+            tensors[f"{place}{theirs.get(suffix, suffix)}"] = value
+    lacking = [
+        name for ours, name in theirs.items() if ours.startswith(SHARED_SUFFIX) and f"{_TUNER}{name}" not in tensors
+    ]
+    if lacking:
+        raise UserError(
+            f"peft keeps one {lacking[0]} for all layers, and this adapter was trained with one for each shape; "
+            "write kohya instead."
+        )
     return tensors
 
 

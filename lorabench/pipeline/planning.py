@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, base_files, components, config, datasets, diffusion, layers, prompts, store
+from lorabench import adapters, base_files, components, config, datasets, diffusion, prompts, store
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
@@ -57,7 +57,7 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         study.images.noise,
     )
     requests = metric_requests(study)
-    _check_layers(study, runs)
+    _check_adapters(study, runs)
     base_id = base_files.base_id(study.base)
     base = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
@@ -89,13 +89,13 @@ def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
         raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file or the config.")
 
 
-def _check_layers(study: Study, runs: Sequence[TrainingRun]) -> None:
-    """UserError where trained layers are unknown or match nothing in this base model, found without its weights."""
+def _check_adapters(study: Study, runs: Sequence[TrainingRun]) -> None:
+    """UserError where a config cannot be trained on this base model, found by making its adapter without weights."""
     if not runs:
         return
     model = diffusion.architecture(study.base)
-    for preset in dict.fromkeys(run.config.trained_layers for run in runs):
-        layers.trained_modules(model, preset, study.training.train_unet, study.training.train_text_encoder)
+    for config_ in {run.config.name: run.config for run in runs}.values():
+        adapters.create(model, components.find("algorithms", config_.algorithm), config_, seed=0)
 
 
 def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
@@ -189,7 +189,7 @@ def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoin
     return Checkpoint(
         id=_scaled_id(f"{run.id}-e{epoch}", scale),
         config=config_.name,
-        algorithm=config_.algorithm,
+        algorithm=config_.method,
         trained_layers=config_.trained_layers,
         lr=config_.lr,
         dim=config_.dim,

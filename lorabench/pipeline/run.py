@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Literal, Protocol, get_args
 
 from lorabench import store
 from lorabench.components import Executor, Work
-from lorabench.errors import DiskFull, UserError
+from lorabench.errors import DISK_FULL, DiskFull, UserError
 from lorabench.pipeline import tables
 from lorabench.pipeline.auditing import is_audited
 from lorabench.pipeline.features import features_key
@@ -124,7 +123,7 @@ def _run_stage(plan: Plan, stage: Stage, executor: Executor, progress: Progress,
 
 
 def _stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         raise DiskFull(
             f"No space left on the disk of {plan.root}. What was finished is kept; free some space and run the same "
             "command again to go on."

@@ -159,8 +159,8 @@ def explained(category_scores: pd.DataFrame, exclude: Sequence[str]) -> Explaine
     """The scores of all algorithms we know, explained; `exclude` are configs as glob patterns."""
     configs = category_scores["config"].unique()
     excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in exclude)]
-    named = set(category_scores["algorithm"])
-    known = {name: components.find("algorithms", name) for name in components.names("algorithms") if name in named}
+    behind = {name: components.algorithm_of(name) for name in sorted(set(category_scores["algorithm"]))}
+    known = {name: algorithm for name, algorithm in behind.items() if algorithm is not None}
     rows = category_scores[category_scores["algorithm"].isin(known)]
     return explain(rows, known, exclude=excluded, workers=os.cpu_count() or 1)
 

@@ -15,6 +15,7 @@ from lorabench.statistics.columns import FACTORS, LEAF, METRIC
 
 NAME = "peft_image_gen"
 _PARTS = {"run_info", "train_info"}
+_OURS = ("LORA", "LOHA", "LOKR", "IA3")  # peft's methods that go by our own names
 # What a result holds beside losses: its name there -> prompt type, metric.
 _VALUES = {"test dino_similarity": ("alter", "image_similarity"), "drift": ("drift", "drift")}
 _METRICS: tuple[dict[str, Any], ...] = (
@@ -117,10 +118,13 @@ def _whole(number: Any) -> int | None:
 
 
 def _algorithm(method: Mapping[str, Any]) -> str:
-    """Our word for it; a run without a peft config trained the whole model."""
+    """Our word for it (`TrainConfig.method`); a run without a peft config trained the whole model."""
     if not method:
         return "native"
-    return "dora" if method.get("use_dora") else str(method["peft_type"]).lower()
+    if method.get("use_dora"):
+        return "dora"
+    name = str(method["peft_type"])
+    return name.lower() if name in _OURS else f"peft:{name}"
 
 
 def _scores(factors: Mapping[str, Any], content: Mapping[str, Any]) -> list[dict[str, Any]]:

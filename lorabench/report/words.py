@@ -74,7 +74,10 @@ def factor_words(factor: str) -> str:
 
 
 def algorithm_words(algorithm: str) -> str:
-    return _ALGORITHMS.get(algorithm, algorithm)
+    family, _, of = algorithm.partition(":")
+    if family == "dora" and of:
+        return f"{_ALGORITHMS.get(of, of)} with DoRA"
+    return of if family == "peft" and of else _ALGORITHMS.get(algorithm, algorithm)
 
 
 def algorithm_order(algorithms: Sequence[str]) -> list[str]:

@@ -82,6 +82,10 @@ def test_pickles_are_refused_unopened(tmp_path, suffix):
             lambda t: t.update({"lora_te_encoder_layers_0_mlp_fc1.diff_b": torch.ones(64)}),
             ["are the same module"],
         ),
+        (
+            lambda t: t.update({"unet.conv_in.lora_A.weight": torch.ones(4, 4, 3, 3)}),
+            ["'lora_te_text_model_encoder_layers_0_mlp_fc1.alpha' is no key of diffusers"],
+        ),
     ],
 )
 def test_faulty_tensors_are_named(lora_file, change, words):

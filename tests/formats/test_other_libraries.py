@@ -162,14 +162,21 @@ def pristine(base: dict[str, nn.Module], key: str) -> torch.Tensor:
     return base[component].get_parameter(path)
 
 
-# Methods whose layers share nothing, with settings that the small model's widths allow.
-ALONE = {"HRA": {"r": 4}, "OFT": {"oft_block_size": 4, "r": 0}, "MISS": {"r": 4}}
+# With settings that the small model's widths allow; layers of the last three share matrices or vectors.
+OTHERS = {
+    "HRA": {"r": 4},
+    "OFT": {"oft_block_size": 4, "r": 0},
+    "MISS": {"r": 4},
+    "VERA": {"r": 4, "d_initial": 1.0},
+    "PVERA": {"r": 4},
+    "VBLORA": {"r": 2, "num_vectors": 8, "vector_length": 4},
+}
 
 
-@pytest.mark.parametrize("method", ALONE)
+@pytest.mark.parametrize("method", OTHERS)
 def test_peft_folders_of_other_methods_are_read_and_written(tmp_path, method):
     model = tiny()["unet"]
-    settings = peft.PEFT_TYPE_TO_CONFIG_MAPPING[method](target_modules=["to_q", "to_k"], **ALONE[method])
+    settings = peft.PEFT_TYPE_TO_CONFIG_MAPPING[method](target_modules=["to_q", "to_k", "net.2"], **OTHERS[method])
     wrapped = peft.get_peft_model(model, settings)
     with torch.no_grad():
         for parameter in wrapped.parameters():
@@ -177,7 +184,7 @@ def test_peft_folders_of_other_methods_are_read_and_written(tmp_path, method):
                 parameter.add_(0.1 * torch.randn_like(parameter))
     wrapped.save_pretrained(tmp_path / "theirs")
     found, loaded = formats.load_adapter(tmp_path / "theirs", tiny())
-    assert loaded.algorithm == "peft" and len(found.modules) == 16
+    assert loaded.algorithm == "peft" and len(found.modules) == 20
     formats.save_adapter(tmp_path / "ours", found, "tiny-0", None, None, None, "float32", "peft")
     again = peft.PeftModel.from_pretrained(tiny()["unet"], tmp_path / "ours/unet")
     saved(tmp_path, found)  # and as a file of our own
@@ -259,8 +266,24 @@ def test_a_lycoris_file_may_mix_algorithms(tmp_path):
     assert all(torch.equal(weight, ours[key]) for key, weight in adapters.merged_weights(base, again).items())
 
 
-def test_peft_methods_whose_layers_share_matrices_are_refused(tmp_path):
-    config = peft.VeraConfig(r=4, target_modules=["to_q"])
+def test_a_peft_folder_without_what_its_layers_share_is_refused(tmp_path):
+    config = peft.VeraConfig(r=4, target_modules=["to_q"], save_projection=False)
     peft.get_peft_model(tiny()["unet"], config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="VERA shares vera_A.* between layers"):
+    with pytest.raises(UserError, match="lacks 'base_model.vera_[AB]', which all layers of VERA share"):
         formats.read_adapter(tmp_path)
+    ours = trained(tiny(), "peft", "regex:to_q", peft={"peft_type": "VERA", "r": 4})
+    with pytest.raises(UserError, match="trained with one for each shape; write kohya"):
+        formats.save_adapter(tmp_path / "ours", ours, "tiny-0", None, None, None, "float32", "peft")
+
+
+def test_a_file_of_the_unet_alone_is_read(tmp_path):
+    """By diffusers' save_lora_adapter: no prefixes, and peft's settings in the metadata."""
+    unet = tiny()["unet"]
+    unet.add_adapter(peft.LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "conv1"], init_lora_weights=False))
+    unet.save_lora_adapter(tmp_path)
+    found = formats.load_adapter(tmp_path, tiny())[0]
+    assert found.config.alpha == 8
+    unet.fuse_lora()
+    theirs = {name.replace(".base_layer", ""): value for name, value in unet.named_parameters()}
+    for key, weight in adapters.merged_weights(tiny(), found).items():
+        torch.testing.assert_close(weight, theirs[key.removeprefix("unet.")], rtol=1e-5, atol=1e-5)

@@ -1,6 +1,7 @@
 """What lorabench writes comes back, and files without its metadata tell what they are."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -76,15 +77,23 @@ def test_metadata_of_kohyas_trainer(tmp_path):
     assert (loaded.seed, loaded.epoch, loaded.step, loaded.base) == (7, 2, 30, "")
 
 
-def test_both_spellings_of_the_text_encoder_are_read(tmp_path):
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("lora_te_text_model_", "lora_te_"),  # transformers 5.6 took text_model out of its paths
+        ("lora_te_", "lora_te1_"),  # LyCORIS, of a list of text encoders
+        ("lora_(unet_|te_)", "lycoris_"),  # LyCORIS' wrapper of one model
+    ],
+)
+def test_other_spellings_of_modules_are_read(tmp_path, ours, theirs):
     base, path = tiny(), saved(tmp_path, trained(tiny(), "loha", dim=2))
     expected = formats.load_adapter(path, base)[0]
 
-    def flatten(tensors: dict[str, torch.Tensor]) -> None:
-        for key in [key for key in tensors if "text_model_" in key]:
-            tensors[key.replace("text_model_", "")] = tensors.pop(key)
+    def respell(tensors: dict[str, torch.Tensor]) -> None:
+        for key in list(tensors):
+            tensors[re.sub(f"^{ours}", theirs, key)] = tensors.pop(key)
 
-    found = formats.load_adapter(rewritten(path, flatten), base)[0]
+    found = formats.load_adapter(rewritten(path, respell), base)[0]
     assert found.modules.keys() == expected.modules.keys()
 
 
