@@ -135,7 +135,7 @@ def system_errors(path: Path) -> Iterator[None]:
     """Inside, what native code says of a full or read-only disk is raised as the OSError that it is, about `path`."""
     try:
         yield
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as error:
         said = _SYSTEM_ERROR.search(str(error))

@@ -44,9 +44,9 @@ _PALETTE = {
     "dora": ("#cc79a7", "#dd94bb", "#a04a7c"),
 }
 _SPARE = (
-    ("#cc79a7", "#dd94bb", "#a04a7c"),
     ("#56b4e9", "#7cc8f2", "#1f74a8"),
     ("#5b5f66", "#a9b0ba", "#5b5f66"),
+    ("#8c6d31", "#c2a25e", "#6f5626"),
 )
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
 # The names that matplotlib has for them.
