@@ -26,6 +26,8 @@ def factorise(width: int, factor: int) -> tuple[int, int]:
 
 def uniform(shape: tuple[int, ...], weight: Tensor, rng: torch.Generator) -> Tensor:
     """Uniform within +-1 / sqrt(fan in), float32 on the weight's device: a torch layer's own initialisation."""
+    if weight.is_meta:  # to be counted, whatever its size
+        return torch.empty(shape, device="meta")
     values = torch.empty(shape, dtype=torch.float32)
     torch.nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=rng)
     return values.to(weight.device)
@@ -33,6 +35,8 @@ def uniform(shape: tuple[int, ...], weight: Tensor, rng: torch.Generator) -> Ten
 
 def normal(shape: tuple[int, ...], deviation: float, weight: Tensor, rng: torch.Generator) -> Tensor:
     """Normal around 0, float32 on the weight's device; drawn on the CPU, so that every device gets the same."""
+    if weight.is_meta:
+        return torch.empty(shape, device="meta")
     return (torch.randn(shape, generator=rng, dtype=torch.float32) * deviation).to(weight.device)
 
 

@@ -25,6 +25,7 @@ mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=Tru
 app.add_typer(mini_app, name="mini")
 
 INTERRUPTED = 130
+WIDEST = 100_000  # columns of a table: more than any has
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
@@ -353,7 +354,14 @@ def show(rows: list[dict[str, object]], as_json: bool) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
+    console = Console(highlight=False)
+    needed = Console(width=WIDEST).measure(table).maximum
+    if sys.stdout.isatty() and needed > console.width:  # a table folded into it would break names and numbers
+        for row in rows:
+            show_one(row, as_json=False)
+            print()
+    else:
+        Console(width=needed, highlight=False).print(table)

@@ -27,6 +27,8 @@ def ratios(
     classes: dict[str, list[Path]] = {}
     for file in images_below(folder):
         classes.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file)
+    if not classes:
+        raise UserError(f"There are no pictures in {folder}.")
     loaded = spec.load(weights, diffusion.pick_device(device))
     with open_progress(quiet).stage("encode", len(classes), sum(map(len, classes.values()))) as advance:
         return measured_ratios(classes, loaded, mode, seed, advance)

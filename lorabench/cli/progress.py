@@ -47,16 +47,21 @@ class LogProgress:
     def stage(self, name: str, items: int, units: int) -> Iterator[Callable[[int], None]]:
         started = last = time.monotonic()
         done = 0
+        first: tuple[float, int] | None = None  # when work began to show; before that, processes load their models
 
         def advance(amount: int) -> None:
-            nonlocal done, last
+            nonlocal done, last, first
             done += amount
             now = time.monotonic()
-            if now - last >= LOG_INTERVAL and done:
+            if first is None:
+                first = now, done
+            if now - last >= LOG_INTERVAL:
                 last = now
-                left = (now - started) * max(0, units - done) / done
-                unit = _UNITS.get(name, "")
-                self.line(f"{name}: {done}/{units} {unit}, {_clock(now - started)} so far, about {_clock(left)} left")
+                text = f"{name}: {done}/{units} {_UNITS.get(name, '')}, {_clock(now - started)} so far"
+                if now - first[0] >= LOG_INTERVAL / 4 and done > first[1]:
+                    left = (now - first[0]) * max(0, units - done) / (done - first[1])
+                    text += f", about {_clock(left)} left"
+                self.line(text)
 
         self.line(f"{name}: {items} to do")
         yield advance

@@ -25,7 +25,10 @@ def load_dataset(folder: Path) -> Dataset:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"Data set {folder} is not a folder. Name a folder of images with .txt captions beside them.")
+        raise UserError(
+            f"Data set {folder} is not a folder. Let data.folder of the study, or --data, name a folder of images with "
+            ".txt captions beside them."
+        )
     every_image = images_below(folder)
     if not every_image:
         raise UserError(f"Data set {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")

@@ -15,7 +15,7 @@ from lorabench.statistics.similarity import vendi_score
 def vendi(inputs: MetricInputs) -> float:
     """Vendi score of the generated images, in [1, n]: exp of the entropy of the eigenvalues of K/n, linear kernel.
 
-    Over all images; for `alter` prompts per prompt, then the mean, so that different prompts do not count as diversity.
+    Over all images; for alter prompts per prompt, then the mean, so that different prompts do not count as diversity.
     """
     groups = [inputs.generated]
     if inputs.prompt_type == "alter":

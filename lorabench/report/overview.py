@@ -150,7 +150,7 @@ def certainty(tables: RunTables, points: Points, means: Means, headlines: Sequen
         parts = [f"{agree} of {total} on {column.label}" for column, agree, total, _ in counted]
         sentences.append(
             f"Pairs of configs that {_all_of(counted[0][3])} training seeds put in the same order: {'; '.join(parts)}. "
-            "The order of the other pairs is a matter of luck."
+            "These seeds do not settle the order of the others, and of those that they agree on some are luck as well."
         )
     else:
         sentences.append("No config was trained with two seeds: luck and the effect of a config cannot be told apart.")

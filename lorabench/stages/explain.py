@@ -117,12 +117,26 @@ def _explain_target(
     fixed = [name for name in x.columns if name not in varied]
     reasons = [f"Left out because they do not vary: {', '.join(fixed)}."] if fixed else []
     x = x[varied]
+    reasons += _entangled(x, without_capacity)
     model = _fitted(x, y)
     held_out = _held_out_predictions(x, y, rows["config"].to_numpy(), folds)
     if held_out is None:
         reasons.append("Not cross-validated: that needs at least 3 configs and 2 folds.")
     quality = {**_fit_quality("train", y, model.predict(x)), **_fit_quality("cv", y, held_out)}
     return _attributions(rows, x, model, without_capacity), {**answer, **quality, "reason": " ".join(reasons)}
+
+
+def _entangled(x: pd.DataFrame, without_capacity: Sequence[str]) -> list[str]:
+    """A sentence for each factor that has levels within some algorithms only: in the others it is the algorithm."""
+    found = []
+    for name, exempt in (("capacity", without_capacity), ("lr_level", ())):
+        if not {"algorithm", name} <= set(x.columns):
+            continue
+        levels = x.groupby("algorithm")[name].nunique()
+        alone = [algorithm for algorithm in levels.index[levels == 1] if algorithm not in exempt]
+        if alone and levels.max() > 1:
+            found.append(f"{name} does not vary within {', '.join(alone)}: there it cannot be told from the algorithm.")
+    return found
 
 
 def _problem(y: np.ndarray, varied: Sequence[str]) -> str:

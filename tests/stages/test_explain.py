@@ -168,3 +168,9 @@ def test_no_rows_and_unknown_configs(small):
     assert explain(small.head(0), ALGORITHMS).explanations.empty
     with pytest.raises(UserError, match="Unknown config 'lora-32-2'. Did you mean 'lora-32-1'"):
         explain(small, ALGORITHMS, exclude=["lora-32-2"])
+
+
+def test_a_factor_that_varies_within_some_algorithms_only_is_said(small):
+    one_rate = small[~small["config"].str.startswith("loha-lr")]
+    reason = explain(one_rate, ALGORITHMS).explanations["reason"].item()
+    assert reason == "lr_level does not vary within loha: there it cannot be told from the algorithm."

@@ -45,10 +45,9 @@ function axisOf(title, extra) {
 // Labels of axes in words: what, of which prompts and encoder, and which way is better.
 // Two lines where one is longer than `length` pixels.
 function axisTitle(c, raw, length) {
-  const what = raw ? c.label : `Score: ${c.label}`;
-  const way = raw && !c.higher ? "lower is better, axis reversed" : "higher is better";
-  const line = `${what} (${way})`;
-  return textWidth(line, 13) > length ? `${what}\n(${way})` : line;
+  const way = !raw ? "score, higher is better" : c.higher ? "higher is better" : "lower is better, axis reversed";
+  const line = `${c.label} (${way})`;
+  return textWidth(line, 13) > length ? `${c.label}\n(${way})` : line;
 }
 
 const canvas = document.createElement("canvas").getContext("2d");

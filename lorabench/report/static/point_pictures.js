@@ -9,11 +9,14 @@ function pointStrips(concept, row, other) {
     el("small", {}, word),
     el("div", { class: "strip" }, cells ? places.map((k) => thumbnail(concept, cells, k, name)) : "no pictures"),
   ];
+  const heads = places.map((k) => el("small", {}, concept.columns[k].type));
+  const seed = row.seed === null ? "" : `, training seed ${row.seed}`;
   return [
-    el("p", { class: "hint", style: "margin:10px 0 2px" }, concept.name.replaceAll("_", " ")),
+    el("p", { class: "hint", style: "margin:10px 0 2px" }, `${concept.name.replaceAll("_", " ")}${seed}`),
     el(
       "div",
       { class: "pair-strips" },
+      [el("span"), el("div", { class: "strip heads" }, heads)],
       strip("base", concept.base, "base model"),
       strip("this", row.cells, pointName(trade.point)),
       trade.other === null ? null : strip("other", other?.cells, pointName(trade.other)),
@@ -45,6 +48,7 @@ function drawPointPictures() {
     trade.point = DATA.pairs.flatMap((pair) => pair.fronts[trade.category]?.score ?? [])[0] ?? DATA.last[0] ?? null;
   if (trade.point === null) return fill(pointCard, head, el("p", { class: "hint" }, "There is no point to show."));
   const rowOf = (concept, point) => concept.rows.find((r) => r.point === point);
+  // Two concepts are enough beside the charts; the section of pictures has them all.
   const strips = DATA.gallery.concepts
     .filter((c) => (trade.category === "all" || c.category === trade.category) && rowOf(c, trade.point))
     .slice(0, 2)
