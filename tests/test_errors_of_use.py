@@ -76,6 +76,11 @@ def test_read_only_results():
     refused("grid", "configs/smoke.toml", "--out", "/proc/sys/lorabench", says=["Cannot write results", "--out"])
 
 
+def test_results_in_the_place_of_a_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    refused("grid", "configs/smoke.toml", "--dry-run", "--out", str(tmp_path / "out"), says="it is a file")
+
+
 def test_evaluate_refuses(tmp_path):
     refused("evaluate", str(tmp_path / "none"), says="does not exist")
     refused("evaluate", str(tmp_path), says="There is no adapter in")

@@ -82,3 +82,11 @@ def test_only_bad_files_are_refused_before_any_work(checkpoints, tmp_path):
     done = lorabench_here("evaluate", str(folder), "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and "truncated.safetensors" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_names_what_would_be_left_out(checkpoints, tmp_path):
+    folder = tmp_path / "mixed"
+    shutil.copytree(checkpoints, folder)
+    (folder / "truncated.safetensors").write_bytes((folder / "adapter 0.safetensors").read_bytes()[:1000])
+    done = lorabench_here("evaluate", str(folder), "--dry-run")
+    assert done.returncode == 0 and "left out" in done.stdout and "truncated.safetensors" in done.stdout

@@ -134,7 +134,8 @@ def evaluate(
         checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
     )
     if dry_run:
-        show(studies.describe(plan), as_json)
+        left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
+        show([*studies.describe(plan), *left_out], as_json)
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused)
     ranked = not any(failure.stage == "rank" for failure in result.failures)

@@ -20,6 +20,7 @@ from lorabench.cli.progress import open_progress
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
+from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, pending, run
@@ -118,7 +119,8 @@ def describe_grid(path: Path) -> dict[str, object]:
 
 
 def describe(plan: Plan) -> list[dict[str, object]]:
-    """What a plan comes to: one row a stage, for `--dry-run`."""
+    """What a plan comes to: one row a stage, for `--dry-run`. UserError for a broken picture or encoder."""
+    check_inputs(plan)
     rows: list[dict[str, object]] = []
     counts = {
         "train": (

@@ -47,6 +47,8 @@ def plan_of_checkpoints(study: Study, root: Path, checkpoints: Sequence[Checkpoi
 
 
 def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:
+    if root.exists() and not root.is_dir():
+        raise UserError(f"Cannot write results to {root}: it is a file. Choose another folder with --out.")
     dataset = _selected_dataset(study)
     prompt_sets = prompts.build_prompt_sets(
         dataset,

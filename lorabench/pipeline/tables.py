@@ -114,9 +114,8 @@ def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failur
 
 def _obstacle(plan: Plan, stage: str, keys: dict[str, str]) -> str:
     if stage == "rank":
-        return (
-            "" if any(not c.is_base for c in _scored(plan)) else "no checkpoint has been scored: see the failures above"
-        )
+        scored = any(not checkpoint.is_base for checkpoint in _scored(plan))
+        return "" if scored else "no checkpoint has been scored: run `lorabench score` first, or see its failures"
     needed = "rank" if stage == "explain" else "explain"
     there = needed in keys and _are_there(plan, needed)
     return "" if there else f"its tables are not there: run `lorabench {needed}` first, or see its failure"

@@ -42,6 +42,7 @@ _LABEL_PLACES = (  # offset in points, alignment
     (-8, -8, "right", "top"),
 )
 _LEVEL_MARKERS = ("o", "s", "D", "^", "P", "X")
+_LEVEL_LINES = ("-", "--", ":")
 
 
 def write_figures(tables: RunTables, folder: Path) -> list[Path]:
@@ -245,17 +246,20 @@ def curves_figure(run: Comparison, column: Column, category: str = "all") -> Fig
     table, mean, error = run.points.table, run.means.score[column, category], run.means.score_error[column, category]
     styles = algorithm_styles(table["algorithm"].tolist())
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(2.5 * len(styles) + 0.6, 3.2), layout="constrained")
+        most = int(table.groupby("algorithm")["config"].nunique().max())
+        figure = Figure(figsize=(2.5 * len(styles) + 0.6, 3.2 + 0.15 * most), layout="constrained")
         panels = figure.subplots(1, len(styles), sharey=True, squeeze=False)[0]
         for axes, (name, style) in zip(panels, styles.items()):
             rows = table[table["algorithm"] == name]
             for number, (config, ids) in enumerate(rows.groupby("config", sort=False).groups.items()):
                 marker = _LEVEL_MARKERS[number % len(_LEVEL_MARKERS)]
-                look = {"color": style["light"], "marker": marker, "ms": 4, "lw": 1.3, "capsize": 2, "label": config}
-                axes.errorbar(table["age"][ids], mean[ids], yerr=np.nan_to_num(error[ids]), **look)
+                dashes = _LEVEL_LINES[number % len(_LEVEL_LINES)]
+                look = {"color": style["light"], "marker": marker, "ls": dashes, "ms": 5, "lw": 1.3, "capsize": 2}
+                axes.errorbar(table["age"][ids], mean[ids], yerr=np.nan_to_num(error[ids]), label=config, **look)
             axes.set_title(style["label"], color=style["text"], fontsize=9)
             axes.set_xlabel("epoch")
-            for text in axes.legend(frameon=False, fontsize=6.5).get_texts():
+            below = {"loc": "upper left", "bbox_to_anchor": (-0.05, -0.2)}  # there are too many to lie among the curves
+            for text in axes.legend(frameon=False, fontsize=6.5, **below).get_texts():
                 text.set_parse_math(False)
         panels[0].set_ylabel("score (higher is better)")
         title = f"{criterion_words(column.info.criterion)}: {column.label}, {category_words(category).lower()}"

@@ -37,7 +37,7 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
 
     UserError if the folder holds no finished run, or no study of that name.
     """
-    facts = store.read_json(folder / FACTS_FILE)
+    facts = store.read_json(folder / FACTS_FILE) if folder.is_dir() else None
     if not facts:
         raise UserError(f"{folder} holds no {FACTS_FILE}: give the folder of a finished study (its report is there).")
     name = next(iter(facts)) if study is None else study
