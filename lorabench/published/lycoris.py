@@ -104,7 +104,8 @@ def _read_all(folder: Path, sources: Sequence[Source], notes: list[str]) -> dict
         try:
             tables[source] = _read(files[0], _MAPPED if source is CONFIGS else ("Folder",))
         except ValueError as error:
-            notes.append(f"{source.name} is of no use ({error}): no {source.what}.")
+            reason = " ".join(str(error).split())
+            notes.append(f"{source.name} is of no use ({reason}): no {source.what}.")
     return tables
 
 
@@ -175,7 +176,9 @@ def _one_of_each(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if twice.any():
         rows = rows.assign(value=rows["value"].mask(twice), reason=rows["reason"].mask(twice, "Two different values."))
         rows = rows.drop_duplicates(keys)
-        notes.append(f"{int(rows['reason'].eq('Two different values.').sum())} values are given twice, differently.")
+        empty = rows[rows["reason"] == "Two different values."]
+        where = " ".join(str(each) for each in empty[["checkpoint", "category", "class_name", "metric"]].iloc[0])
+        notes.append(f"Given twice, differently, and so left empty: {len(empty)} values ({where}, for one).")
     return rows
 
 

@@ -122,7 +122,7 @@ def test_what_is_missing_unknown_or_given_twice_is_said(tmp_path):
     published = read(clone)
     said = "\n".join(published.notes)
     assert "ddim_sd15_fd.csv is not there" in said and "captions_metrics.csv is not there" in said
-    assert "Beauty" in said and "1 values are given twice, differently" in said
+    assert "Beauty" in said and "Given twice, differently, and so left empty: 1 values (" in said
     assert "1 runs have a name that we cannot read" in said and "1 runs are not in config_mapping.csv" in said
     (study,) = published.studies
     assert study.scores.query("reason == 'Two different values.'")["value"].isna().all()
