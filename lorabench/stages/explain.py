@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 from catboost import CatBoostRegressor, Pool
+from catboost.core import log_fixup
 
 from lorabench.components import UserError, unknown
 from lorabench.statistics.columns import CAPTIONS, METRIC, factor_columns
@@ -61,7 +62,9 @@ def explain(
     factors = factor_table(rows[factor_columns(rows)].drop_duplicates("checkpoint"), algorithms)
     without_capacity = [name for name in algorithms if algorithms[name].capacity_from is None]
     targets = [group for _, group in rows.groupby(TARGET, sort=True, observed=True)]
-    with ThreadPoolExecutor(workers) as pool:
+    # CatBoost has one log for all threads. Whoever trains first would set it, and take it away at its end under the
+    # others' feet, which has crashed a process; held here, no thread touches it.
+    with log_fixup(_say_nothing, _say_nothing), ThreadPoolExecutor(workers) as pool:
         task = partial(_explain_target, factors=factors, without_capacity=without_capacity, folds=folds)
         answers = list(pool.map(task, targets))
     empty = pd.DataFrame(columns=[*factor_columns(rows), *TARGET, "factor_name", "factor_value", "shap"])
@@ -71,6 +74,10 @@ def explain(
         pd.concat(attributions, ignore_index=True) if attributions else empty,
         pd.DataFrame([row for _, row in answers], columns=columns),
     )
+
+
+def _say_nothing(text: str) -> None:
+    """CatBoost's log: errors are exceptions, and the rest is nothing that a study's reader asks for."""
 
 
 def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity]) -> pd.DataFrame:
