@@ -320,6 +320,7 @@ def _artifacts(plan: Plan) -> Iterator[tuple[str, str, str | None, str | None, P
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:
+    images = plan.study.images
     return {
         "name": plan.study.name,
         "description": plan.study.description,
@@ -332,7 +333,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
         "n_checkpoints": len(plan.checkpoints) - 1,
         "seeds": list(plan.study.seeds),
-        "images": plan.study.images.model_dump(mode="json"),
+        "images": images.model_dump(mode="json") | {"prompts": config.portable(images.prompts)},
         "training": plan.study.training.model_dump(mode="json"),
         "encoders": plan.encoder_ids,
     } | ({"anchors": plan.study.anchors} if plan.study.anchors else {})

@@ -55,6 +55,10 @@ def test_tables_have_the_columns_of_the_contract(smoke_run, name):
     assert len(found)
 
 
+def test_what_a_run_says_of_its_study_means_the_same_on_another_machine(smoke_run):
+    assert str(ROOT) not in (smoke_run / "study.json").read_text()
+
+
 def test_every_checkpoint_leaf_and_prompt_type_is_scored(smoke_run):
     scores = table(smoke_run, "scores")
     assert set(scores.loc[scores["algorithm"] == "none", "checkpoint"]) == {"base", "dataset"}
