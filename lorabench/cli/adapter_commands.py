@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli.app import AllowUnused, Json, app, show_one
+from lorabench.cli.app import AllowUnused, Json, app
+from lorabench.cli.output import show_one
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli.output import show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 
 app = typer.Typer(
@@ -25,7 +26,6 @@ mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=Tru
 app.add_typer(mini_app, name="mini")
 
 INTERRUPTED = 130
-WIDEST = 100_000  # columns of a table: more than any has
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
@@ -331,38 +331,3 @@ def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, obj
             show(table, as_json=False)
         print(studies.closing_words(summary))
     raise typer.Exit(int(summary["exit_code"]))
-
-
-def show_one(record: dict[str, object], as_json: bool) -> None:
-    """One record on stdout: a line a field, or JSON."""
-    if as_json:
-        print(json.dumps(record, indent=1, default=str))
-        return
-    for name, value in record.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
-        print(f"{name + ':':<16} {'' if value is None else value}")
-
-
-def show(rows: list[dict[str, object]], as_json: bool) -> None:
-    """A table on stdout, or the same as JSON."""
-    if as_json:
-        print(json.dumps(rows, indent=1, default=str))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ():
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console = Console(highlight=False)
-    needed = Console(width=WIDEST).measure(table).maximum
-    if sys.stdout.isatty() and needed > console.width:  # a table folded into it would break names and numbers
-        for row in rows:
-            show_one(row, as_json=False)
-            print()
-    else:
-        Console(width=needed, highlight=False).print(table)

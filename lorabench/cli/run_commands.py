@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli.app import Json, app, show
+from lorabench.cli.app import Json, app
+from lorabench.cli.output import show
 from lorabench.errors import UserError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
