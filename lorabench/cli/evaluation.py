@@ -23,7 +23,6 @@ from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
 OURS = "lorabench"  # the metadata key of files that lorabench wrote
-PICKLES = (".pt", ".ckpt", ".bin", ".pth")
 PROMPTS = Path(__file__).parents[2] / "prompts"  # the paper's, where lorabench runs from a checkout
 
 
@@ -66,7 +65,7 @@ def adapter_files(folder: Path) -> list[Path]:
         return [folder]
     configs = list(folder.rglob(peft.CONFIG))
     adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
-    suffixes = (".safetensors", *PICKLES)  # pickles are looked at only to say why they are refused
+    suffixes = (".safetensors", *base_files.PICKLES)  # pickles are looked at only to say why they are refused
     single = {
         file
         for file in folder.rglob("*")

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lorabench import store
+from lorabench.base_files import PICKLES
 from lorabench.errors import UserError
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
-_PICKLES = (".pt", ".ckpt", ".bin", ".pth")
 
 
 def keys(path: Path) -> frozenset[str]:
@@ -90,7 +90,7 @@ def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype:
 
 def refuse_pickle(path: Path) -> None:
     """UserError, with the reason and the way to convert, if the file is a pickle by its name or its first bytes."""
-    if path.suffix.lower() in _PICKLES or _begins_like_a_pickle(path):
+    if path.suffix.lower() in PICKLES or _begins_like_a_pickle(path):
         raise UserError(
             f"{path} is a pickle, which can run any code when it is opened, so lorabench does not; convert it where "
             "that is safe: safetensors.torch.save_file(torch.load(file, weights_only=True), 'adapter.safetensors')."
