@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Sequence
+from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -15,6 +16,14 @@ class UserError(Exception):
 
 class DiskFull(Exception):
     """The disk is full: nothing more can be kept, so a run ends; what is finished stays."""
+
+
+class DamagedArtifact(Exception):
+    """What lies in a folder of a run is not what was written: it counts as missing, and can be made again."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(folder, reason)  # both travel between processes
+        self.folder, self.reason = folder, reason
 
 
 def unknown(what: str, name: str, available: Sequence[str], where: str = "") -> str:

@@ -272,5 +272,6 @@ class Provenance:
     device: str
     started: str  # ISO 8601, UTC
     seconds: float
-    peak_memory_bytes: int
+    process_memory_bytes: int  # peak of the process since it started, whatever it did before
+    device_memory_bytes: int | None  # peak of the accelerator's allocator during the task; None where none is kept
     inputs: Sequence[str] = field(default_factory=tuple)

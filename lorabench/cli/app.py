@@ -42,6 +42,7 @@ AllowUnused = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
+Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
 
 
@@ -90,6 +91,7 @@ def grid(
     limit: Limit = None,
     anchors: Anchors = None,
     dry_run: DryRun = False,
+    verify: Verify = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -105,7 +107,7 @@ def grid(
             show(rows, as_json)
         return
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet), plan.root, as_json)
+    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json)
 
 
 @app.command()
@@ -124,6 +126,7 @@ def evaluate(
     device: Device = None,
     workers: Workers = None,
     dry_run: DryRun = False,
+    verify: Verify = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -137,7 +140,7 @@ def evaluate(
         left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
         show([*studies.describe(plan), *left_out], as_json)
         return
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
     _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
 
@@ -157,6 +160,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         workers: Workers = None,
         only: Only = None,
         limit: Limit = None,
+        verify: Verify = False,
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
@@ -164,7 +168,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
-        _finish(studies.carry_out(plan, (stage,), quiet), plan.root, as_json)
+        _finish(studies.carry_out(plan, (stage,), quiet, verify=verify), plan.root, as_json)
 
     command.__doc__ = help_text
     app.command(name=stage)(command)

@@ -21,14 +21,16 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
 from lorabench.pipeline.models import check_inputs
+from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
-from lorabench.pipeline.run import STAGES, Result, Stage, pending, run
+from lorabench.pipeline.run import STAGES, Result, Stage, run
 from lorabench.pipeline.tables import check_anchors
 from lorabench.records import Failure
 
 ALL_STAGES = STAGES
 MEASURING_STAGES = STAGES[1:]
+SHOWN_DAMAGE = 10  # sentences at the end of a run; all of them scroll by, and --json has them
 RESULTS = Path("results")
 SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory
 MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())
@@ -90,10 +92,15 @@ def mini_dataset_folder() -> Path:
     return cache / name
 
 
-def carry_out(plan: Plan, stages: Sequence[Stage], quiet: bool, refused: Sequence[Failure] = ()) -> Result:
-    """Run stages of a plan on this machine; `refused` are inputs left out before, to be listed with what fails."""
+def carry_out(
+    plan: Plan, stages: Sequence[Stage], quiet: bool, refused: Sequence[Failure] = (), verify: bool = False
+) -> Result:
+    """Run stages of a plan on this machine, after reading all that is there if `verify`.
+
+    `refused` are inputs left out before, to be listed with what fails.
+    """
     workers = plan.study.run.workers or suitable_workers(plan)
-    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet), refused)
+    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet), refused, verify)
 
 
 def suitable_workers(plan: Plan) -> int:
@@ -147,6 +154,7 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
         "results": str(root),
         "report": str(root / "report.html") if (root / "report.html").exists() else None,
         "made": result.done,
+        "damage": result.damage,
         "failures": [asdict(failure) for failure in result.failures],
         "exit_code": result.exit_code,
     }
@@ -155,6 +163,10 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
 def closing_words(summary: dict[str, Any]) -> str:
     """The summary for a person: failures first by kind, then where to look."""
     lines = []
+    if summary["damage"]:
+        more = len(summary["damage"]) - SHOWN_DAMAGE
+        lines += [f"{len(summary['damage'])} damaged:", *(f"  {text}" for text in summary["damage"][:SHOWN_DAMAGE])]
+        lines += [f"  and {more} more"] if more > 0 else []
     if summary["failures"]:
         kinds = Counter(failure["status"] for failure in summary["failures"])
         lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")

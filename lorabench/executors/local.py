@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from lorabench.components import Advance, Work
-from lorabench.errors import UserError
+from lorabench.errors import DamagedArtifact, UserError
 from lorabench.records import Outcome, Task
 
 
@@ -140,7 +140,7 @@ def _leave_with_parent(parent: int) -> None:
 def _do(task: Task) -> None:
     try:
         _work(task, _report)
-    except (UserError, OSError):
+    except (UserError, DamagedArtifact, OSError):
         raise  # the pipeline tells these apart
     except Exception as error:
         # Some libraries' exceptions do not survive the way between processes, and would take the pool with them.

@@ -66,9 +66,22 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     try:
         with store.system_errors(path):
             save_file(stored, partial, metadata=dict(metadata))
+            _sort_metadata(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Order the metadata, which the library writes in an order of chance: equal adapters then are equal files."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header |= {name: dict(sorted(header[name].items())) for name in ("__metadata__",) if name in header}
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(ordered) <= length:
+            file.seek(8)
+            file.write(ordered.ljust(length))
 
 
 def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> int:

@@ -36,18 +36,18 @@ def probe_encoder(plan: Plan, item: str, advance: Advance) -> None:
                 place = [request.metric, item, resize, concept.category, concept.class_name, concept.subclass]
                 rows += [[*place, name, value] for name, value in audit.probe(metric, probed).items()]
         advance(1)
-    with plan.folder.writing(plan.audit_folder(item), plan.audit_key(item), [], plan.device, since) as scratch:
+    with plan.folder.writing(plan.audit_folder(item), plan.audit_key(item), device=plan.device, since=since) as scratch:
         store.write_table(pd.DataFrame(rows, columns=PROBE_COLUMNS), scratch / PROBES_FILE)
 
 
 def is_audited(plan: Plan, encoder: str) -> bool:
-    return store.is_complete(plan.audit_folder(encoder), plan.audit_key(encoder))
+    return plan.folder.holds(plan.audit_folder(encoder), plan.audit_key(encoder))
 
 
 def gathered_probes(plan: Plan) -> pd.DataFrame:
     """The probes of all encoders that have been audited."""
     done = [name for name in plan.encoder_ids if is_audited(plan, name)]
-    parts = [store.read_table(plan.audit_folder(name) / PROBES_FILE) for name in done]
+    parts = [store.read_table(plan.folder.intact(plan.audit_folder(name), PROBES_FILE)) for name in done]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PROBE_COLUMNS)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from lorabench.pipeline.plan import DATASET, TEXTS, Plan
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet
 from lorabench.stages import encode, score
 
+FEATURES_FILE = "features.safetensors"
 ENCODER_BATCH = 16  # fixed: a batch of another size rounds differently in the last digits
 
 
@@ -35,9 +38,9 @@ def encode_source(plan: Plan, item: str, advance: Advance) -> None:
             features = encode.encode_set(encoder, image_set, models.resize_mode(plan, name), ENCODER_BATCH)
             arrays[set_name(image_set.concept.id, image_set.prompt_type)] = features.array
             advance(1)
-    key = features_key(plan, source, name)
-    with plan.folder.writing(plan.features_folder(source, name), key, [], plan.device, since) as scratch:
-        store.write_arrays(scratch / "features.safetensors", arrays, {"encoder_id": encoder.id})
+    folder, key = plan.features_folder(source, name), features_key(plan, source, name)
+    with plan.folder.writing(folder, key, _seen_by(plan, source, name), device=plan.device, since=since) as scratch:
+        store.write_arrays(scratch / FEATURES_FILE, arrays, {"encoder_id": encoder.id})
 
 
 def features_key(plan: Plan, source: str, encoder: str) -> str:
@@ -52,23 +55,43 @@ def set_name(concept_id: str, prompt_type: str) -> str:
     return f"{concept_id}|{prompt_type}"
 
 
-def image_sets(plan: Plan, source: str, encoder: str) -> list[ImageSet]:
+def image_sets(plan: Plan, source: str, encoder: str) -> Iterator[ImageSet]:
     """What there is to see through an encoder: a checkpoint's image sets, or the data set's pictures."""
     if source == DATASET:
-        return [_dataset_images(plan, concept_id) for concept_id in plan.measured_concepts]
+        yield from (_dataset_images(plan, concept_id) for concept_id in plan.measured_concepts)
+        return
     checkpoint = plan.checkpoint_by_id[source]
-    return [generated_images(plan, checkpoint, prompt_set) for prompt_set in plan.sets_for(encoder)]
+    yield from (_generated_images(plan, checkpoint, prompt_set) for prompt_set in plan.sets_for(encoder))
 
 
-def generated_images(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> ImageSet:
-    """The image set as it lies on disk."""
+def _seen_by(plan: Plan, source: str, encoder: str) -> list[Path]:
+    """The artifacts that an encoder's features of a source are made from."""
+    checkpoint = plan.checkpoint_by_id.get(source)
+    return [plan.images_folder(checkpoint, each) for each in plan.sets_for(encoder)] if checkpoint else []
+
+
+def scored_from(plan: Plan, checkpoint: Checkpoint) -> list[Path]:
+    """The artifacts that the scores of a checkpoint are made from."""
+    sources = dict.fromkeys((checkpoint.id, plan.checkpoints[0].id))
+    folders = []
+    for encoder in plan.encoder_ids:
+        if plan.encoder_spec(encoder).stored:
+            read = [*sources, DATASET, *([TEXTS] if plan.encoder_spec(encoder).reads_text else [])]
+            folders += [plan.features_folder(source, encoder) for source in read]
+        else:
+            folders += [folder for source in sources for folder in _seen_by(plan, source, encoder)]
+    return list(dict.fromkeys(folders))
+
+
+def _generated_images(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> ImageSet:
+    """The image set as it lies on disk. DamagedArtifact if a picture is not the one that was drawn."""
     folder = plan.images_folder(checkpoint, prompt_set)
     return ImageSet(
         checkpoint_id=checkpoint.id,
         concept=prompt_set.concept,
         prompt_type=prompt_set.type,
         ids=tuple(str(request.index) for request in prompt_set.requests),
-        paths=tuple(folder / image_name(request.index) for request in prompt_set.requests),
+        paths=tuple(plan.folder.intact(folder, image_name(request.index)) for request in prompt_set.requests),
         texts=tuple(request.prompt.text_for_alignment for request in prompt_set.requests),
     )
 
@@ -95,11 +118,11 @@ class FeatureReader:
         place = {"generated": self._checkpoint.id, "base": self._plan.checkpoints[0].id, "dataset": DATASET}
         if source == "text":
             return self._texts(concept_id, prompt_type, encoder)
-        name = set_name(concept_id, "dataset" if source == "dataset" else prompt_type)
+        kind = "dataset" if source == "dataset" else prompt_type
         if self._plan.encoder_spec(encoder).stored:
-            array = self._read(place[source], encoder).get(name)
+            array = self._read(place[source], encoder).get(set_name(concept_id, kind))
         else:
-            array = self._compute(place[source], encoder, name)
+            array = self._compute(place[source], encoder, concept_id, kind)
         if array is None:
             return None
         return Features(encoder, self._plan.encoder_ids[encoder], resize, tuple(map(str, range(len(array)))), array)
@@ -119,13 +142,18 @@ class FeatureReader:
         return Features(encoder, self._plan.encoder_ids[encoder], "", ids, array)
 
     def _read_artifact(self, source: str, encoder: str) -> dict[str, np.ndarray]:
-        return store.read_arrays(self._plan.features_folder(source, encoder) / "features.safetensors")
+        folder = self._plan.features_folder(source, encoder)
+        return store.read_arrays(self._plan.folder.intact(folder, FEATURES_FILE))
 
-    def _compute_set(self, source: str, encoder: str, name: str) -> np.ndarray | None:
-        for image_set in image_sets(self._plan, source, encoder):
-            if set_name(image_set.concept.id, image_set.prompt_type) == name:
-                plan = self._plan
-                return encode.encode_set(
-                    models.encoder(plan, encoder), image_set, models.resize_mode(plan, encoder), ENCODER_BATCH
-                ).array
-        return None
+    def _compute_set(self, source: str, encoder: str, concept_id: str, prompt_type: str) -> np.ndarray | None:
+        plan = self._plan
+        if source == DATASET:
+            image_set = _dataset_images(plan, concept_id)
+        else:
+            sets = {(each.concept.id, each.type): each for each in plan.sets_for(encoder)}
+            prompt_set = sets.get((concept_id, prompt_type))
+            if prompt_set is None:
+                return None
+            image_set = _generated_images(plan, plan.checkpoint_by_id[source], prompt_set)
+        resize = models.resize_mode(plan, encoder)
+        return encode.encode_set(models.encoder(plan, encoder), image_set, resize, ENCODER_BATCH).array

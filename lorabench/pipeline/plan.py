@@ -12,7 +12,7 @@ from lorabench.config import Study
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 2, "audit": 1, "rank": 2, "explain": 1, "report": 3}
+STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 2, "audit": 1, "rank": 2, "explain": 1, "report": 4}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
 
@@ -55,7 +55,7 @@ class Plan:
 
     @cached_property
     def folder(self) -> store.RunFolder:
-        return store.RunFolder(self.root)
+        return store.RunFolder(self.root, self.study.name)
 
     @cached_property
     def checkpoint_by_id(self) -> dict[str, Checkpoint]:
@@ -163,6 +163,12 @@ class Plan:
 
     def training_state_folder(self, run: TrainingRun) -> Path:
         return self.folder.path("checkpoints", run.config.name, f"seed-{run.seed}", "training-state")
+
+    def weights_folder(self, checkpoint: Checkpoint) -> Path | None:
+        """Where this study's training puts the weights of a checkpoint; None where they are given."""
+        if checkpoint.is_base or checkpoint.weights is not None:
+            return None
+        return self.checkpoint_folder(self.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"], checkpoint.epoch or 0)
 
     def images_folder(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:
         concept = prompt_set.concept

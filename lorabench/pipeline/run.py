@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from lorabench import store
 from lorabench.components import Executor, Work
-from lorabench.errors import DISK_FULL, DiskFull, UserError
-from lorabench.pipeline import tables
-from lorabench.pipeline.auditing import is_audited
-from lorabench.pipeline.features import features_key
+from lorabench.errors import DISK_FULL, DamagedArtifact, DiskFull, UserError
+from lorabench.pipeline import integrity, tables
 from lorabench.pipeline.models import check_inputs
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
-from lorabench.pipeline.tasks import execute, missing_epochs, missing_sets
-from lorabench.records import Checkpoint, Failure, Task
+from lorabench.pipeline.pending import pending
+from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.tasks import execute
+from lorabench.records import Failure, Task
 
 Stage = Literal["train", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -43,6 +42,7 @@ class Result:
 
     done: dict[str, int] = field(default_factory=dict)  # stage -> artifacts made
     failures: list[Failure] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)  # what lay in the folder and could not be used, in sentences
 
     @property
     def exit_code(self) -> int:
@@ -55,30 +55,122 @@ def run(
     open_executor: Callable[[Work], Executor],
     progress: Progress,
     refused: Sequence[Failure] = (),
+    verify: bool = False,
 ) -> Result:
     """Bring the results of a study up to date, stage by stage.
 
     `refused` are inputs that were left out before; they are listed first. A task that fails leaves the rest running;
     what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
-    be kept. KeyboardInterrupt passes through after the processes are stopped.
+    be kept. What is damaged counts as missing and is made again; with `verify` every file is read for it, else those
+    whose size or times changed and those that are needed. KeyboardInterrupt passes through after the processes are
+    stopped.
     """
-    result = Result(failures=list(refused))
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     if any(any(pending(plan, stage)) for stage in working):
         check_inputs(plan)
     with plan.folder.locked():
+        if verify:
+            _verify(plan, progress)
         executor = open_executor(_Execute(plan))
+        going = _Run(plan, stages, executor, progress, Result(failures=list(refused)))
+        going.say_faults(STAGES)
         try:
-            for stage in working:
-                _run_stage(plan, stage, executor, progress, result)
+            while not (all(going.work(stage) for stage in working) and going.update_tables()):
+                going.start_again()
         finally:
             executor.close()
+    return going.result
+
+
+def _verify(plan: Plan, progress: Progress) -> None:
+    """Read every file of every artifact, so that their faults say what size and times do not show."""
+    sizes = integrity.stored(plan)
+    with progress.stage("verify", len(sizes), sum(sizes.values()) >> 20) as advance:
+        for folder, size in sizes.items():
+            plan.folder.verify(folder)
+            advance(size >> 20)
+
+
+class _Run:
+    """A run under way. Each step says whether it found the artifacts as they were written."""
+
+    def __init__(
+        self, plan: Plan, stages: Sequence[Stage], executor: Executor, progress: Progress, result: Result
+    ) -> None:
+        self.result = result
+        self._plan, self._stages, self._executor, self._progress = plan, stages, executor, progress
+        self._mended: set[Path] = set()  # once is the disk's fault, twice is nothing that a run can mend
+        self._damaged: list[DamagedArtifact] = []
+
+    def work(self, stage: Stage) -> bool:
+        """Do what a stage still has to do."""
+        self.say_faults([stage])
+        ready, skipped = pending(self._plan, stage)
+        failed = {failure.item for failure in self.result.failures if failure.stage == stage}
+        ready = [task for task in ready if task.item not in failed]
+        self.result.failures += skipped
+        self.result.done.setdefault(stage, 0)
+        if not ready:
+            return True
+        with self._progress.stage(stage, len(ready), sum(task.units for task in ready)) as advance:
+            for outcome in self._executor.run(ready, advance):
+                if outcome.error is None:
+                    self.result.done[stage] += 1
+                    self._progress.line(f"{stage} {outcome.task.item}: done")
+                elif isinstance(outcome.error, DamagedArtifact) and outcome.error.folder not in self._mended:
+                    self._damaged.append(outcome.error)
+                else:
+                    self._fail(outcome.task, outcome.error)
+        return not self._damaged
+
+    def update_tables(self) -> bool:
+        """Bring tables and report up to date, without worker processes beside them."""
+        self._executor.close()
         try:
-            result.done |= tables.update(plan, stages, result.failures, progress.line)
+            tell = self._progress.line, self._say_damage
+            self.result.done |= tables.update(self._plan, self._stages, self.result.failures, *tell)
+        except DamagedArtifact as error:
+            if error.folder in self._mended:
+                raise UserError(_message(error)) from error
+            self._damaged.append(error)
+            return False
         except OSError as error:
-            _stop_if_disk_is_full(error, plan)
+            _stop_if_disk_is_full(error, self._plan)
             raise
-    return result
+        return True
+
+    def start_again(self) -> None:
+        """Remove what was found damaged; what could not be done without it gets another turn, what failed does not."""
+        for error in self._damaged:
+            if error.folder not in self._mended:
+                self._mended.add(error.folder)
+                stage = integrity.maker_of(self._plan, error.folder)
+                self._say(integrity.Fault(stage, self._plan.folder.name(error.folder), error.reason))
+                self._plan.folder.discard(error.folder)
+        self._damaged = []
+        self.result.failures = [failure for failure in self.result.failures if failure.status == "failed"]
+
+    def say_faults(self, stages: Sequence[Stage]) -> None:
+        """A line for what lies in the folder and counts as missing, once each."""
+        for fault in integrity.faults(self._plan, stages):
+            self._say(fault)
+
+    def _say(self, fault: integrity.Fault) -> None:
+        mended = "It is made again." if fault.stage in self._stages else f"`lorabench {fault.stage}` makes it again."
+        self._say_damage(f"{fault.name} counts as missing: {fault.reason}. {mended}")
+
+    def _say_damage(self, text: str) -> None:
+        if text not in self.result.damage:
+            self.result.damage.append(text)
+            self._progress.line(text)
+
+    def _fail(self, task: Task, error: BaseException) -> None:
+        _stop_if_disk_is_full(error, self._plan)
+        message = _message(error)
+        self.result.failures.append(Failure(task.stage, task.item, "failed", message))
+        self._progress.line(f"{task.stage} {task.item}: failed. {message}")
+        if not isinstance(error, UserError | DamagedArtifact):
+            _keep_traceback(self._plan, task, error)
 
 
 @dataclass(frozen=True)
@@ -91,37 +183,6 @@ class _Execute:
         execute(self.plan, task, advance)
 
 
-def pending(plan: Plan, stage: Stage) -> tuple[list[Task], list[Failure]]:
-    """The tasks a stage still has to do, and those it cannot do because their inputs are not there."""
-    ready, skipped = [], []
-    for task, obstacle in _PENDING[stage](plan):
-        if obstacle:
-            skipped.append(Failure(stage, task.item, "skipped", obstacle))
-        else:
-            ready.append(task)
-    return ready, skipped
-
-
-def _run_stage(plan: Plan, stage: Stage, executor: Executor, progress: Progress, result: Result) -> None:
-    ready, skipped = pending(plan, stage)
-    result.failures += skipped
-    result.done[stage] = 0
-    if not ready:
-        return
-    with progress.stage(stage, len(ready), sum(task.units for task in ready)) as advance:
-        for outcome in executor.run(ready, advance):
-            if outcome.error is None:
-                result.done[stage] += 1
-                progress.line(f"{stage} {outcome.task.item}: done")
-                continue
-            _stop_if_disk_is_full(outcome.error, plan)
-            message = _message(outcome.error)
-            result.failures.append(Failure(stage, outcome.task.item, "failed", message))
-            progress.line(f"{stage} {outcome.task.item}: failed. {message}")
-            if not isinstance(outcome.error, UserError):
-                _keep_traceback(plan, outcome.task, outcome.error)
-
-
 def _stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         raise DiskFull(
@@ -131,6 +192,8 @@ def _stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
 
 
 def _message(error: BaseException) -> str:
+    if isinstance(error, DamagedArtifact):
+        return f"{error.folder} is damaged again, right after it was made: {error.reason}. The disk may be failing."
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, UserError | RuntimeError) else f"{type(error).__name__}: {text}"
 
@@ -141,83 +204,3 @@ def _keep_traceback(plan: Plan, task: Task, error: BaseException) -> None:
     folder.mkdir(exist_ok=True)
     file = folder / f"{store.safe_name(f'{task.stage} {task.item}')}.txt"
     file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-
-
-# --- what is pending: (task, "" or why it cannot be done) ------------------------------------------------------------
-
-Pending = Iterator[tuple[Task, str]]
-
-
-def _pending_training(plan: Plan) -> Pending:
-    samples = sum(image.repeats for image in plan.dataset.images)
-    for each in plan.runs:
-        epochs = missing_epochs(plan, each)
-        if epochs:
-            # For the bar: buckets whose last batch is not full add a few steps to an epoch.
-            yield Task("train", each.id, math.ceil(samples / each.config.batch_size) * epochs[-1]), ""
-
-
-def _pending_images(plan: Plan) -> Pending:
-    for checkpoint in plan.checkpoints:
-        units = sum(len(prompt_set.requests) for prompt_set in missing_sets(plan, checkpoint))
-        if units:
-            yield Task("generate", checkpoint.id, units), _no_weights(plan, checkpoint)
-
-
-def _pending_features(plan: Plan) -> Pending:
-    for encoder in plan.encoders_where(stored=True):
-        sources = [DATASET, *([TEXTS] if plan.encoder_spec(encoder).reads_text else [])]
-        for source in (*sources, *plan.checkpoint_by_id):
-            if store.is_complete(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
-                continue
-            counts = {TEXTS: 1, DATASET: len(plan.measured_concepts)}
-            units = counts.get(source, len(plan.sets_for(encoder)))
-            checkpoint = plan.checkpoint_by_id.get(source)
-            yield Task("encode", f"{source}|{encoder}", units), _no_images(plan, checkpoint) if checkpoint else ""
-
-
-def _pending_scores(plan: Plan) -> Pending:
-    obstacle = _no_features(plan, plan.checkpoints[0].id) or _no_features(plan, DATASET) or _no_features(plan, TEXTS)
-    for checkpoint in plan.checkpoints:
-        if not store.is_complete(plan.scores_folder(checkpoint), plan.scores_key(checkpoint)):
-            yield Task("score", checkpoint.id, 1), obstacle or _no_features(plan, checkpoint.id)
-
-
-def _pending_audit(plan: Plan) -> Pending:
-    for encoder in plan.encoder_ids:
-        if not is_audited(plan, encoder):
-            yield Task("audit", encoder, len(plan.measured_concepts)), ""
-
-
-def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
-    if checkpoint.is_base or checkpoint.weights is not None:
-        return ""
-    each: TrainingRun = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"]
-    epoch = checkpoint.epoch or 0
-    done = store.is_complete(plan.checkpoint_folder(each, epoch), plan.training_key(each, epoch))
-    return "" if done else f"it has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
-
-
-def _no_images(plan: Plan, checkpoint: Checkpoint) -> str:
-    return "its images are not there: run `lorabench generate` first, or see its failure" * bool(
-        missing_sets(plan, checkpoint)
-    )
-
-
-def _no_features(plan: Plan, source: str) -> str:
-    for encoder in plan.encoders_where(stored=True):
-        if source == TEXTS and not plan.encoder_spec(encoder).reads_text:
-            continue
-        if not store.is_complete(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
-            return f"features of {source} ({encoder}) are not there: run `lorabench encode` first, or see its failure"
-    checkpoint = plan.checkpoint_by_id.get(source)
-    return _no_images(plan, checkpoint) if checkpoint else ""
-
-
-_PENDING: dict[str, Callable[[Plan], Pending]] = {
-    "train": _pending_training,
-    "generate": _pending_images,
-    "encode": _pending_features,
-    "score": _pending_scores,
-    "audit": _pending_audit,
-}

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lorabench import components, config, images, store
+from lorabench import components, config, store
 from lorabench.components import Metric
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import gathered_probes, is_audited
-from lorabench.pipeline.features import generated_images
-from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, TEXTS, Plan
-from lorabench.pipeline.tasks import TRAINING_FILE, measured
-from lorabench.records import Checkpoint, Failure, PromptSet, Score
+from lorabench.pipeline.integrity import costs
+from lorabench.pipeline.pictures import drawn_sets, picture_rows
+from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, Plan
+from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
+from lorabench.records import Checkpoint, Failure, Score
 from lorabench.report import runs
 from lorabench.report.page import build_report
 from lorabench.report.tables import TABLES, RunTables
@@ -28,50 +29,72 @@ from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC
 
-RUN_FILE = "run.json"  # holds the keys of the tables: written after them, so it never promises what is not there
-THUMBNAIL_SIDE = 128  # pixels at most
+FAILURES_FILE = "failures.parquet"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
 
 
-def update(plan: Plan, stages: Sequence[str], failures: list[Failure], line: Callable[[str], None]) -> dict[str, int]:
+def update(
+    plan: Plan,
+    stages: Sequence[str],
+    failures: list[Failure],
+    line: Callable[[str], None],
+    say_damage: Callable[[str], None],
+) -> dict[str, int]:
     """Bring tables and report up to date with the scores; returns stage -> tables written (0 = were up to date).
 
     `stages` are all stages of this run; failures that an earlier run had in other stages stay listed in the report.
+    `say_damage` is told of tables that are not what was written; they are made again. DamagedArtifact if something that
+    they are made from is not.
     """
     makers = {"rank": _rank, "explain": _explain, "report": _report}
     done = {}
-    state = store.read_json(plan.root / RUN_FILE) or {"keys": {}}
-    listed = [*_earlier_failures(plan, stages), *failures]
+    manifest, faults = _looked_at(plan.root, say_damage)
+    listed = [*_earlier_failures(plan, stages, manifest, faults), *failures]
     for stage in (each for each in stages if each in makers):
-        key = _key(plan, stage, state["keys"], listed)
-        obstacle = _obstacle(plan, stage, state["keys"])
+        key = _key(plan, stage, manifest, listed)
+        obstacle = _obstacle(plan, stage, manifest, faults)
         done[stage] = 0
         if obstacle:
             failures.append(Failure(stage, plan.study.name, "skipped", obstacle))
             listed.append(failures[-1])
             continue
-        if state["keys"].get(stage) == key and _are_there(plan, stage):
+        if manifest.keys.get(stage) == key and not faults.keys() & set(_WRITES[stage]):
             continue
-        if state["keys"].pop(stage, None):  # a run that dies between two tables must not find the old key
-            store.write_json(plan.root / RUN_FILE, state)
+        if stage in manifest.keys:  # a run that dies between two tables must not find the old key
+            manifest = manifest.without(stage)
+            store.write_manifest(plan.root, manifest)
         try:
             done[stage] = makers[stage](plan, listed)
         except UserError as error:
             failures.append(Failure(stage, plan.study.name, "failed", str(error)))
             listed.append(failures[-1])
             continue
-        state["keys"][stage] = key
-        store.write_json(plan.root / RUN_FILE, state | {"study": plan.study.model_dump(mode="json")})
+        manifest = manifest.with_stage(plan.root, stage, key, _WRITES[stage])
+        manifest = replace(manifest, study=plan.study.model_dump(mode="json"))
+        store.write_manifest(plan.root, manifest)
+        faults = {name: fault for name, fault in faults.items() if name not in _WRITES[stage]}
         line(f"{stage}: done")
     return done
 
 
-def _earlier_failures(plan: Plan, stages: Sequence[str]) -> list[Failure]:
+def _looked_at(root: Path, say: Callable[[str], None]) -> tuple[store.Manifest, dict[str, str]]:
+    """What the run says of its tables, and what is wrong with which of them."""
+    manifest, broken = store.read_manifest(root)
+    if broken:
+        say(f"{store.RUN_FILE} counts as missing: {broken}. All tables are made again.")
+    faults = store.table_faults(root, manifest)
+    for name, fault in faults.items():
+        say(f"{name} counts as missing: {fault}. It is made again.")
+    return manifest, faults
+
+
+def _earlier_failures(
+    plan: Plan, stages: Sequence[str], manifest: store.Manifest, faults: Mapping[str, str]
+) -> list[Failure]:
     """Failures on record of stages that this run does not touch."""
-    file = plan.root / "failures.parquet"
-    if not file.exists():
+    if FAILURES_FILE not in manifest.files or FAILURES_FILE in faults:
         return []
-    rows = store.read_table(file).to_dict("records")
+    rows = store.read_table(plan.root / FAILURES_FILE).to_dict("records")
     return [Failure(**row) for row in rows if row["stage"] not in (*stages, "evaluate")]
 
 
@@ -82,42 +105,45 @@ def read(plan: Plan) -> RunTables:
     return RunTables(study=_study_facts(plan), metrics=_metric_facts(plan), provenance=provenance, **tables)
 
 
-_WRITES = {
+_WRITES: dict[str, tuple[str, ...]] = {
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *("images.parquet", "costs.parquet", "failures.parquet", "probes.parquet"),
+        *("images.parquet", "costs.parquet", FAILURES_FILE, "probes.parquet"),
         *(runs.FACTS_FILE, "report.html"),
     ),
 }
 
 
-def _are_there(plan: Plan, stage: str) -> bool:
-    return all((plan.root / name).exists() for name in _WRITES[stage])
-
-
-def _key(plan: Plan, stage: str, keys: dict[str, str], failures: Sequence[Failure]) -> str:
+def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Failure]) -> str:
+    """What a stage's tables are made from: by content, since what was made anew may have another."""
     if stage == "rank":
         scored = _scored(plan)
         parameters: list[Any] = [_directions(plan), plan.study.name, [asdict(checkpoint) for checkpoint in scored]]
-        inputs = [plan.scores_key(checkpoint) for checkpoint in scored]
+        inputs = [plan.folder.content(plan.scores_folder(checkpoint)) for checkpoint in scored]
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "explain":
         parameters = [plan.study.explain.model_dump()]
-        inputs = [keys.get("rank", "")]
+        inputs = _hashes(manifest, "rank")
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
-        audited = [plan.audit_key(name) for name in plan.encoder_ids if is_audited(plan, name)]
-        inputs = [keys.get("rank", ""), keys.get("explain", ""), *audited]
+        audited = [plan.audit_folder(name) for name in plan.encoder_ids if is_audited(plan, name)]
+        drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
+        inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain")]
+        inputs += [plan.folder.content(folder) for folder in (*audited, *drawn)]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
-def _obstacle(plan: Plan, stage: str, keys: dict[str, str]) -> str:
+def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
+    return [manifest.files[name].sha256 for name in _WRITES[stage] if stage in manifest.keys]
+
+
+def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[str, str]) -> str:
     if stage == "rank":
         scored = any(not checkpoint.is_base for checkpoint in _scored(plan))
         return "" if scored else "no checkpoint has been scored: run `lorabench score` first, or see its failures"
     needed = "rank" if stage == "explain" else "explain"
-    there = needed in keys and _are_there(plan, needed)
+    there = needed in manifest.keys and not faults.keys() & set(_WRITES[needed])
     return "" if there else f"its tables are not there: run `lorabench {needed}` first, or see its failure"
 
 
@@ -165,12 +191,13 @@ def explained(category_scores: pd.DataFrame, exclude: Sequence[str]) -> Explaine
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:
-    return [c for c in plan.checkpoints if store.is_complete(plan.scores_folder(c), plan.scores_key(c))]
+    return [c for c in plan.checkpoints if plan.folder.holds(plan.scores_folder(c), plan.scores_key(c))]
 
 
 def _gathered_scores(plan: Plan) -> pd.DataFrame:
     """One row a leaf and metric of every scored checkpoint, with its factors."""
-    parts = [store.read_table(plan.scores_folder(checkpoint) / "scores.parquet") for checkpoint in _scored(plan)]
+    folders = [plan.scores_folder(checkpoint) for checkpoint in _scored(plan)]
+    parts = [store.read_table(plan.folder.intact(folder, SCORES_FILE)) for folder in folders]
     scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
     kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
     scores = scores.merge(_metric_ids(plan, scores), on=[*LEAF, *METRIC])
@@ -206,11 +233,12 @@ def factors(plan: Plan) -> pd.DataFrame:
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
     """Training steps that led to a checkpoint: what its file says, or what our own training wrote beside it."""
-    if checkpoint.is_base or checkpoint.weights is not None:
+    folder = plan.weights_folder(checkpoint)
+    if folder is None:
         return checkpoint.step
-    run = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"]
-    written = store.read_json(plan.checkpoint_folder(run, checkpoint.epoch or 0) / TRAINING_FILE)
-    return written["step"] if written else None
+    if plan.folder.meta(folder) is None:
+        return None
+    return store.read_json(plan.folder.intact(folder, TRAINING_FILE))["step"]
 
 
 def _directions(plan: Plan) -> dict[str, bool]:
@@ -221,102 +249,16 @@ def _directions(plan: Plan) -> dict[str, bool]:
 
 
 def _report(plan: Plan, failures: Sequence[Failure]) -> int:
-    store.write_table(_image_rows(plan), plan.root / "images.parquet")
-    store.write_table(_costs(plan), plan.root / "costs.parquet")
+    pictures = factors(plan).merge(picture_rows(plan), on="checkpoint", how="right")
+    store.write_table(pictures, plan.root / "images.parquet")
+    store.write_table(costs(plan), plan.root / "costs.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
-    store.write_table(failed, plan.root / "failures.parquet")
+    store.write_table(failed, plan.root / FAILURES_FILE)
     store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / "report.html")
     return 5
-
-
-def _image_rows(plan: Plan) -> pd.DataFrame:
-    """One row an image, the first few of each set with a thumbnail; the data set's own pictures come as "dataset"."""
-    rows = []
-    for checkpoint in plan.checkpoints:
-        for prompt_set in plan.prompt_sets:
-            complete = store.is_complete(
-                plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set)
-            )
-            if complete:
-                rows += _set_rows(plan, checkpoint, prompt_set)
-    return factors(plan).merge(pd.DataFrame([*rows, *_dataset_rows(plan)]), on="checkpoint", how="right")
-
-
-def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list[dict[str, object]]:
-    paths = generated_images(plan, checkpoint, prompt_set).paths
-    concept, shown = prompt_set.concept, plan.study.images.thumbnails
-    return [
-        {
-            "checkpoint": checkpoint.id,
-            "concept": concept.id,
-            "category": concept.category,
-            "class_name": concept.class_name,
-            "subclass": concept.subclass,
-            "prompt_type": prompt_set.type,
-            "index": request.index,
-            "prompt": request.prompt.text,
-            "noise_seed": request.noise_seed,
-            "thumbnail": images.thumbnail(images.read(path), THUMBNAIL_SIDE) if position < shown else None,
-        }
-        for position, (request, path) in enumerate(zip(prompt_set.requests, paths, strict=True))
-    ]
-
-
-def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
-    shown = plan.study.images.thumbnails
-    return [
-        {
-            "checkpoint": DATASET,
-            "concept": concept.id,
-            "category": concept.category,
-            "class_name": concept.class_name,
-            "subclass": concept.subclass,
-            "prompt_type": DATASET,
-            "index": index,
-            "prompt": image.caption,
-            "noise_seed": None,
-            "thumbnail": images.thumbnail(images.read(image.path), THUMBNAIL_SIDE),
-        }
-        for concept in plan.dataset.concepts
-        for index, image in enumerate(plan.dataset.images_of(concept.id)[:shown])
-    ]
-
-
-def _costs(plan: Plan) -> pd.DataFrame:
-    """Seconds, bytes, peak memory and device of every artifact, as its meta.json says."""
-    rows = []
-    for stage, item, config_name, checkpoint_id, folder in _artifacts(plan):
-        meta = store.read_meta(folder)
-        if meta:
-            made = meta["provenance"]
-            numbers = [made["seconds"], meta["bytes"], made["peak_memory_bytes"], made["device"]]
-            rows.append([stage, item, config_name, checkpoint_id, *numbers])
-    columns = ["stage", "item", "config", "checkpoint", "seconds", "bytes", "peak_memory_bytes", "device"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _artifacts(plan: Plan) -> Iterator[tuple[str, str, str | None, str | None, Path]]:
-    """(stage, item, config, checkpoint, folder) of every artifact that the plan comes to."""
-    for run in plan.runs:
-        for epoch in run.config.checkpoint_epochs:
-            folder = plan.checkpoint_folder(run, epoch)
-            yield "train", f"{run.id}-e{epoch}", run.config.name, f"{run.id}-e{epoch}", folder
-    for checkpoint in plan.checkpoints:
-        for prompt_set in plan.prompt_sets:
-            item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
-            yield "generate", item, checkpoint.config, checkpoint.id, plan.images_folder(checkpoint, prompt_set)
-        for encoder in plan.encoders_where(stored=True):
-            folder = plan.features_folder(checkpoint.id, encoder)
-            yield "encode", f"{checkpoint.id} {encoder}", checkpoint.config, checkpoint.id, folder
-        yield "score", checkpoint.id, checkpoint.config, checkpoint.id, plan.scores_folder(checkpoint)
-    for source in (DATASET, TEXTS):
-        for encoder in plan.encoders_where(stored=True):
-            yield "encode", f"{source} {encoder}", None, None, plan.features_folder(source, encoder)
-    for encoder in plan.encoder_ids:
-        yield "audit", encoder, None, None, plan.audit_folder(encoder)
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:

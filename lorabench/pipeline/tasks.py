@@ -5,7 +5,7 @@ The stages know nothing of files; this module knows nothing of mathematics.
 
 from __future__ import annotations
 
-import shutil
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,13 +16,16 @@ import torch
 
 from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance
+from lorabench.errors import DamagedArtifact
 from lorabench.pipeline import auditing, models
-from lorabench.pipeline.features import FeatureReader, encode_source, image_name
+from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
 from lorabench.stages import generate, score, train
 
 WEIGHTS_FILE = "adapter.safetensors"
+SCORES_FILE = "scores.parquet"
+STATE_FILE = "state.pt"
 TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
 
 
@@ -30,6 +33,7 @@ def execute(plan: Plan, task: Task, advance: Advance) -> None:
     """Do one task of any stage."""
     for path in plan.study.plugins:  # a fresh process knows the package's own components only
         components.load_plugin(Path(path))
+    store.begin_task(plan.device)
     _STAGES[task.stage](plan, task.item, advance)
 
 
@@ -60,7 +64,7 @@ def train_run(plan: Plan, item: str, advance: Advance) -> None:
     )
     for result in trained:
         folder, key = plan.checkpoint_folder(run, result.epoch), plan.training_key(run, result.epoch)
-        with plan.folder.writing(folder, key, inputs, plan.device, since) as scratch:
+        with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
             counts = {"seed": run.seed, "epoch": result.epoch, "step": result.step}
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             adapter = replace(result.adapter, config=run.config)
@@ -68,10 +72,10 @@ def train_run(plan: Plan, item: str, advance: Advance) -> None:
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
         if result.epoch != missing[-1]:
             state_folder = plan.training_state_folder(run)
-            with plan.folder.writing(state_folder, key, inputs, plan.device) as scratch:
-                torch.save(vars(result.state), scratch / "state.pt")
+            with plan.folder.writing(state_folder, key, inputs=inputs, device=plan.device) as scratch:
+                torch.save(vars(result.state), scratch / STATE_FILE)
         since = time.perf_counter()
-    shutil.rmtree(plan.training_state_folder(run), ignore_errors=True)
+    plan.folder.discard(plan.training_state_folder(run))
 
 
 def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
@@ -86,7 +90,7 @@ def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
     return tuple(
         epoch
         for epoch in sorted(run.config.checkpoint_epochs)
-        if not store.is_complete(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
+        if not plan.folder.holds(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
     )
 
 
@@ -94,8 +98,12 @@ def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState |
     """The training state saved at the last checkpoint before that epoch, if it is there."""
     folder = plan.training_state_folder(run)
     for epoch in sorted(run.config.checkpoint_epochs, reverse=True):
-        if epoch < before and store.is_complete(folder, plan.training_key(run, epoch)):
-            return train.TrainState(**torch.load(folder / "state.pt", weights_only=True))
+        if epoch < before and plan.folder.holds(folder, plan.training_key(run, epoch)):
+            file = plan.folder.intact(folder, STATE_FILE)
+            try:
+                return train.TrainState(**torch.load(file, weights_only=True))
+            except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError) as error:
+                raise DamagedArtifact(folder, f"{STATE_FILE} cannot be loaded: {error}") from error  # by another torch
     return None
 
 
@@ -120,21 +128,20 @@ def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
     return [
         prompt_set
         for prompt_set in plan.prompt_sets
-        if not store.is_complete(plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set))
+        if not plan.folder.holds(plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set))
     ]
 
 
 def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
     """The weights file of a checkpoint: given, or made by this study's training."""
-    if checkpoint.weights is not None:
-        return checkpoint.weights
-    run = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"]
-    return plan.checkpoint_folder(run, checkpoint.epoch or 0) / WEIGHTS_FILE
+    folder = plan.weights_folder(checkpoint)
+    return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
 
 def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing: set[int], advance: Advance) -> None:
     settings = plan.study.images
-    since = time.perf_counter()
+    since, made_from = time.perf_counter(), [folder for folder in [plan.weights_folder(checkpoint)] if folder]
+    inputs = [plan.checkpoint_key(checkpoint)]
     drawn = generate.generate(
         base,
         plan.prompt_sets,
@@ -146,7 +153,7 @@ def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing
     for result in drawn:
         folder = plan.images_folder(checkpoint, result.prompt_set)
         key = plan.images_key(checkpoint, result.prompt_set)
-        with plan.folder.writing(folder, key, [plan.checkpoint_key(checkpoint)], plan.device, since) as scratch:
+        with plan.folder.writing(folder, key, made_from, inputs=inputs, device=plan.device, since=since) as scratch:
             for request, picture in zip(result.prompt_set.requests, result.images, strict=True):
                 images.write(scratch / image_name(request.index), picture)
         since = time.perf_counter()
@@ -164,11 +171,9 @@ def score_checkpoint(plan: Plan, item: str, advance: Advance) -> None:
     scores = score.score_checkpoint(checkpoint.id, leaves, reader, choices)
     if checkpoint.is_base:  # the one checkpoint that every run has, and a reference itself
         scores += score.score_dataset(DATASET, leaves, reader, choices)
-    key = plan.scores_key(checkpoint)
-    with plan.folder.writing(
-        plan.scores_folder(checkpoint), key, [plan.checkpoint_key(checkpoint)], plan.device, since
-    ) as scratch:
-        store.write_records(scores, scratch / "scores.parquet")
+    folder, key, made_from = plan.scores_folder(checkpoint), plan.scores_key(checkpoint), scored_from(plan, checkpoint)
+    with plan.folder.writing(folder, key, made_from, device=plan.device, since=since) as scratch:
+        store.write_records(scores, scratch / SCORES_FILE)
     advance(1)
 
 

@@ -145,6 +145,6 @@ def _cost(factors: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, A
     device = content.get("meta_info", {}).get("system_info", {}).get("accelerator", "")
     return {
         "stage": "train", "item": factors["config"], "config": factors["config"], "checkpoint": factors["checkpoint"],
-        "seconds": info["train_time"], "bytes": info["file_size"], "peak_memory_bytes": info["accelerator_memory_max"],
-        "device": device,
+        "seconds": info["train_time"], "bytes": info["file_size"],
+        "device_memory_bytes": info["accelerator_memory_max"], "device": device,
     }  # fmt: skip

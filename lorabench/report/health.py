@@ -32,7 +32,7 @@ class Cost:
     total: str
     each: str
     stored: str
-    memory: str
+    memory: str  # of the device, "" if none counts it: the process's own peak says nothing of one stage or config
     device: str
 
 
@@ -82,12 +82,15 @@ def config_costs(tables: RunTables) -> list[Cost]:
 def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
     if costs.empty:
         return []
-    costs = costs.assign(device=costs["device"].fillna("").replace("", "not recorded"))
+    costs = costs.assign(
+        device_memory_bytes=costs.get("device_memory_bytes"),
+        device=costs["device"].fillna("").replace("", "not recorded"),
+    )
     found = []
     for (name, device), rows in costs.groupby([by, "device"], sort=False, dropna=True):
         seconds = rows["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
         stored = rows["bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
-        memory = rows["peak_memory_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
+        memory = rows["device_memory_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
         known = np.isfinite(seconds).any()
         found.append(
             Cost(
@@ -96,7 +99,7 @@ def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
                 total=duration(float(np.nansum(seconds))) if known else "not recorded",
                 each=duration(float(np.nanmean(seconds))) if known else "not recorded",
                 stored=size(float(np.nansum(stored))) if np.isfinite(stored).any() else "not recorded",
-                memory=size(float(np.nanmax(memory))) if np.isfinite(memory).any() else "not recorded",
+                memory=size(float(np.nanmax(memory))) if np.isfinite(memory).any() else "",
                 device=str(device),
             )
         )

@@ -37,6 +37,7 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
 
     UserError if the folder holds no finished run, or no study of that name.
     """
+    store.require_intact(folder / FACTS_FILE)
     facts = store.read_json(folder / FACTS_FILE) if folder.is_dir() else None
     if not facts:
         raise UserError(f"{folder} holds no {FACTS_FILE}: give the folder of a finished study (its report is there).")
@@ -56,6 +57,7 @@ def _part(folder: Path, name: str) -> pd.DataFrame:
 
 def read_part(file: Path, kind: str | None = None) -> pd.DataFrame:
     """One of a run's tables; its kind is the file's name. UserError if it is missing, broken, or of another kind."""
+    store.require_intact(file)
     table, kind = store.read_table(file), kind or file.stem
     missing = [name for name in _NEEDED.get(kind, ()) if name not in table]
     if missing:

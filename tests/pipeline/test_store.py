@@ -21,8 +21,8 @@ def test_artifact_appears_only_when_its_block_ends_well(tmp_path):
     with run.writing(target, "key") as scratch:
         (scratch / "whole").write_text("whole")
         assert not target.exists()
-    assert store.is_complete(target, "key")
-    assert not store.is_complete(target, "another key")
+    assert run.holds(target, "key")
+    assert not run.holds(target, "another key")
 
 
 def test_another_key_replaces_all_of_it(tmp_path):

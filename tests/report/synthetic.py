@@ -111,7 +111,7 @@ def synthetic_run(
             "device": "cpu (2 threads)",
             "started": "2024-05-01T09:30:00+00:00",
             "seconds": 1234.5,
-            "peak_memory_bytes": 3_400_000_000,
+            "device_memory_bytes": 3_400_000_000,
             "packages": {"torch": "2.15.0", "diffusers": "0.42.0", "catboost": "1.2.10"},
             "inputs": ["a" * 64, "b" * 64],
         },
@@ -284,13 +284,13 @@ def _costs(checkpoints: list[dict], rng: np.random.Generator) -> pd.DataFrame:
                     item=checkpoint["checkpoint"],
                     seconds=seconds * rng.uniform(0.9, 1.2),
                     bytes=size * (20 if checkpoint["algorithm"] == "native" else 1),
-                    peak_memory_bytes=2_100_000_000,
+                    device_memory_bytes=2_100_000_000,
                     device="cpu (2 threads)",
                     checkpoint=checkpoint["checkpoint"],
                     config=checkpoint["config"],
                 )
             )
-    rows.append(dict(stage="explain", item="all", seconds=11.0, bytes=40_000, peak_memory_bytes=9e8, device="cpu"))
+    rows.append(dict(stage="explain", item="all", seconds=11.0, bytes=40_000, device_memory_bytes=9e8, device="cpu"))
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,92 @@
+"""What a study's artifacts are, and which of them are not what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+
+COST_COLUMNS = ["stage", "item", "config", "checkpoint", "seconds", "bytes"]
+COST_COLUMNS += ["process_memory_bytes", "device_memory_bytes", "device", "artifact"]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact that a plan comes to."""
+
+    stage: str
+    item: str
+    config: str | None
+    checkpoint: str | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something in a run's folder that counts as missing, and why."""
+
+    stage: str  # that makes it
+    name: str  # its folder in the run
+    reason: str
+
+
+def artifacts(plan: Plan) -> Iterator[Artifact]:
+    """Every artifact that the plan comes to."""
+    for run in plan.runs:
+        for epoch in run.config.checkpoint_epochs:
+            name = f"{run.id}-e{epoch}"
+            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch))
+    for checkpoint in plan.checkpoints:
+        owner = checkpoint.config, checkpoint.id
+        for prompt_set in plan.prompt_sets:
+            item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
+            yield Artifact("generate", item, *owner, plan.images_folder(checkpoint, prompt_set))
+        for encoder in plan.encoders_where(stored=True):
+            item = f"{checkpoint.id} {encoder}"
+            yield Artifact("encode", item, *owner, plan.features_folder(checkpoint.id, encoder))
+        yield Artifact("score", checkpoint.id, *owner, plan.scores_folder(checkpoint))
+    for source in (DATASET, TEXTS):
+        for encoder in plan.encoders_where(stored=True):
+            yield Artifact("encode", f"{source} {encoder}", None, None, plan.features_folder(source, encoder))
+    for encoder in plan.encoder_ids:
+        yield Artifact("audit", encoder, None, None, plan.audit_folder(encoder))
+
+
+def maker_of(plan: Plan, folder: Path) -> str:
+    """The stage that makes what lies in a folder of the run."""
+    makers = {artifact.folder: artifact.stage for artifact in artifacts(plan)}
+    return makers.get(folder, "train")  # the training states are in no table
+
+
+def faults(plan: Plan, stages: Sequence[str]) -> list[Fault]:
+    """What counts as missing among the artifacts of some stages, though something lies there."""
+    folders = [(artifact.stage, artifact.folder) for artifact in artifacts(plan) if artifact.stage in stages]
+    if "train" in stages:
+        folders += [("train", plan.training_state_folder(run)) for run in plan.runs]
+    found = ((stage, folder, plan.folder.fault(folder)) for stage, folder in folders)
+    return [Fault(stage, plan.folder.name(folder), reason) for stage, folder, reason in found if reason]
+
+
+def costs(plan: Plan) -> pd.DataFrame:
+    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says."""
+    rows = []
+    for artifact in artifacts(plan):
+        meta = plan.folder.meta(artifact.folder)
+        if meta:
+            made = meta.provenance
+            memory = [made.process_memory_bytes, made.device_memory_bytes]
+            owner = [artifact.stage, artifact.item, artifact.config, artifact.checkpoint]
+            rows.append([*owner, made.seconds, meta.bytes, *memory, made.device, plan.folder.name(artifact.folder)])
+    table = pd.DataFrame(rows, columns=COST_COLUMNS)
+    return table.astype({"device_memory_bytes": "Int64"})
+
+
+def stored(plan: Plan) -> dict[Path, int]:
+    """Bytes of each artifact that is there."""
+    folders = [artifact.folder for artifact in artifacts(plan)] + [plan.training_state_folder(run) for run in plan.runs]
+    metas = [(folder, plan.folder.meta(folder)) for folder in folders]
+    return {folder: meta.bytes for folder, meta in metas if meta}

@@ -1,0 +1,99 @@
+"""What a stage still has to do, and what it cannot do because its inputs are not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from lorabench.pipeline.auditing import is_audited
+from lorabench.pipeline.features import features_key
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.pipeline.tasks import missing_epochs, missing_sets
+from lorabench.records import Checkpoint, Failure, Task
+
+Pending = Iterator[tuple[Task, str]]  # a task, and "" or why it cannot be done
+
+
+def pending(plan: Plan, stage: str) -> tuple[list[Task], list[Failure]]:
+    """The tasks a stage still has to do, and those it cannot do because their inputs are not there."""
+    ready, skipped = [], []
+    for task, obstacle in _PENDING[stage](plan):
+        if obstacle:
+            skipped.append(Failure(stage, task.item, "skipped", obstacle))
+        else:
+            ready.append(task)
+    return ready, skipped
+
+
+def _pending_training(plan: Plan) -> Pending:
+    samples = sum(image.repeats for image in plan.dataset.images)
+    for each in plan.runs:
+        epochs = missing_epochs(plan, each)
+        if epochs:
+            # For the bar: buckets whose last batch is not full add a few steps to an epoch.
+            yield Task("train", each.id, math.ceil(samples / each.config.batch_size) * epochs[-1]), ""
+
+
+def _pending_images(plan: Plan) -> Pending:
+    for checkpoint in plan.checkpoints:
+        units = sum(len(prompt_set.requests) for prompt_set in missing_sets(plan, checkpoint))
+        if units:
+            yield Task("generate", checkpoint.id, units), _no_weights(plan, checkpoint)
+
+
+def _pending_features(plan: Plan) -> Pending:
+    for encoder in plan.encoders_where(stored=True):
+        sources = [DATASET, *([TEXTS] if plan.encoder_spec(encoder).reads_text else [])]
+        for source in (*sources, *plan.checkpoint_by_id):
+            if plan.folder.holds(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
+                continue
+            counts = {TEXTS: 1, DATASET: len(plan.measured_concepts)}
+            units = counts.get(source, len(plan.sets_for(encoder)))
+            checkpoint = plan.checkpoint_by_id.get(source)
+            yield Task("encode", f"{source}|{encoder}", units), _no_images(plan, checkpoint) if checkpoint else ""
+
+
+def _pending_scores(plan: Plan) -> Pending:
+    obstacle = _no_features(plan, plan.checkpoints[0].id) or _no_features(plan, DATASET) or _no_features(plan, TEXTS)
+    for checkpoint in plan.checkpoints:
+        if not plan.folder.holds(plan.scores_folder(checkpoint), plan.scores_key(checkpoint)):
+            yield Task("score", checkpoint.id, 1), obstacle or _no_features(plan, checkpoint.id)
+
+
+def _pending_audit(plan: Plan) -> Pending:
+    for encoder in plan.encoder_ids:
+        if not is_audited(plan, encoder):
+            yield Task("audit", encoder, len(plan.measured_concepts)), ""
+
+
+def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
+    if checkpoint.is_base or checkpoint.weights is not None:
+        return ""
+    run, epoch = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"], checkpoint.epoch or 0
+    done = plan.folder.holds(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
+    return "" if done else f"it has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
+
+
+def _no_images(plan: Plan, checkpoint: Checkpoint) -> str:
+    return "its images are not there: run `lorabench generate` first, or see its failure" * bool(
+        missing_sets(plan, checkpoint)
+    )
+
+
+def _no_features(plan: Plan, source: str) -> str:
+    for encoder in plan.encoders_where(stored=True):
+        if source == TEXTS and not plan.encoder_spec(encoder).reads_text:
+            continue
+        if not plan.folder.holds(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
+            return f"features of {source} ({encoder}) are not there: run `lorabench encode` first, or see its failure"
+    checkpoint = plan.checkpoint_by_id.get(source)
+    return _no_images(plan, checkpoint) if checkpoint else ""
+
+
+_PENDING: dict[str, Callable[[Plan], Pending]] = {
+    "train": _pending_training,
+    "generate": _pending_images,
+    "encode": _pending_features,
+    "score": _pending_scores,
+    "audit": _pending_audit,
+}

@@ -1,0 +1,40 @@
+"""What a run keeps: artifacts and tables, each file whole or not at all, and known by its hash."""
+
+from lorabench.store.artifacts import META, Meta, RunFolder, key_of
+from lorabench.store.files import file_hash, read_json, safe_name, system_errors, whole_folder, write_json
+from lorabench.store.manifest import (
+    RUN_FILE,
+    Manifest,
+    read_manifest,
+    require_intact,
+    table_faults,
+    write_manifest,
+)
+from lorabench.store.provenance import begin_task, provenance_of
+from lorabench.store.tables import read_arrays, read_table, write_arrays, write_records, write_table
+
+__all__ = [
+    "META",
+    "RUN_FILE",
+    "Manifest",
+    "Meta",
+    "RunFolder",
+    "begin_task",
+    "file_hash",
+    "key_of",
+    "provenance_of",
+    "read_arrays",
+    "read_json",
+    "read_manifest",
+    "read_table",
+    "require_intact",
+    "safe_name",
+    "system_errors",
+    "table_faults",
+    "whole_folder",
+    "write_arrays",
+    "write_json",
+    "write_manifest",
+    "write_records",
+    "write_table",
+]

@@ -1,0 +1,250 @@
+"""Where artifacts live: each whole or not at all, under a key that says what it was made from.
+
+An artifact is a folder whose `meta.json` was written last. It is prepared in `<run>/.tmp`, synced to disk and renamed
+into place, so a reader sees all of it or none, whatever moment a process dies at. `meta.json` says what each file
+held, and what the artifacts held that it was made from; what differs from that later is no artifact any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from lorabench.errors import DamagedArtifact, UserError
+from lorabench.records import Provenance
+from lorabench.store.files import (
+    FileRecord,
+    compare,
+    examine,
+    plain,
+    read_sealed,
+    record_of,
+    safe_name,
+    sync,
+    system_errors,
+    write_sealed,
+)
+from lorabench.store.provenance import provenance_of
+
+META = "meta.json"
+
+
+@dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
+class Meta:
+    """What an artifact's meta.json says."""
+
+    key: str
+    study: str
+    files: dict[str, FileRecord]  # every other file of the folder
+    made_from: dict[str, str]  # folder of an artifact in this run -> what it held (`content`)
+    provenance: Provenance
+
+    @property
+    def bytes(self) -> int:
+        return sum(record.bytes for record in self.files.values())
+
+    @functools.cached_property
+    def content(self) -> str:
+        """One hash for all that the artifact holds."""
+        return key_of("content", 1, {name: record.sha256 for name, record in self.files.items()}, [])
+
+
+def key_of(stage: str, version: int, parameters: Any, inputs: Sequence[str]) -> str:
+    """sha256 over the stage, its version, its parameters (JSON-able or dataclasses) and the keys of its inputs."""
+    content = json.dumps([stage, version, parameters, list(inputs)], sort_keys=True, default=plain)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class RunFolder:
+    """The folder of one study's results: its artifacts, and a lock so that two runs do not mix."""
+
+    def __init__(self, root: Path, study: str = "") -> None:
+        self.root = root
+        self._study = study
+        self._scratch = root / ".tmp"
+        self._examined: dict[Path, tuple[object, Meta | None, str]] = {}
+        self._verified: dict[Path, FileRecord] = {}
+
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str]]:
+        return RunFolder, (self.root, self._study)  # another process looks for itself
+
+    def path(self, *parts: str) -> Path:
+        return self.root.joinpath(*(safe_name(part) for part in parts))
+
+    def name(self, folder: Path) -> str:
+        """An artifact's folder as people and records call it."""
+        return folder.relative_to(self.root).as_posix()
+
+    # Writing.
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process. UserError if it cannot be written or another run holds it."""
+        import fcntl
+
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"Cannot write results to {self.root}: {error.strerror}. Choose another folder with --out."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another run is writing to {self.root}; wait for it or choose another --out."
+                ) from error
+            shutil.rmtree(self._scratch, ignore_errors=True)  # leavings of a run that was killed
+            yield
+
+    @contextlib.contextmanager
+    def writing(
+        self,
+        folder: Path,
+        key: str,
+        made_from: Sequence[Path] = (),
+        *,
+        inputs: Sequence[str] = (),
+        device: str = "cpu",
+        since: float | None = None,
+    ) -> Iterator[Path]:
+        """Prepare an artifact in the yielded folder; it appears at `folder` when the block ends well, else never.
+
+        `made_from`: the artifacts that were read for it. `inputs`: ids of what else was. `since`:
+        `time.perf_counter()` when the work on it began, where that was before the block.
+        """
+        clock = time.perf_counter() if since is None else since
+        started = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - clock)
+        scratch = self._scratch / uuid.uuid4().hex
+        scratch.mkdir(parents=True)
+        try:
+            with system_errors(folder):
+                yield scratch
+            files = {file.name: record_of(file) for file in sorted(scratch.iterdir())}
+            origins = {self.name(each): self.content(each) for each in made_from}
+            provenance = provenance_of(device, started, time.perf_counter() - clock, inputs)
+            write_sealed(scratch / META, Meta(key, self._study, files, origins, provenance))
+            sync(scratch)
+            self._move(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def discard(self, folder: Path) -> None:
+        """Remove an artifact, at once and whole."""
+        aside = self._scratch / uuid.uuid4().hex
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Rename into place; what stood there goes away only after it was moved aside."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            aside = self._scratch / uuid.uuid4().hex
+            target.rename(aside)
+            source.rename(target)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            source.rename(target)
+
+    # Looking.
+
+    def holds(self, folder: Path, key: str) -> bool:
+        """Is the artifact there, whole, and made from exactly these inputs as they are now?"""
+        meta = self.meta(folder)
+        return meta is not None and meta.key == key and not self.fault(folder)
+
+    def meta(self, folder: Path) -> Meta | None:
+        """What the artifact says of itself; None if there is none, or if it cannot be read."""
+        return self._look(folder)[0]
+
+    def content(self, folder: Path) -> str:
+        """One hash for all that an artifact holds; "" if there is none."""
+        meta = self.meta(folder)
+        return meta.content if meta else ""
+
+    def fault(self, folder: Path) -> str:
+        """Why what lies at `folder` cannot be used, by its files' sizes and times; "" if it can, or nothing does."""
+        meta, fault = self._look(folder)
+        if fault or meta is None:
+            return fault
+        for name, content in meta.made_from.items():
+            # An input that was removed to save space says nothing against what was made from it.
+            if self.content(self.root / name) not in ("", content):
+                return f"it was made from {name}, which has another content now"
+        return ""
+
+    def verify(self, folder: Path) -> None:
+        """Let `fault` know what the bytes of every file say, not only sizes and times."""
+        self._look(folder, thorough=True)
+
+    def intact(self, folder: Path, name: str) -> Path:
+        """The path of an artifact's file whose bytes are those that were written. DamagedArtifact if they are not."""
+        meta, fault = self._look(folder)
+        if meta is None or name not in meta.files:
+            raise DamagedArtifact(folder, fault or f"{name if meta else META} is missing")
+        path = folder / name
+        fault, now = compare(path, meta.files[name])
+        if not fault and self._verified.get(path) != now:  # large files are hashed once a process
+            fault, now = compare(path, meta.files[name], thorough=True)
+        if fault:
+            raise DamagedArtifact(folder, fault)
+        self._verified[path] = now
+        return path
+
+    def _look(self, folder: Path, thorough: bool = False) -> tuple[Meta | None, str]:
+        """(meta, what is wrong with the files); looked at again when meta.json has changed."""
+        try:
+            state = (folder / META).stat()
+            stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        except OSError:
+            return None, _without_meta(folder)
+        known = self._examined.get(folder)
+        if known is None or known[0] != stamp or thorough:
+            known = self._examined[folder] = (stamp, *self._examine(folder, thorough))
+        return known[1:]
+
+    def _examine(self, folder: Path, thorough: bool) -> tuple[Meta | None, str]:
+        try:
+            meta = read_sealed(folder / META, Meta)
+        except FileNotFoundError:
+            return None, ""
+        except ValueError as broken:
+            return None, str(broken)
+        faults, now = examine(folder, meta.files, thorough)
+        if faults:
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            return meta, next(iter(faults.values())) + more
+        if now != meta.files:  # the folder was copied: what was hashed today need not be hashed again tomorrow
+            meta = replace(meta, files=now)
+            with contextlib.suppress(OSError):
+                write_sealed(folder / META, meta)
+        return meta, ""
+
+
+def _without_meta(folder: Path) -> str:
+    """What is wrong with a folder that has no readable meta.json: nothing, if nothing else lies there either."""
+    try:
+        left = any(not path.is_dir() for path in folder.iterdir())
+    except FileNotFoundError:
+        return ""
+    except NotADirectoryError:
+        return f"{folder.name} is a file"
+    except OSError as error:
+        return f"{folder.name} cannot be read: {error.strerror}"
+    return f"{META} is missing" if left else ""

@@ -1,0 +1,151 @@
+"""What is damaged on disk is named and made again in the same run; the tables come out as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import SMOKE, lorabench_here
+from damaging import DAMAGES, another, differences, kinds
+from safetensors.numpy import load_file
+
+from lorabench import formats, store
+from lorabench.store.files import write_sealed
+
+ONE_TRAINING = SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', "")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> list[str]:
+    """The words of the smallest study that makes every kind of file."""
+    folder = tmp_path_factory.mktemp("damage")
+    (folder / "study.toml").write_text(ONE_TRAINING)
+    return [str(folder / "study.toml"), "--limit", "1", "--workers", "1", "--json"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(study, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert lorabench_here("grid", *study, "--out", str(out)).returncode == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def damaged(study, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("damaged") / "run"
+    assert lorabench_here("grid", *study, "--out", str(out)).returncode == 0
+    return out
+
+
+@pytest.mark.parametrize("turn", range(len(DAMAGES)))
+def test_every_damage_of_every_kind_of_file_is_named_and_mended(turn, study, undisturbed, damaged):
+    """In five turns each kind of file suffers each damage once."""
+    rng, names = random.Random(turn), list(DAMAGES)
+    spoilt: dict[Path, str] = {}
+    for place, (kind, files) in enumerate(kinds(damaged).items()):
+        if kind == store.RUN_FILE:  # it would speak for all tables
+            continue
+        touched = {file.parent for file in spoilt} - {damaged}
+        file = rng.choice([file for file in files if file.parent not in touched] or files)
+        how = names[(place + turn) % len(names)]
+        DAMAGES[how](file, another(file, files), rng)
+        spoilt[file] = f"{kind}: {how}"
+    done = lorabench_here("grid", *study, "--out", str(damaged))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["damage"]
+    for file, what in spoilt.items():
+        name = file.name if file.parent == damaged else file.parent.relative_to(damaged).as_posix()
+        assert any(sentence.startswith(f"{name} ") for sentence in said), (what, said)
+    assert differences(damaged, undisturbed) == []
+    again = json.loads(lorabench_here("grid", *study, "--out", str(damaged)).stdout)
+    assert again["damage"] == [] and not any(again["made"].values())
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_run_that_forgot_its_tables_makes_them_again(how, study, undisturbed, damaged):
+    DAMAGES[how](damaged / store.RUN_FILE, damaged / "study.json", random.Random(5))
+    (damaged / "scores.parquet").write_bytes(b"PAR1")
+    done = lorabench_here("grid", *study, "--out", str(damaged))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["damage"]
+    assert how == "deleted" or [text.split()[0] for text in said] == [store.RUN_FILE]
+    assert differences(damaged, undisturbed) == []
+
+
+def lose_a_bit(run: Path, folder: Path, name: str) -> None:
+    """Damage as a disk does it by itself: sizes and times stay as recorded."""
+    DAMAGES["one bit"](folder / name, folder, random.Random(1))
+    meta, state = store.RunFolder(run).meta(folder), (folder / name).stat()
+    record = replace(meta.files[name], modified=state.st_mtime_ns, changed=state.st_ctime_ns)
+    write_sealed(folder / store.META, replace(meta, files=meta.files | {name: record}))
+
+
+def test_a_bit_that_the_disk_lost_shows_where_the_file_is_read(study, undisturbed, damaged):
+    lose_a_bit(damaged, damaged / "features/dataset/dinov2", "features.safetensors")
+    lose_a_bit(damaged, damaged / "checkpoints/lora-linear-d4a2-lr5e-3/seed-1/epoch-0002", "adapter.safetensors")
+    needed = [damaged / "scores" / "lora-linear-d4a2-lr5e-3-s1-e2"]
+    needed.append(damaged / "images/lora-linear-d4a2-lr5e-3-s1-e2/styles/riso/trigger")
+    for folder in needed:
+        shutil.rmtree(folder)
+    done = lorabench_here("grid", *study, "--out", str(damaged))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["damage"]
+    assert {text.split("/")[0] for text in said} == {"features", "checkpoints"}
+    assert differences(damaged, undisturbed) == []
+
+
+def test_verify_reads_what_nobody_needs(study, undisturbed, damaged):
+    folder = damaged / "images/base/styles/riso/train"
+    lose_a_bit(damaged, folder, "0003.png")
+    words = ("grid", *study, "--out", str(damaged))
+    assert json.loads(lorabench_here(*words).stdout)["damage"] == []
+    (said,) = json.loads(lorabench_here(*words, "--verify").stdout)["damage"]
+    assert said.startswith("images/base/styles/riso/train counts as missing: 0003.png")
+    same = undisturbed / folder.relative_to(damaged) / "0003.png"
+    assert (folder / "0003.png").read_bytes() == same.read_bytes()
+
+
+def test_what_was_made_from_something_else_is_made_again(tmp_path):
+    """An input made anew with other content: what was made from the old one is out of date, whatever its key."""
+    run = store.RunFolder(tmp_path)
+    weights, images = run.path("checkpoints"), run.path("images")
+    for content, whole in (("as it was", True), ("as it was", True), ("another", False)):
+        with run.writing(weights, "key") as scratch:
+            (scratch / "adapter").write_text(content)
+        if not images.exists():
+            with run.writing(images, "key", [weights]) as scratch:
+                (scratch / "0.png").write_text("drawn")
+        assert run.holds(images, "key") == whole
+    run.discard(weights)  # to save space, say
+    assert run.holds(images, "key")
+
+
+def test_a_broken_training_state_means_training_from_the_start(study, undisturbed, tmp_path, monkeypatch):
+    save, calls = formats.save_adapter, []
+
+    def fail_at_the_second(*arguments, **settings):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("the process stops here")
+        save(*arguments, **settings)
+
+    for how, damage in DAMAGES.items():
+        out = tmp_path / how.replace(" ", "_")
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(formats, "save_adapter", fail_at_the_second)
+            assert lorabench_here("train", *study, "--out", str(out)).returncode == 1
+        (state,) = out.rglob("state.pt")
+        damage(state, next(out.rglob("adapter.safetensors")), random.Random(3))
+        done = lorabench_here("train", *study, "--out", str(out))
+        assert done.returncode == 0, (how, done.stdout)
+        assert any("training-state counts as missing" in text for text in json.loads(done.stdout)["damage"]), how
+        for file in out.rglob("adapter.safetensors"):
+            ours, theirs = load_file(file), load_file(undisturbed / file.relative_to(out))
+            assert all(np.array_equal(ours[name], theirs[name]) for name in theirs), how
+        assert not list(out.rglob("state.pt"))
