@@ -12,7 +12,7 @@ import lorabench
 PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
-    {"records", "errors", "seeds"},
+    {"records", "errors", "seeds", "interrupts"},
     {"components", "config", "store", "prompts", "images", "datasets", "base_files", "layers", "architectures"},
     {"diffusion", "adapters", "statistics"},
     {"algorithms", "formats", "encoders", "metrics", "published"},

@@ -25,8 +25,6 @@ app = typer.Typer(
 mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(mini_app, name="mini")
 
-INTERRUPTED = 130
-
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
@@ -47,7 +45,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and sa
 
 
 def main() -> None:
-    """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work, 130 interrupted."""
+    """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work."""
     _quiet_libraries()
     try:
         app()
@@ -62,10 +60,6 @@ def main() -> None:
             raise
         place = f"{error.filename}: " if error.filename else ""
         _leave(f"Error: {place}{error.strerror}.", 1 if error.errno in DISK_FULL else 2)
-    except SystemExit as left:  # typer turns KeyboardInterrupt into this
-        if left.code != INTERRUPTED:
-            raise
-        _leave("Interrupted. What was finished is kept; run the same command again to go on.", INTERRUPTED)
 
 
 def _leave(message: str, code: int) -> None:
@@ -238,10 +232,27 @@ def list_components(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
-    """Check this machine: versions, devices, memory, disk, weights. Says what is missing and how to get it."""
+def doctor(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="folder of a study's results; else this machine")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check this machine: versions, devices, memory, disk, weights. Says what is missing and how to get it.
+
+    With RUN read all that a study has made and list what is damaged, orphaned (the study does not come to it any more)
+    or from another study; the next `grid` makes what is damaged again. Exit code 1 if something is missing or damaged.
+    """
     from lorabench.cli import inventory
 
+    if run is not None:
+        rows = inventory.check_up(run, quiet)
+        if rows or as_json:
+            show(rows, as_json)
+        else:
+            print("Nothing is damaged, orphaned or from another study.")
+        raise typer.Exit(int(any(row["finding"] == "damaged" for row in rows)))
     checks = inventory.doctor()
     show(checks, as_json)
     if any(check["status"] == "missing" for check in checks):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from lorabench import components, mini
+from lorabench.cli.progress import open_progress
 from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
 
@@ -54,6 +55,15 @@ def doctor() -> list[dict[str, object]]:
     weights = {"base": mini.base_path(), **{name: mini.encoder_path(name) for name in mini.ENCODERS}}
     rows += [_weights_row(name, path) for name, path in weights.items()]
     return rows
+
+
+def check_up(run: Path, quiet: bool) -> list[dict[str, object]]:
+    """What is damaged, orphaned or another study's in the folder of a run. UserError if it is none."""
+    from lorabench.pipeline import checkup
+
+    folders = checkup.artifact_folders(run)
+    with open_progress(quiet).stage("read", len(folders), len(folders)) as advance:
+        return checkup.check_up(run, folders, advance)
 
 
 def _weights_row(name: str, path: Path) -> dict[str, object]:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 LOG_INTERVAL = 20.0  # seconds between two lines of a log
 
-_UNITS = {"verify": "MiB", "train": "steps", "generate": "images", "encode": "image sets", "score": "checkpoints"}
+_UNITS = {"train": "steps", "generate": "images", "encode": "image sets", "score": "checkpoints"}
+_UNITS |= {"verify": "MiB", "read": "artifacts"}
 
 
 class TerminalProgress:

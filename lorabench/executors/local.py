@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from lorabench import interrupts
 from lorabench.components import Advance, Work
 from lorabench.errors import DamagedArtifact, UserError
 from lorabench.records import Outcome, Task
@@ -27,7 +27,8 @@ class LocalExecutor:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("spawn")  # torch does not survive a fork of its threads
-        self._progress = self._context.Queue()
+        with interrupts.held():  # a queue starts a process of its own, which must outlive a closing terminal
+            self._progress = self._context.Queue()
 
     def run(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
         """Do all tasks; yields the outcome of each as it ends."""
@@ -42,12 +43,19 @@ class LocalExecutor:
             processes = list((getattr(self._pool, "_processes", None) or {}).values())
             self._pool.shutdown(wait=False, cancel_futures=True)
             for process in processes:
-                process.terminate()
+                process.kill()
+            for process in processes:
+                process.join(timeout=1)
             self._pool = None
 
     def _here(self, task: Task, advance: Advance) -> Outcome:
+        def watched(amount: int) -> None:
+            interrupts.check()
+            advance(amount)
+
+        interrupts.check()
         try:
-            self._work(task, advance)
+            self._work(task, watched)
         except Exception as error:  # the pipeline tells mistakes from failures; here every task gets its turn
             return Outcome(task, error)
         return Outcome(task)
@@ -57,6 +65,7 @@ class LocalExecutor:
         suspects: deque[Task] = deque()  # were running when a process died; one of them is to blame
         running: dict[Future[None], Task] = {}
         while waiting or suspects or running:
+            interrupts.check()
             if suspects and not running:  # alone, so that only the one to blame dies again
                 yield self._alone(suspects.popleft(), advance)
             while waiting and not suspects and len(running) < self._workers:
@@ -81,6 +90,7 @@ class LocalExecutor:
         while future is None:
             future = self._submitted(task)
         while not future.done():
+            interrupts.check()
             wait([future], timeout=0.2)
             self._drain(advance)
         error = future.exception()
@@ -91,16 +101,12 @@ class LocalExecutor:
 
     def _submitted(self, task: Task) -> Future[None] | None:
         """The task's future, or None if a process had died unseen: the next call finds a new pool."""
-        # Processes inherit that Ctrl-C is ignored: it is the parent's business, from their first moment on.
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if _in_main_thread() else None
-        try:
-            return self._started_pool().submit(_do, task)
-        except BrokenProcessPool:
-            self.close()
-            return None
-        finally:
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
+        with interrupts.held():
+            try:
+                return self._started_pool().submit(_do, task)
+            except BrokenProcessPool:
+                self.close()
+                return None
 
     def _started_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -124,6 +130,7 @@ _report: Advance
 def _start(work: Work, progress: multiprocessing.Queue[int], parent: int, threads: int) -> None:
     """Prepare a worker, which ends when its parent does."""
     global _work, _report
+    interrupts.leave_to_parent()
     _work, _report = work, progress.put
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
     import torch
@@ -145,7 +152,3 @@ def _do(task: Task) -> None:
     except Exception as error:
         # Some libraries' exceptions do not survive the way between processes, and would take the pool with them.
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

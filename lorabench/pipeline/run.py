@@ -62,8 +62,7 @@ def run(
     `refused` are inputs that were left out before; they are listed first. A task that fails leaves the rest running;
     what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
     be kept. What is damaged counts as missing and is made again; with `verify` every file is read for it, else those
-    whose size or times changed and those that are needed. KeyboardInterrupt passes through after the processes are
-    stopped.
+    whose size or times changed and those that are needed. An interrupt passes through after the processes are stopped.
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     if any(any(pending(plan, stage)) for stage in working):

@@ -1,0 +1,90 @@
+"""Ctrl-C, and what schedulers and closing terminals send: a run ends tidily, whatever it is doing at that moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IMPATIENT = 1.0  # seconds after which a second signal ends the process at once; before, it came with the first
+PATIENCE = 3.0  # seconds for libraries to clean up
+WORDS = "Interrupted. What was finished is kept; run the same command again to go on."
+
+_received: int | None = None
+_since = 0.0
+_held = 0
+
+
+class Interrupted(BaseException):
+    """Raised where the main thread is when a signal comes, and again by `check` should somebody have swallowed it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def listen() -> None:
+    """Answer the signals from here on, except those that were told to be ignored (`nohup`)."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _receive)
+
+
+def check() -> None:
+    """Raise Interrupted if a signal has come; long work asks now and then."""
+    if _received is not None and not _held:
+        raise Interrupted(_received)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Inside, signals wait. Processes that are started inside are born deaf to them, until `leave_to_parent`."""
+    global _held
+    _held += 1
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _held -= 1
+    check()
+
+
+def leave_to_parent() -> None:
+    """In a worker process: Ctrl-C is its parent's business; the other signals end it as they end any process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def stop_listening() -> None:
+    """The work is done: what comes now must not disturb the clean-up of libraries."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def leave(number: int) -> NoReturn:
+    """Say so and exit with the code that a shell gives to a process that the signal ended."""
+    stop_listening()
+    code = 128 + number
+    # Exit handlers of libraries wait for threads and processes; nobody who interrupts waits long for those.
+    end = threading.Timer(PATIENCE, os._exit, [code])
+    end.daemon = True
+    end.start()
+    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+        print(WORDS, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _receive(number: int, frame: object) -> None:
+    global _received, _since
+    if _received is None:
+        _received, _since = number, time.monotonic()
+        check()
+    elif time.monotonic() - _since > IMPATIENT:
+        os._exit(128 + number)

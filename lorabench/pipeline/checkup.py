@@ -1,0 +1,60 @@
+"""What lies in a run's folder and is not what was written, or not the study's. Needs neither data nor models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lorabench import store
+from lorabench.errors import UserError
+
+ROOMS = ("checkpoints", "images", "features", "scores", "audit")  # of a run's folder: where artifacts lie
+COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to
+STATE = "training-state"  # of a training that is not over; no table lists it
+
+
+def artifact_folders(root: Path) -> list[Path]:
+    """Every folder of a run that holds an artifact, or the rest of one. UserError if it is no run."""
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}.")
+    found = [Path(folder) for room in ROOMS for folder, _, files in os.walk(root / room) if files]
+    if not found and not (root / store.RUN_FILE).exists():
+        raise UserError(f"{root} is no folder of a run: it holds neither {store.RUN_FILE} nor {', '.join(ROOMS)}.")
+    return sorted(found)
+
+
+def check_up(root: Path, folders: list[Path], advance: Callable[[int], None]) -> list[dict[str, Any]]:
+    """Read all of a run and say what is damaged, orphaned or another study's, a row each; `advance` once a folder."""
+    manifest, broken = store.read_manifest(root)
+    faults = ({store.RUN_FILE: broken} if broken else {}) | store.table_faults(root, manifest)
+    rows = [_row("damaged", name, f"{fault}; the next run makes it again") for name, fault in faults.items()]
+    study = manifest.study.get("name")
+    known = manifest.files.keys() - faults.keys()
+    listed = set(store.read_table(root / COSTS_FILE)["artifact"]) if COSTS_FILE in known else None
+    run = store.RunFolder(root, str(study))
+    for folder in folders:
+        run.verify(folder)
+        rows += [_row(finding, run.name(folder), why) for finding, why in _findings(run, folder, study, listed)]
+        advance(1)
+    if (root / ".tmp").is_dir() and any((root / ".tmp").iterdir()):
+        rows.append(_row("orphaned", ".tmp", "what a run that was ended had begun; the next run removes it"))
+    return rows
+
+
+def _findings(
+    run: store.RunFolder, folder: Path, study: str | None, listed: set[str] | None
+) -> Iterator[tuple[str, str]]:
+    """At most one (finding, why) for a folder."""
+    meta, fault = run.meta(folder), run.fault(folder)
+    if fault:
+        yield "damaged", f"{fault}; the next run that needs it makes it again"
+    elif meta and study is not None and meta.study != study:
+        yield "another study", f"it was made by study '{meta.study}', and this is the folder of '{study}'"
+    elif listed is not None and run.name(folder) not in listed and folder.name != STATE:
+        yield "orphaned", "the study as it was last reported does not come to it; it can be removed"
+
+
+def _row(finding: str, place: str, why: str) -> dict[str, Any]:
+    return {"finding": finding, "place": place, "why": why}
