@@ -10,6 +10,7 @@ import sys
 import time
 
 import pandas as pd
+import pytest
 from command_line import ROOT, SMOKE, environment, lorabench_here
 
 from lorabench import images
@@ -62,17 +63,29 @@ def test_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path, monkeypatch):
     assert lorabench_here(*words).returncode == 0
 
 
-def test_control_c_leaves_with_130(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "start"),  # libraries are being imported
+        (signal.SIGINT, "workers"),  # they start: the moment when Ctrl-C was lost
+        (signal.SIGTERM, "workers"),
+        (signal.SIGHUP, "work"),
+    ],
+)
+def test_a_signal_ends_a_run_with_its_code(number, moment, tmp_path):
     command = [sys.executable, "-m", "lorabench", "grid", small_study(tmp_path), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True)
-    for _ in range(300):
-        if (tmp_path / "run/.lock").exists():
-            break
-        time.sleep(0.2)
-    time.sleep(3)
-    process.send_signal(signal.SIGINT)
+    process = subprocess.Popen(
+        [*command, "--workers", "2"], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    if moment == "start":
+        time.sleep(1)
+    else:
+        wanted = "to do" if moment == "workers" else "done"
+        assert any(wanted in line for line in process.stderr)
+        time.sleep(0.1)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Interrupted" in stderr and "Traceback" not in stderr
 
 
