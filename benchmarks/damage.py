@@ -31,7 +31,7 @@ from lorabench.store import RUN_FILE
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 TARGETS = ("process", "group", "worker")
 STARTED_WITHIN = 0.15  # seconds of the interpreter's own start, before any code of ours: the system answers then
-LONGEST_END = 6.0  # seconds from a signal to the end of the process, on a busy machine
+LONGEST_END = 10.0  # seconds from a signal to the end of the process, on a busy machine
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
         time.sleep(rng.uniform(0, 0.3))
     else:
         time.sleep(rng.choice([rng.uniform(STARTED_WITHIN, 3), rng.uniform(2, 12), rng.uniform(5, 30)]))
-    workers = _processes(process.pid) - {process.pid}
+    workers = _workers(process.pid)
     since, over = time.monotonic(), process.poll() is not None
     if target == "worker" and workers:
         os.kill(rng.choice(sorted(workers)), number)
@@ -133,6 +133,13 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
         "over already" if over else f"{number.name} to {'worker' if elsewhere else target.replace('worker', 'process')}"
     )
     return found, what
+
+
+def _workers(parent: int) -> set[int]:
+    """The living processes that a process started and that work for it."""
+    listed = subprocess.run(["ps", "-e", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return {int(pid) for ppid, pid, words in rows if int(ppid) == parent and "spawn_main" in words}
 
 
 def _processes(group: int) -> set[int]:

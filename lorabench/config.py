@@ -6,29 +6,36 @@ Unknown keys are errors. Paths are relative to the file; `lorabench:mini/...` po
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import tomllib
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lorabench.errors import UserError, unknown
 from lorabench.records import PromptType, Sampling, TrainConfig
+from lorabench.values import (
+    MOST_CONFIGS,
+    Few,
+    Fraction,
+    Many,
+    Name,
+    NotNegative,
+    Pictures,
+    Positive,
+    Real,
+    Seed,
+    Side,
+    Steps,
+    Width,
+    Workers,
+    read_toml,
+    sentence,
+)
 
 PACKAGE_SCHEME = "lorabench:"
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -50,23 +57,23 @@ class Section(BaseModel):
 class Data(Section):
     """The pictures to learn from."""
 
-    folder: str = Field("", description="image folder, with a dataset.toml or category/class[/sub-class] folders")
+    folder: Name = Field("", description="image folder, with a dataset.toml or category/class[/sub-class] folders")
     concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
 
 
 class Training(Section):
     """What all configs share while training (LyCORIS appendix D.2)."""
 
-    epochs: PositiveInt = Field(50, description="passes over the images, repeats counted")
-    checkpoint_epochs: Annotated[tuple[PositiveInt, ...], Once] = Field((10, 30, 50), min_length=1)
-    batch_size: PositiveInt = Field(8, description="images a step, all of one aspect-ratio bucket")
-    weight_decay: float = Field(0.1, ge=0, description="of AdamW")
+    epochs: Many = Field(50, description="passes over the images, repeats counted")
+    checkpoint_epochs: Annotated[tuple[Many, ...], Once] = Field((10, 30, 50), min_length=1)
+    batch_size: Pictures = Field(8, description="images a step, all of one aspect-ratio bucket")
+    weight_decay: NotNegative = Field(0.1, description="of AdamW")
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.99), description="of AdamW")
-    max_grad_norm: PositiveFloat = Field(1.0, description="gradients are clipped at this norm")
-    warmup_epochs: float = Field(5.0, ge=0, description="linear warm-up of the learning rate, constant after it")
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped at this norm")
+    warmup_epochs: NotNegative = Field(5.0, description="linear warm-up of the learning rate, constant after it")
     caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
-    resolution: PositiveInt = Field(512, description="pixels; buckets have at most its square in area")
-    max_tokens: PositiveInt = Field(150, description="of a caption, in whole chunks of the text encoder's length")
+    resolution: Side = Field(512, description="pixels; buckets have at most its square in area")
+    max_tokens: Width = Field(150, description="of a caption, in whole chunks of the text encoder's length")
     train_text_encoder: bool = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
     train_unet: bool = Field(True, description="false: the text encoder alone")
 
@@ -82,17 +89,17 @@ class Variation(Section):
 
     name: str | None = None
     trained_layers: str | None = None
-    lr: PositiveFloat | None = None
-    dim: PositiveInt | None = None
-    alpha: PositiveFloat | None = None
-    factor: PositiveInt | None = None
-    conv_dim: PositiveInt | None = None
-    conv_alpha: PositiveFloat | None = None
+    lr: Positive | None = None
+    dim: Width | None = None
+    alpha: Positive | None = None
+    factor: Width | None = None
+    conv_dim: Width | None = None
+    conv_alpha: Positive | None = None
     tucker: bool | None = None
     dora: bool | None = None
     decompose_both: bool | None = None
     peft: dict[str, Any] | None = None
-    text_encoder_lr: PositiveFloat | None = None
+    text_encoder_lr: Positive | None = None
 
 
 class GridRow(Variation):
@@ -100,7 +107,7 @@ class GridRow(Variation):
 
     algorithm: str
     trained_layers: str = "linear"
-    lr: PositiveFloat
+    lr: Positive
     vary: tuple[Variation, ...] = ()
     product: dict[str, list[Any]] = Field(default_factory=dict)
 
@@ -113,6 +120,8 @@ class GridRow(Variation):
                 raise ValueError(unknown("key of product", key, _VARIED))
         if any(not values for values in self.product.values()):
             raise ValueError("product has an empty list, which makes no config")
+        if math.prod(len(each) for each in self.product.values()) > MOST_CONFIGS:
+            raise ValueError(f"product makes more than {MOST_CONFIGS} configs")
         for combination in self.combinations():
             Variation.model_validate(combination)
         return self
@@ -125,25 +134,25 @@ class GridRow(Variation):
 class Images(Section):
     """What is generated from every checkpoint (LyCORIS appendix D.3)."""
 
-    prompts: str = Field("", description="folder of alter/<template>.txt and style.txt")
+    prompts: Name = Field("", description="folder of alter/<template>.txt and style.txt")
     prompt_types: Annotated[tuple[PromptType, ...], Once] = ("train", "trigger", "alter", "style")
-    per_set: PositiveInt = Field(100, description="images of a concept and prompt type")
-    steps: PositiveInt = Field(25, description="of DDIM")
-    guidance: float = Field(7.0, ge=0, description="classifier-free guidance; at most 1 = none")
-    size: PositiveInt = Field(512, description="pixels, width = height")
-    max_tokens: PositiveInt = Field(75, description="of a prompt")
+    per_set: Pictures = Field(100, description="images of a concept and prompt type")
+    steps: Steps = Field(25, description="of DDIM, which knows 1000")
+    guidance: NotNegative = Field(7.0, description="classifier-free guidance; at most 1 = none")
+    size: Side = Field(512, description="pixels, width = height")
+    max_tokens: Width = Field(75, description="of a prompt")
     negative_prompt: str = Field("", description="takes the place of the empty prompt in guidance")
     noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
-    noise_seed: int = Field(0, description="another one draws another sample of images")
-    batch_size: PositiveInt = Field(16, description="images drawn at once; moves no pixel by more than one level")
-    scales: Annotated[tuple[float, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
-    thumbnails: Annotated[int, Field(ge=0)] = Field(4, description="images of each set shown in the report")
+    noise_seed: Seed = Field(0, description="another one draws another sample of images")
+    batch_size: Pictures = Field(16, description="images drawn at once; moves no pixel by more than one level")
+    scales: Annotated[tuple[Real, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
+    thumbnails: Few = Field(4, description="images of each set shown in the report")
 
 
 class EncoderChoice(Section):
     """Which weights an encoder takes, and how data-set pictures are resized for it."""
 
-    weights: str = Field("", description="safetensors file or folder; empty = the published weights")
+    weights: Name = Field("", description="safetensors file or folder; empty = the published weights")
     resize: str = Field("", description="letterbox, center_crop, stretch or scale; empty = the encoder's default")
 
 
@@ -164,9 +173,7 @@ class Run(Section):
     """How the work is done; of all this only the precision changes numbers."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="processes; 0 = one, or with a small model on the CPU one a core"
-    )
+    workers: Workers = Field(0, description="processes; 0 = one, or with a small model on the CPU one a core")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
 
 
@@ -185,19 +192,21 @@ class Study(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = Field("", description="a sentence for the head of the report")
-    base: str = Field(
+    base: Name = Field(
         "stable-diffusion-v1-5/stable-diffusion-v1-5", description="hub id, diffusers folder or .safetensors"
     )
-    seeds: Annotated[tuple[int, ...], Once] = Field((1,), min_length=1, description="training seeds")
-    plugins: tuple[str, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
+    seeds: Annotated[tuple[Seed, ...], Once] = Field((1,), min_length=1, description="training seeds")
+    plugins: tuple[Name, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
     data: Data = Data()
     training: Training = Training()
     grid: tuple[GridRow, ...] = Field((), description="rows of configs to train, see above")
     images: Images = Images()
     encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
-    metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(DEFAULT_METRICS, description="what to measure")
+    metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(
+        DEFAULT_METRICS, min_length=1, description="what to measure"
+    )
     unused_keys: tuple[str, ...] = Field((), description="keys of adapter files that may stay unused, as glob patterns")
-    anchors: str = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
+    anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     explain: Explain = Explain()
     run: Run = Run()
 
@@ -209,13 +218,9 @@ class Study(Section):
 
 def load_study(path: Path) -> Study:
     """Read a study file. UserError, naming file and key, for whatever is wrong in it."""
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"Study file {path} does not exist.{_study_files_near(path)}")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}.") from error
-    return study_from(content, path)
+    return study_from(read_toml(path), path)
 
 
 def study_from(content: dict[str, Any], origin: Path) -> Study:
@@ -223,7 +228,8 @@ def study_from(content: dict[str, Any], origin: Path) -> Study:
     try:
         study = Study(**content)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(problem, origin) for problem in error.errors())) from error
+        problems = [sentence(each, origin, _keys_of(each["loc"][:-1])) for each in error.errors()]
+        raise UserError("\n".join(problems)) from error
     return _with_paths(study, origin.resolve().parent)
 
 
@@ -312,28 +318,6 @@ def _with_paths(study: Study, folder: Path) -> Study:
             "anchors": absolute(study.anchors),
         }
     )
-
-
-def _sentence(problem: Any, origin: Path) -> str:
-    """One pydantic error as a sentence with the key's place in the file."""
-    place = _place(problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        key = str(problem["loc"][-1])
-        near = difflib.get_close_matches(key, _keys_of(problem["loc"][:-1]), n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"{origin}: unknown key '{place}'.{hint}"
-    if problem["type"] == "missing":
-        return f"{origin}: '{place}' is missing."
-    message = problem["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict | BaseModel) else f", got {problem['input']!r}"
-    return f"{origin}: '{place}': {message[0].lower()}{message[1:]}{given}."
-
-
-def _place(location: tuple[str | int, ...]) -> str:
-    place = ""
-    for part in location:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    return place
 
 
 def _keys_of(location: tuple[str | int, ...]) -> list[str]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENT = 1.0  # seconds after which a second signal ends the process at once; before, it came with the first
-PATIENCE = 3.0  # seconds for libraries to clean up
+PATIENCE = 4.0  # seconds from the signal to the end, whatever libraries wait for or swallow
 WORDS = "Interrupted. What was finished is kept; run the same command again to go on."
 
 _received: int | None = None
 _since = 0.0
 _held = 0
+_said = False
 
 
 class Interrupted(BaseException):
@@ -71,20 +72,30 @@ def stop_listening() -> None:
 def leave(number: int) -> NoReturn:
     """Say so and exit with the code that a shell gives to a process that the signal ended."""
     stop_listening()
-    code = 128 + number
-    # Exit handlers of libraries wait for threads and processes; nobody who interrupts waits long for those.
-    end = threading.Timer(PATIENCE, os._exit, [code])
-    end.daemon = True
-    end.start()
-    with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-        print(WORDS, file=sys.stderr, flush=True)
-    sys.exit(code)
+    _say()
+    sys.exit(128 + number)
+
+
+def _say() -> None:
+    global _said
+    if not _said:
+        _said = True
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(2, f"{WORDS}\n".encode())
+
+
+def _end_soon(number: int) -> None:
+    time.sleep(PATIENCE)
+    _say()
+    os._exit(128 + number)  # artifacts are whole or not there, and workers end with their parent
 
 
 def _receive(number: int, frame: object) -> None:
     global _received, _since
     if _received is None:
         _received, _since = number, time.monotonic()
+        # Not by `threading`, whose locks the interrupted code may hold.
+        _thread.start_new_thread(_end_soon, (number,))
         check()
     elif time.monotonic() - _since > IMPATIENT:
         os._exit(128 + number)

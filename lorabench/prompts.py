@@ -120,10 +120,17 @@ def _templates(folder: Path, stem: str) -> list[str]:
 
 def _lines(folder: Path, stem: str) -> list[str]:
     path = folder / f"{stem}.txt"
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {folder} of prompt templates: name one by images.prompts of the study, or --prompts."
+        )
     if not path.is_file():
         available = sorted(found.stem for found in folder.glob("*.txt"))
         raise UserError(unknown("prompt template", stem, available, f"{folder}, one .txt file each"))
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"Prompt template {path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     lines = [line for line in lines if line]
     if not lines:
         raise UserError(f"Prompt template {path} is empty. Write one prompt a line.")

@@ -13,6 +13,7 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts"},
+    {"values"},
     {"components", "config", "store", "prompts", "images", "datasets", "base_files", "layers", "architectures"},
     {"diffusion", "adapters", "statistics"},
     {"algorithms", "formats", "encoders", "metrics", "published"},

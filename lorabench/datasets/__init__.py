@@ -13,6 +13,7 @@ from typing import Literal
 from lorabench.datasets.description import DESCRIPTION, ConceptEntry, Description, guess_description, read_description
 from lorabench.errors import UserError
 from lorabench.records import Concept, Dataset, TrainingImage
+from lorabench.values import MOST_SAMPLES, require_text
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -50,6 +51,11 @@ def load_dataset(folder: Path) -> Dataset:
         for concept, _, paths in leaves
         for path in paths
     )
+    samples = sum(image.repeats for image in images)
+    if samples > MOST_SAMPLES:
+        raise UserError(
+            f"{_where(folder)}: repeats make {samples} samples an epoch; at most {MOST_SAMPLES} are trained."
+        )
     concepts = tuple(concept for concept, _, _ in leaves)
     return Dataset(
         name=name,
@@ -61,6 +67,12 @@ def load_dataset(folder: Path) -> Dataset:
         fingerprint=_fingerprint(concepts, images),
         assumptions=(*assumptions, *_left_out(every_image, images, folder), *_without_trigger(concepts, images)),
     )
+
+
+def _where(folder: Path) -> Path:
+    """The file that describes a data set, or the folder that does."""
+    file = folder / DESCRIPTION
+    return file if file.is_file() else folder
 
 
 def bucket_size(width: int, height: int, resolution: int) -> tuple[int, int]:
@@ -98,7 +110,10 @@ def images_below(folder: Path) -> list[Path]:
     """All images below a folder, sorted by their path; hidden files and folders are not looked at."""
     paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     visible = (path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
+    found = sorted(visible, key=lambda path: path.relative_to(folder).as_posix())
+    for path in found:
+        require_text(path, "Picture")
+    return found
 
 
 def _caption(image: Path) -> str:
@@ -130,12 +145,12 @@ def _leaves(description: Description, folder: Path, name: str, by_folder: dict[P
     paths = [_normal_path(entry.path, folder) for entry in description.concept]
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise UserError(f"{folder / DESCRIPTION}: two concepts have the path '{twice[0]}'; a folder is one concept.")
+        raise UserError(f"{_where(folder)}: two concepts have the path '{twice[0]}'; a folder is one concept.")
     leaves = []
     for path, entry in zip(paths, description.concept):
         concept = _concept(path, entry, name)
         if not concept.descriptor:
-            raise UserError(f"{folder / DESCRIPTION}: concept '{path}' has neither trigger nor class_word.")
+            raise UserError(f"{_where(folder)}: concept '{path}' has neither trigger nor class_word.")
         images = by_folder.get(folder / path, [])
         if not images:
             raise UserError(_no_images(folder, path, by_folder))
@@ -147,7 +162,7 @@ def _normal_path(text: str, folder: Path) -> PurePosixPath:
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or len(path.parts) > 3:
         raise UserError(
-            f"{folder / DESCRIPTION}: concept path '{text}' must be category/class or category/class/sub-class, "
+            f"{_where(folder)}: concept path '{text}' must be category/class or category/class/sub-class, "
             f"inside the data set's folder."
         )
     return path
@@ -175,7 +190,7 @@ def _no_images(folder: Path, path: PurePosixPath, by_folder: dict[Path, list[Pat
     available = [found.relative_to(folder).as_posix() for found in by_folder]
     near = difflib.get_close_matches(str(path), available, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else f" Folders with images: {', '.join(available[:10])}."
-    return f"{folder / DESCRIPTION}: there are no images in the concept path '{path}'.{hint}"
+    return f"{_where(folder)}: there are no images in the concept path '{path}'.{hint}"
 
 
 def _repeats(leaves: dict[Concept, tuple[int | Literal["balance"], int]]) -> dict[Concept, int]:

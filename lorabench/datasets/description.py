@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -11,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorabench.errors import UserError
+from lorabench.values import MANY, Many, Name, read_toml, sentence
 
 DESCRIPTION = "dataset.toml"
 
@@ -30,12 +29,12 @@ class ConceptEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Annotated[Name, Field(min_length=1)]
     trigger: str
     class_word: str = ""
     keyword: str = ""
-    repeats: Annotated[int, Field(ge=1)] | Literal["balance"] = 1
-    alter: str = ""
+    repeats: Many | Literal["balance"] = 1
+    alter: Name = ""
     alignment: str | None = None
     style_prompts: bool = True
     evaluate: bool = True
@@ -55,27 +54,18 @@ class Description(BaseModel):
 
 def read_description(path: Path) -> Description:
     try:
-        return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}.") from error
+        return Description.model_validate(read_toml(path))
     except ValidationError as error:
         raise UserError("\n".join(dict.fromkeys(_sentence(problem, path) for problem in error.errors()))) from error
 
 
 def _sentence(problem: Any, path: Path) -> str:
-    """One sentence for one of pydantic's problems."""
-    location = [part for part in problem["loc"] if part not in ("int", "constrained-int", "literal['balance']")]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if problem["type"] == "extra_forbidden":
-        known = Description.model_fields if len(location) == 1 else ConceptEntry.model_fields
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"{path}: unknown key '{place}'.{hint} Available: {', '.join(known)}."
-    if problem["type"] == "missing":
-        return f"{path}: '{place}' is missing."
-    if location[-1] == "repeats":
-        return f"{path}: '{place}' must be a whole number from 1 on or \"balance\", got {problem['input']!r}."
-    return f"{path}: '{place}': {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}."
+    location = tuple(problem["loc"])
+    if "repeats" in location:  # pydantic adds which of the two kinds it means
+        location = location[: location.index("repeats") + 1]
+        problem = problem | {"msg": f'must be a whole number from 1 to {MANY} or "balance"'}
+    known = Description.model_fields if len(location) == 1 else ConceptEntry.model_fields
+    return sentence(problem | {"loc": location}, path, list(known))
 
 
 # --- without dataset.toml ---------------------------------------------------------------------------------------------

@@ -1,0 +1,108 @@
+"""What a file or an option may hold: numbers of a kind and size that somebody can mean, names that are text."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from lorabench.errors import UserError
+
+MANY = 1_000_000  # epochs, repeats: more of them nobody waits for
+MOST_PICTURES = 100_000  # of a prompt set, or drawn at once
+LARGEST_SIDE = 8_192  # pixels
+SMALLEST_SIDE = 16  # pixels: the smallest bucket
+WIDEST = 65_536  # rank, factor: wider than any layer
+MOST_WORKERS = 1_024
+LARGEST_SEED = 2**63 - 1  # what tables hold
+MOST_CONFIGS = 10_000  # of one row's product
+MOST_SAMPLES = 100_000_000  # of an epoch: they are shuffled in memory
+
+
+def _is_number(value: object) -> object:
+    """Python takes true for 1, and pydantic "8" for 8."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number")
+    return value
+
+
+def _is_text(value: str) -> str:
+    if "\0" in value or not encodable(value):
+        raise ValueError("must be text of letters that a file's name can have")
+    return value
+
+
+_Number = BeforeValidator(_is_number)
+Many = Annotated[int, _Number, Field(ge=1, le=MANY)]
+Pictures = Annotated[int, _Number, Field(ge=1, le=MOST_PICTURES)]
+Few = Annotated[int, _Number, Field(ge=0, le=MOST_PICTURES)]
+Steps = Annotated[int, _Number, Field(ge=1, le=1_000)]  # DDIM takes them out of the thousand that training knows
+Side = Annotated[int, _Number, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
+Width = Annotated[int, _Number, Field(ge=1, le=WIDEST)]
+Workers = Annotated[int, _Number, Field(ge=0, le=MOST_WORKERS)]
+Seed = Annotated[int, _Number, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)]
+Real = Annotated[float, _Number]
+Positive = Annotated[float, _Number, Field(gt=0)]
+NotNegative = Annotated[float, _Number, Field(ge=0)]
+Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
+Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
+
+
+def encodable(name: str) -> bool:
+    """Can the name be written as UTF-8? Of a file system in another encoding some cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_text(path: Path, what: str) -> None:
+    """UserError for a path whose name no table, page or JSON file can hold."""
+    if not encodable(str(path)):
+        raise UserError(f"{what} {shown(str(path))} has a name that is not UTF-8; rename it.")
+
+
+def shown(name: str) -> str:
+    """A name with what is not text in it spelled out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. UserError if it cannot be read or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise UserError(f"{path} is not valid TOML: {' '.join(str(error).split())}.") from error
+
+
+def given(value: object) -> str:
+    """A value as a sentence names it: as TOML writes it where that differs, and short."""
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def sentence(problem: Mapping[str, Any], origin: Path, known: Sequence[str]) -> str:
+    """One of pydantic's problems as a sentence: the file, the key's place in it, what is wrong, what was given.
+
+    `known` are the keys of the table that the place is in, for "did you mean".
+    """
+    place = ""
+    for part in problem["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return f"{origin}: unknown key '{place}'.{hint} Available: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{origin}: '{place}' is missing."
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {given(problem['input'])}"
+    return f"{origin}: '{place}': {message[0].lower()}{message[1:]}{got}."
