@@ -8,7 +8,6 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from lorabench.components import Advance, Work
 from lorabench.errors import UserError
+from lorabench.processes import leave_with
 from lorabench.records import Outcome, Task
 
 
@@ -125,16 +125,10 @@ def _start(work: Work, progress: multiprocessing.Queue[int], parent: int, thread
     """Prepare a worker, which ends when its parent does."""
     global _work, _report
     _work, _report = work, progress.put
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+    leave_with(parent)
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _leave_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)  # no clean-up: the folder belongs to the next run now
 
 
 def _do(task: Task) -> None:
