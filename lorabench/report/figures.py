@@ -228,11 +228,14 @@ def _draw_factor(axes: Axes, rows, factor: Factor) -> None:
     levels = np.empty(len(values), dtype=int)
     of_rows = np.array([factor.level_of[name] for name in rows["checkpoint"]])
     levels[np.argsort(dots.get_offsets()[:, 0], kind="stable")] = of_rows[np.argsort(values, kind="stable")]
-    dots.set_facecolor([looks[level][0] for level in levels])
     shapes = [MarkerStyle(marker) for _, marker in looks]
     dots.set_paths([shapes[level].get_path().transformed(shapes[level].get_transform()) for level in levels])
-    dots.set_edgecolor("white")
-    dots.set_linewidth(0.3)
+    dots.set(facecolor=[looks[level][0] for level in levels], edgecolor="white", linewidth=0.3)
+    _name_levels(axes, factor, looks)
+
+
+def _name_levels(axes: Axes, factor: Factor, looks: Sequence[tuple[Any, str]]) -> None:
+    """The levels in their colours and shapes, at the right of their row."""
     step = min(0.25, 1 / len(factor.levels))
     for level, ((color, marker), key) in enumerate(zip(looks, factor.levels)):
         height = 0.5 + step * ((len(factor.levels) - 1) / 2 - level)
@@ -245,8 +248,8 @@ def _draw_factor(axes: Axes, rows, factor: Factor) -> None:
 def _level_looks(factor: Factor) -> list[tuple[Any, str]]:
     """Colour and marker of each level: the algorithms' own, from low to high, or one after the other."""
     if factor.name == "algorithm":
-        styles = algorithm_styles(factor.levels).values()
-        return [(style["light"], MATPLOTLIB_MARKERS[style["symbol"]]) for style in styles]
+        styles = algorithm_styles(factor.levels)
+        return [(styles[level]["light"], MATPLOTLIB_MARKERS[styles[level]["symbol"]]) for level in factor.levels]
     if factor.is_numeric:
         top = max(len(factor.levels) - 1, 1)
         return [(mpl.colormaps["plasma"](0.1 + 0.7 * level / top), "o") for level in range(len(factor.levels))]
