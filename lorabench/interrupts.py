@@ -47,8 +47,12 @@ def check() -> None:
 def held() -> Iterator[None]:
     """Inside, signals wait. Processes that are started inside are born deaf to them, until `leave_to_parent`."""
     global _held
+    from multiprocessing import resource_tracker
+
     _held += 1
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    resource_tracker.ensure_running()  # a process too, which must outlive a closing terminal
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Python 3.11 has just forgotten what was blocked
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts"},
-    {"values"},
+    {"values", "processes"},
     {"components", "config", "store", "prompts", "images", "datasets", "base_files", "layers", "architectures"},
     {"diffusion", "adapters", "statistics"},
     {"algorithms", "formats", "encoders", "metrics", "published"},
@@ -26,7 +26,9 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 KNOWERS = {
     "diffusers": {"diffusion", "mini"},  # mini makes the models that diffusion loads
     "catboost": {"stages"},
-    "shap": {"stages"},
+    "shap": {"stages", "report"},  # values, and their plots
+    "vendi_score": {"statistics"},
+    "loky": {"processes"},
     "jinja2": {"report"},
     "plotly": {"report"},
     "pyarrow": {"store"},
@@ -95,3 +97,13 @@ def test_architecture_page_shows_the_same_layers():
 def test_importing_the_package_loads_no_framework():
     code = "import sys, lorabench.mini; sys.exit(any(name in sys.modules for name in ('torch', 'diffusers', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_takes_seconds_to_load_is_loaded_where_it_is_used():
+    """Every command reads these modules; SHAP, CatBoost and the Vendi score are for few of them."""
+    code = (
+        "import sys, lorabench.pipeline.replay, lorabench.cli.runs, lorabench.metrics.vendi;"
+        "sys.exit(str({'shap', 'catboost', 'sklearn', 'numba'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

@@ -15,7 +15,10 @@ from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
 
 KINDS: tuple[str, ...] = get_args(Kind)
-NEEDED = ("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "timm", "catboost", "shap")
+NEEDED = (
+    *("torch", "torchvision", "diffusers", "transformers", "open_clip_torch", "timm"),
+    *("catboost", "shap", "vendi-score", "loky"),
+)
 
 
 def components_table(kind: str | None) -> list[dict[str, object]]:

@@ -6,8 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import queue
-import threading
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from lorabench import interrupts
 from lorabench.components import Advance, Work
 from lorabench.errors import DamagedArtifact, UserError
+from lorabench.processes import leave_with
 from lorabench.records import Outcome, Task
 
 
@@ -27,7 +26,7 @@ class LocalExecutor:
         self._workers = workers
         self._pool: ProcessPoolExecutor | None = None
         self._context = multiprocessing.get_context("spawn")  # torch does not survive a fork of its threads
-        with interrupts.held():  # a queue starts a process of its own, which must outlive a closing terminal
+        with interrupts.held():  # a queue starts a process of its own
             self._progress = self._context.Queue()
 
     def run(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
@@ -130,18 +129,11 @@ _report: Advance
 def _start(work: Work, progress: multiprocessing.Queue[int], parent: int, threads: int) -> None:
     """Prepare a worker, which ends when its parent does."""
     global _work, _report
-    interrupts.leave_to_parent()
     _work, _report = work, progress.put
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+    leave_with(parent)
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _leave_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)  # no clean-up: the folder belongs to the next run now
 
 
 def _do(task: Task) -> None:

@@ -16,6 +16,7 @@ def vendi(inputs: MetricInputs) -> float:
     """Vendi score of the generated images, in [1, n]: exp of the entropy of the eigenvalues of K/n, linear kernel.
 
     Over all images; for alter prompts per prompt, then the mean, so that different prompts do not count as diversity.
+    Computed by the package vendi-score with q = 1.
     """
     groups = [inputs.generated]
     if inputs.prompt_type == "alter":

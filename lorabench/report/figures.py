@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import Bbox
 
 from lorabench.components import UserError
@@ -166,18 +170,20 @@ def beeswarm_figure(run: Comparison, column: Column, category: str = "all") -> F
     if rows is None:
         raise UserError(f"{column.label} was not explained for category '{category}': see the explanations table.")
     strength = rows.groupby("factor_name")["shap"].apply(lambda shap: shap.abs().sum())
-    factors = sorted(find_factors(rows), key=lambda factor: strength[factor.name])
+    factors = sorted(find_factors(rows), key=lambda factor: -strength[factor.name])
+    heights = [max(0.65, 0.13 * len(factor.levels)) for factor in factors]  # inches; a line a level
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.8, 0.75 * len(factors) + 1.2), layout="constrained")
-        axes = figure.add_subplot()
-        for place, factor in enumerate(factors):
-            _draw_factor(axes, rows[rows["factor_name"] == factor.name], factor, place)
-        axes.axvline(0, color="#59626d", lw=1)
-        axes.set_yticks(range(len(factors)), [factor.label for factor in factors])
-        axes.set_ylim(-0.5, len(factors) - 0.5)
-        axes.set_xlabel("SHAP value, in units of the normalised score (right of 0: raises it)")
-        axes.set_title(f"{column.label}, {category_words(category).lower()}\n{_fit_words(run, column, category)}",
-                       loc="left", fontsize=9)  # fmt: skip
+        figure = Figure(figsize=(6.8, sum(heights) + 1.1), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0, hspace=0)
+        panels = figure.subplots(len(factors), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, factor in zip(panels, factors):
+            _draw_factor(axes, rows[rows["factor_name"] == factor.name], factor)
+        for axes in panels[:-1]:
+            axes.tick_params("x", bottom=False, labelbottom=False)
+            axes.spines["bottom"].set_visible(False)
+        panels[-1].set_xlabel("SHAP value, in units of the normalised score (right of 0: raises it)", fontsize=9)
+        title = f"{column.label}, {category_words(category).lower()}\n{_fit_words(run, column, category)}"
+        panels[0].set_title(title, loc="left", fontsize=9)
     return figure
 
 
@@ -202,38 +208,64 @@ def _fit_words(run: Comparison, column: Column, category: str) -> str:
     )
 
 
-def _draw_factor(axes: Axes, rows, factor: Factor, place: int) -> None:
-    shap = rows["shap"].to_numpy(dtype=np.float64)
-    levels = np.array([factor.level_of[name] for name in rows["checkpoint"]])
-    heights = place + _swarm_offsets(shap)
-    styles = algorithm_styles(factor.levels) if factor.name == "algorithm" else {}
-    top = max(len(factor.levels) - 1, 1)
-    for level, key in enumerate(factor.levels):
-        color, marker = _LEVEL_COLORS[level % len(_LEVEL_COLORS)], _LEVEL_MARKERS[level % len(_LEVEL_MARKERS)]
-        if key in styles:
-            color, marker = styles[key]["light"], MATPLOTLIB_MARKERS[styles[key]["symbol"]]
-        elif factor.is_numeric:
-            color, marker = mpl.colormaps["plasma"](0.1 + 0.7 * level / top), "o"
-        chosen = levels == level
-        axes.scatter(
-            shap[chosen], heights[chosen], s=16, color=color, marker=marker, edgecolor="white", lw=0.3, zorder=3
-        )
-        height = place + 0.3 - 0.6 * (level + 0.5) / len(factor.levels)
+def _draw_factor(axes: Axes, rows, factor: Factor) -> None:
+    """One row of shap's beeswarm, its dots in the colours and shapes of the levels that are named beside it."""
+    import shap  # takes seconds to load
+
+    values = rows["shap"].to_numpy(dtype=np.float64)
+    with _numpy_seeded(), mpl.rc_context({"lines.linewidth": 1}):
+        explanation = shap.Explanation(values[:, None], feature_names=[factor.label])
+        shap.plots.beeswarm(explanation, ax=axes, plot_size=None, show=False)
+    axes.set_ylim(-0.5, 0.5)
+    axes.set_xlabel("")
+    axes.tick_params("y", length=0, labelsize=9)
+    axes.tick_params("x", labelsize=8)
+    axes.grid(False)
+    looks = _level_looks(factor)
+    # shap greys names out and trims numbers to their 5th and 95th percentile, so the looks are ours. It shuffles the
+    # dots: they are told by their place, and where two share one, either may be the other.
+    (dots,) = axes.collections
+    levels = np.empty(len(values), dtype=int)
+    of_rows = np.array([factor.level_of[name] for name in rows["checkpoint"]])
+    levels[np.argsort(dots.get_offsets()[:, 0], kind="stable")] = of_rows[np.argsort(values, kind="stable")]
+    shapes = [MarkerStyle(marker) for _, marker in looks]
+    dots.set_paths([shapes[level].get_path().transformed(shapes[level].get_transform()) for level in levels])
+    dots.set(facecolor=[looks[level][0] for level in levels], edgecolor="white", linewidth=0.3)
+    _name_levels(axes, factor, looks)
+
+
+def _name_levels(axes: Axes, factor: Factor, looks: Sequence[tuple[Any, str]]) -> None:
+    """The levels in their colours and shapes, at the right of their row."""
+    step = min(0.25, 1 / len(factor.levels))
+    for level, ((color, marker), key) in enumerate(zip(looks, factor.levels)):
+        height = 0.5 + step * ((len(factor.levels) - 1) / 2 - level)
+        axes.plot(1.03, height, marker, color=color, ms=4, transform=axes.transAxes, clip_on=False)
         label = level_label(factor, key)
-        text = axes.text(
-            1.02, height, f"● {label}", color=color, transform=axes.get_yaxis_transform(), va="center", size=7
-        )
+        text = axes.text(1.05, height, label, color=color, transform=axes.transAxes, va="center", size=7)
         text.set_parse_math(False)
 
 
-def _swarm_offsets(values: np.ndarray) -> np.ndarray:
-    """Offsets in [-0.35, 0.35] that keep dots of nearly equal value apart."""
-    bins = np.round(values / ((np.ptp(values) or 1.0) / 60)).astype(int)
-    offsets = np.zeros(len(values))
-    for chosen in (bins == value for value in np.unique(bins)):
-        n = int(chosen.sum())
-        offsets[chosen] = (np.arange(n) - (n - 1) / 2) * min(0.08, 0.7 / max(n, 1))
-    return offsets
+def _level_looks(factor: Factor) -> list[tuple[Any, str]]:
+    """Colour and marker of each level: the algorithms' own, from low to high, or one after the other."""
+    if factor.name == "algorithm":
+        styles = algorithm_styles(factor.levels)
+        return [(styles[level]["light"], MATPLOTLIB_MARKERS[styles[level]["symbol"]]) for level in factor.levels]
+    if factor.is_numeric:
+        top = max(len(factor.levels) - 1, 1)
+        return [(mpl.colormaps["plasma"](0.1 + 0.7 * level / top), "o") for level in range(len(factor.levels))]
+    looks = zip(itertools.cycle(_LEVEL_COLORS), itertools.cycle(_LEVEL_MARKERS))
+    return list(itertools.islice(looks, len(factor.levels)))
+
+
+@contextmanager
+def _numpy_seeded() -> Iterator[None]:
+    """shap's plot draws from numpy's global generator: equal data give equal files, and the caller's draws stay."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 # --- epochs ----------------------------------------------------------------------------------------------------------

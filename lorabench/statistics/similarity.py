@@ -45,16 +45,16 @@ def squared_centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
 def vendi_score(features: np.ndarray) -> float:
     """Effective number of different rows of `features` [n, d], in [1, n]: exp of the entropy of the eigenvalues of K/n.
 
-    K is the linear kernel of the normalised rows. Uses the smaller of the n x n and the d x d matrix: their eigenvalues
-    differ only in zeros, and 0 log 0 = 0.
+    K is the linear kernel of the normalised rows, q = 1; by the package vendi-score.
     """
+    from vendi_score import vendi  # scikit-learn behind it takes a second to load
+
     rows = unit_rows(features)
     n, d = rows.shape
-    gram = rows @ rows.T if n <= d else rows.T @ rows
-    eigenvalues = np.linalg.eigvalsh(gram) / n
-    # Rounding leaves zeros at about +-1e-17, and the logarithm of a negative one would be NaN.
-    positive = eigenvalues[eigenvalues > 0]
-    return float(np.exp(-(positive * np.log(positive)).sum()))
+    if n < d:  # as coordinates in the space that they span: the same kernel, and an n x n matrix instead of a d x d
+        rows = np.linalg.qr(rows.T, mode="r").T
+    # Not the package's score_X: that one ignores q and asks SciPy for a name that SciPy 2 lacks.
+    return float(vendi.score_dual(rows, q=1, normalize=False))
 
 
 def _check_pairs(first: np.ndarray, second: np.ndarray) -> None:

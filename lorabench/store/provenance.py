@@ -15,7 +15,10 @@ from pathlib import Path
 
 from lorabench.records import Provenance
 
-RECORDED_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch", "catboost", "shap")
+RECORDED_PACKAGES = (
+    *("torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch"),
+    *("catboost", "shap", "vendi-score"),
+)
 
 
 def provenance_of(device: str, started: datetime, seconds: float, inputs: Sequence[str] = ()) -> Provenance:

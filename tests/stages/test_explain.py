@@ -1,4 +1,4 @@
-"""Factor levels of the paper's grid, SHAP values against shap itself, and targets that cannot be explained."""
+"""Factor levels of the paper's grid, SHAP values against CatBoost's own, and targets that cannot be explained."""
 
 import itertools
 from types import SimpleNamespace
@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import shap
 
 from lorabench.components import UserError
-from lorabench.stages.explain import _fitted, _pool, explain, factor_table
+from lorabench.processes import map_in_processes
+from lorabench.stages import explain as explaining
+from lorabench.stages.explain import explain, factor_table
+from lorabench.stages.explain_target import _fitted, _pool
 from lorabench.statistics.columns import FACTORS
 
 ALGORITHMS = {
@@ -106,15 +108,14 @@ def test_planted_effects_are_found_and_predicted_for_unseen_configs(planted):
     assert spread[["trained_layers", "lr_level", "capacity"]].max() < 0.03
 
 
-def test_attributions_are_those_of_shap_with_natives_capacity_in_its_algorithm(small):
+def test_attributions_are_catboost_s_own_with_natives_capacity_in_its_algorithm(small):
     attributions = explain(small.sample(frac=1, random_state=0), ALGORITHMS, folds=0).attributions
     rows = small.sort_values(["config", "seed", "epoch"])
     x = factor_table(rows, ALGORITHMS).reset_index(drop=True)
     x = x[["algorithm", "trained_layers", "epoch", "capacity", "lr_level"]]
     model = _fitted(x, rows["score"].to_numpy())
-    expected = pd.DataFrame(
-        shap.TreeExplainer(model).shap_values(_pool(x)), columns=x.columns, index=rows["checkpoint"]
-    )
+    own = model.get_feature_importance(_pool(x), type="ShapValues")
+    expected = pd.DataFrame(own[:, :-1], columns=x.columns, index=rows["checkpoint"])
     native = (rows["algorithm"] == "native").to_numpy()
     expected.loc[native, "algorithm"] += expected.loc[native, "capacity"]
     table = attributions.pivot(index="checkpoint", columns="factor_name", values="shap").loc[rows["checkpoint"]]
@@ -122,9 +123,8 @@ def test_attributions_are_those_of_shap_with_natives_capacity_in_its_algorithm(s
         kept = ~native if name == "capacity" else np.full(len(x), True)
         np.testing.assert_allclose(table[name][kept], expected[name][kept], atol=1e-12)
         assert table[name][~kept].isna().all()
-    # SHAP values add up to the model's answer, up to one constant; CatBoost sums 300 float64 leaves.
-    constant = model.predict(x) - table.sum(axis=1).to_numpy()
-    np.testing.assert_allclose(constant, constant[0], atol=1e-9)
+    # SHAP values add up to the model's answer, with one constant; CatBoost sums 300 float64 leaves.
+    np.testing.assert_allclose(own[0, -1] + table.sum(axis=1), model.predict(x), atol=1e-9)
 
 
 def test_factor_values_are_short_texts(small):
@@ -134,10 +134,20 @@ def test_factor_values_are_short_texts(small):
     assert values["trained_layers"] == {"attention", "linear", "full"} and "native" in values["algorithm"]
 
 
-def test_neither_row_order_nor_workers_change_a_number(small):
-    both = pd.concat([small, small.assign(category="scenes", score=1 - small["score"])], ignore_index=True)
-    first = explain(both, ALGORITHMS, folds=2)
-    second = explain(both.sample(frac=1, random_state=3), ALGORITHMS, folds=2, workers=2)
+def test_neither_row_order_nor_processes_change_a_number(small, monkeypatch):
+    rng = np.random.default_rng(4)
+    several = pd.concat([small.assign(category=str(each), score=rng.random(len(small))) for each in range(5)])
+    started = []
+
+    def in_processes(work, things, processes):
+        started.append(processes)
+        return map_in_processes(work, things, processes)
+
+    monkeypatch.setattr(explaining, "map_in_processes", in_processes)
+    first = explain(several, ALGORITHMS, folds=2, workers=2)  # too few targets to start a process for
+    monkeypatch.setattr(explaining, "TARGETS_A_PROCESS", 2)
+    second = explain(several.sample(frac=1, random_state=3), ALGORITHMS, folds=2, workers=9)
+    assert started == [2]
     pd.testing.assert_frame_equal(first.attributions, second.attributions)
     pd.testing.assert_frame_equal(first.explanations, second.explanations)
 
