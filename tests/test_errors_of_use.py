@@ -32,7 +32,7 @@ PEFT = 'algorithm = "peft"\nlr = 5e-3\npeft = { peft_type = "VERAA" }'
 CASES = {
     "unknown key": ("per_set = 4", "per_sett = 4", ["images.per_sett", "Did you mean 'per_set'?"]),
     "unknown table": ("[encoders]", "[encoder]", ["unknown key 'encoder'", "Did you mean 'encoders'?"]),
-    "negative dim": ("dim = 4", "dim = -4", ["grid[0].dim", "greater than 0", "-4"]),
+    "negative dim": ("dim = 4", "dim = -4", ["grid[0].dim", "greater than or equal to 1", "-4"]),
     "unknown algorithm": ('"lokr"', '"lokrr"', ["Unknown algorithm 'lokrr'", "Did you mean 'lokr'?"]),
     "unknown method of peft": (LOKR, PEFT, ["no method 'VERAA'"]),
     "too small for its layers": (LOKR, 'algorithm = "boft"\nlr = 1\ndim = 1', ["boft", "no power of two"]),

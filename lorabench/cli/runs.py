@@ -11,7 +11,7 @@ import pandas as pd
 from lorabench import store
 from lorabench.errors import UserError
 from lorabench.report.figures import write_figures
-from lorabench.report.runs import read_run
+from lorabench.report.runs import read_part, read_run
 from lorabench.report.tables import TABLES, Column, RunTables, find_columns, headline_columns
 from lorabench.statistics.columns import ALL, LEAF, METRIC
 from lorabench.statistics.comparisons import paired_mean
@@ -106,7 +106,7 @@ def export(run: Path, out: Path, kind: Literal["csv", "parquet", "json"]) -> lis
             if kind == "parquet":
                 shutil.copyfile(source, target)
                 continue
-            table = store.read_table(source).drop(columns="thumbnail", errors="ignore")
+            table = read_part(source).drop(columns="thumbnail", errors="ignore")
             if kind == "csv":
                 table.to_csv(target, index=False)
             else:

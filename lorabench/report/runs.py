@@ -9,14 +9,11 @@ import pandas as pd
 
 from lorabench import store
 from lorabench.errors import UserError, unknown
+from lorabench.report.schema import NEEDED, checked_facts, checked_table
 from lorabench.report.tables import TABLES, RunTables
-from lorabench.statistics.columns import FACTORS, LEAF, METRIC, PROBE_COLUMNS
 
 FACTS_FILE = "study.json"
-_MEASURED = (*FACTORS, *LEAF, *METRIC)
-# A run may come without them: pictures are large, and not every run was audited.
-_OPTIONAL = {"images": [*FACTORS, *LEAF, "prompt_type"], "probes": PROBE_COLUMNS}
-_NEEDED = {"scores": (*_MEASURED, "value"), "normalized": (*_MEASURED, "score")}
+_OPTIONAL = ("images", "probes")  # a run may come without them: pictures are large, and not every run was audited
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:
@@ -37,10 +34,10 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
 
     UserError if the folder holds no finished run, or no study of that name.
     """
-    store.require_intact(folder / FACTS_FILE)
-    facts = store.read_json(folder / FACTS_FILE) if folder.is_dir() else None
-    if not facts:
+    if not (folder / FACTS_FILE).exists():
         raise UserError(f"{folder} holds no {FACTS_FILE}: give the folder of a finished study (its report is there).")
+    store.require_intact(folder / FACTS_FILE)
+    facts = checked_facts(folder / FACTS_FILE)
     name = next(iter(facts)) if study is None else study
     if name not in facts:
         raise UserError(unknown("study", name, list(facts), str(folder)))
@@ -51,18 +48,14 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
 def _part(folder: Path, name: str) -> pd.DataFrame:
     file = folder / f"{name}.parquet"
     if name in _OPTIONAL and not file.exists():
-        return pd.DataFrame(columns=_OPTIONAL[name])
+        return pd.DataFrame(columns=NEEDED[name])
     return read_part(file, name)
 
 
 def read_part(file: Path, kind: str | None = None) -> pd.DataFrame:
     """One of a run's tables; its kind is the file's name. UserError if it is missing, broken, or of another kind."""
     store.require_intact(file)
-    table, kind = store.read_table(file), kind or file.stem
-    missing = [name for name in _NEEDED.get(kind, ()) if name not in table]
-    if missing:
-        raise UserError(f"{file} is no table of {kind}: it lacks the columns {', '.join(missing)}.")
-    return table
+    return checked_table(store.read_table(file), kind or file.stem, file)
 
 
 def _of_study(table: pd.DataFrame, study: str) -> pd.DataFrame:

@@ -30,8 +30,11 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path, engine="pyarrow")
     except FileNotFoundError as error:
         raise UserError(f"There is no {path.name} in {path.parent}; is this the folder of a finished run?") from error
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from both
-        raise UserError(f"{path} is not a readable parquet file: {error}.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # of pyarrow and pandas: a broken file may be broken in any way
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is not a readable parquet file: {said}.") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
