@@ -24,8 +24,13 @@ Whole = Annotated[int, Field(ge=0, lt=2**63)]  # what tables can hold
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of a layer or a picture
 _SHOWN = 80  # characters of a value in a sentence
-_KNOWN_TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json")  # data alone, read as they are
-# Left out of tokenizer_config.json: names of classes and files, `auto_map`, chat templates.
+# Data alone, read as they are.
+_KNOWN_TOKENIZER = (
+    *("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt"),
+    *("spiece.model", "tokenizer.model", "sentencepiece.bpe.model"),
+)
+_CLASS, _TOKENIZER = "CLIPTokenizer", re.compile(r"\w+Tokenizer(Fast)?")
+# Left out of tokenizer_config.json: names of files, `auto_map`, chat templates.
 _KNOWN_OF_TOKENIZER = {
     *("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"),
     *("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "model_max_length"),
@@ -129,8 +134,8 @@ def known(file: Path, keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in read_json(file).root.items() if key in keys}
 
 
-def tokenizer_files(folder: Path, class_name: str | None = None) -> dict[str, Path | Mapping[str, Any]]:
-    """What `clean_folder` shows of a tokenizer's folder; `class_name` instead of the class that its config names."""
+def tokenizer_files(folder: Path) -> dict[str, Path | Mapping[str, Any]]:
+    """What `clean_folder` shows of a tokenizer's folder: CLIP's, or another class of transformers that it names."""
     files: dict[str, Path | Mapping[str, Any]] = {
         name: folder / name for name in _KNOWN_TOKENIZER if (folder / name).is_file()
     }
@@ -139,8 +144,9 @@ def tokenizer_files(folder: Path, class_name: str | None = None) -> dict[str, Pa
             files[name] = known(folder / name, _KNOWN_OF_TOKENIZER)
     if (folder / "added_tokens.json").is_file():
         files["added_tokens.json"] = read_json(folder / "added_tokens.json", AddedTokens).root
-    if class_name is not None:
-        files["tokenizer_config.json"] = {**files.get("tokenizer_config.json", {}), "tokenizer_class": class_name}
+    config = files.get("tokenizer_config.json", {})
+    name = str(config.get("tokenizer_class"))
+    files["tokenizer_config.json"] = {**config, "tokenizer_class": name if _TOKENIZER.fullmatch(name) else _CLASS}
     return files
 
 

@@ -120,7 +120,8 @@ def _templates(folder: Path, stem: str) -> list[str]:
 
 def _lines(folder: Path, stem: str) -> list[str]:
     path = folder / f"{stem}.txt"
-    if not path.is_file():
+    inside = path.is_relative_to(folder) and ".." not in Path(stem).parts  # a data set names its template
+    if not inside or not path.is_file():
         available = sorted(found.stem for found in folder.glob("*.txt"))
         raise UserError(unknown("prompt template", stem, available, f"{folder}, one .txt file each"))
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
