@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -50,7 +49,6 @@ _KEYS = {
         *("initializer_range", "initializer_factor", "pad_token_id", "bos_token_id", "eos_token_id"),
     },
 }
-_FAULTS = (OSError, ValueError, TypeError, AttributeError, RuntimeError, LookupError, ArithmeticError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -116,9 +114,9 @@ def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.floa
     try:
         with _no_progress_bars(), clean_base(path, _KEYS) as clean:
             parts = _parts_of_folder(clean) if path.is_dir() else _parts_of_file(path, clean)
-    except _FAULTS as error:
+        scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
+    except Exception as error:
         raise _not_loaded(path, error) from error
-    scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         kind = scheduler.config.prediction_type
         raise UserError(f"Base model {path} predicts '{kind}'; lorabench knows epsilon and v_prediction.")
@@ -130,6 +128,8 @@ def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.floa
 
 def _not_loaded(path: Path, error: Exception) -> UserError:
     """diffusers and transformers raise anything for settings that cannot be and weights that do not fit them."""
+    if isinstance(error, UserError):
+        return error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return UserError(f"Base model {path} cannot be loaded: {reason}")
 
@@ -157,7 +157,7 @@ def architecture(source: str) -> dict[str, torch.nn.Module]:
     path = locate_base(source)
     try:
         return _made({name: _config(path, name) for name in ("unet", "text_encoder")})
-    except _FAULTS as error:
+    except Exception as error:
         raise _not_loaded(path, error) from error
 
 
