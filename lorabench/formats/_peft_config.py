@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import regex
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from lorabench import peft_settings
 from lorabench.errors import UserError
@@ -26,6 +26,7 @@ _VARIANTS = (
     *("use_qalora", "use_bdlora", "kasa_config", "velora_config", "monteclora_config", "arrow_config"),
     *("alora_invocation_tokens", "layer_replication", "lora_bias", "trainable_token_indices", "target_parameters"),
 )
+_Number = Annotated[float, Field(ge=-1e9, le=1e9)]  # an update of a larger scale is none that was trained
 Number = TypeVar("Number", int, float)
 
 
@@ -33,11 +34,11 @@ class AdapterConfig(FileRecord):
     """What is read of adapter_config.json; what it says of models, modules to import and ways to begin is not."""
 
     peft_type: str = "LORA"
-    r: float | None = None
-    lora_alpha: float | None = None
-    alpha: float | None = None
-    rank_pattern: dict[str, float] | None = None
-    alpha_pattern: dict[str, float] | None = None
+    r: _Number | None = None
+    lora_alpha: _Number | None = None
+    alpha: _Number | None = None
+    rank_pattern: dict[str, _Number] | None = None
+    alpha_pattern: dict[str, _Number] | None = None
     use_rslora: bool | None = None
     use_dora: bool | None = None
     feedforward_modules: list[str] | str | None = None

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save
 from saved_adapters import saved, tiny, trained
 
-from lorabench import adapters
 from lorabench.cli import evaluation
 from lorabench.errors import UserError
 from lorabench.records import Checkpoint
@@ -195,6 +194,7 @@ def test_junk_in_what_is_not_needed_changes_nothing(tmp_path, base):
         ("config", {"peft": '{"peft_type": "SHADOW"}'}, "'peft_type': lorabench has no method 'SHADOW'"),
         ("config", {"dim": "true"}, "'config.dim': input should be a valid integer, got True"),
         ("diffusers", {"unet.lora_alpha": '"x"'}, "'lora_alpha': input should be a valid number, got 'x'"),
+        ("LORA", {"lora_alpha": "1e300"}, "'lora_alpha': input should be less than or equal to 1000000000"),
         ("LORA", {"use_rslora": '"yes"'}, "'use_rslora': input should be a valid boolean, got 'yes'"),
         ("LORA", {"alpha_pattern": '{"(\\\\w|[a-z]|_|[.]|[0-9])*[0-9]": 1}'}, "takes too long"),
         ("VERA", {"r": "1e9"}, "'r': input should be a valid integer, got 1000000000.0"),
@@ -277,10 +277,3 @@ def test_numbers_of_every_width_are_read(tmp_path, base, dtype):
     path.write_bytes(lora(dtype))
     found = outcome(path, base)
     assert isinstance(found, Checkpoint) and found.dim == 4, found
-
-
-def test_a_merge_of_any_readable_file_is_finite(tmp_path, base):
-    """alpha may be any number, but an update that is none was never trained."""
-    path = saved(tmp_path, trained(base, "lora", ONE, dim=4, alpha=2.0))
-    found = adapters.merged_weights(base, evaluation.formats.load_adapter(path, base)[0])
-    assert all(weight.isfinite().all() for weight in found.values())
