@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from lorabench.errors import UserError
+from lorabench.foreign import clean_folder, known, read_json, shown, tokenizer_files
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -20,6 +23,16 @@ WEIGHTS = {
 }
 # What a folder needs beside its weights.
 SETTINGS = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt")
+PIPELINE = "StableDiffusionPipeline"
+# What libraries import to load a base model: these, and nothing that a folder names.
+_INDEX = {
+    "_class_name": PIPELINE,
+    **{"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]},
+    **{"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]},
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    **{name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")},
+    "requires_safety_checker": False,
+}
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 CONFIG_SOURCE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # In a single file: keys of the text vectors, [channels, width of a text vector].
@@ -56,8 +69,35 @@ def base_id(source: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(names):
         digest.update(f"{name} {_sha256(path / name)}\n".encode())
-    unet = json.loads((path / "unet/config.json").read_text(encoding="utf-8"))
+    unet = read_json(path / "unet/config.json").root
     return f"{_family(unet.get('cross_attention_dim'))}-{digest.hexdigest()[:12]}"
+
+
+@contextmanager
+def clean_base(path: Path, keys: Mapping[str, Collection[str]]) -> Iterator[Path]:
+    """Inside, a diffusers folder of those of its files that are known here, and of its configs those keys.
+
+    Of a single file, its config folder. UserError for a config that cannot be read.
+    """
+    folder = settings_folder(path)
+    scheduler = "scheduler/scheduler_config.json"
+    files: dict[str, Path | Mapping[str, Any]] = {
+        "model_index.json": _INDEX,
+        scheduler: known(folder / scheduler, keys["scheduler"]),
+    }
+    for name, content in tokenizer_files(folder / "tokenizer").items():
+        files[f"tokenizer/{name}"] = content
+    for name, weights in WEIGHTS.items():
+        files[f"{name}/config.json"] = known(folder / name / "config.json", keys[name])
+        if path.is_dir():
+            files[f"{name}/{weights}"] = folder / name / weights
+    with clean_folder(files) as clean:
+        yield clean
+
+
+def settings_folder(path: Path) -> Path:
+    """The folder with a located base's configs and tokenizer: itself, or that of a single file."""
+    return path if path.is_dir() else config_folder(path)
 
 
 def config_folder(file: Path) -> Path:
@@ -93,14 +133,14 @@ def _cached_snapshot(hub_id: str) -> Path:
 def _checked_folder(folder: Path) -> Path:
     if not (folder / "model_index.json").is_file():
         raise UserError(f"Base model {folder} has no model_index.json, so it is not a diffusers folder.")
-    kind = _json(folder / "model_index.json").get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        raise UserError(f"Base model {folder} is a {kind}; lorabench reads StableDiffusionPipeline (SD1.x and SD2.x).")
+    kind = read_json(folder / "model_index.json").root.get("_class_name")
+    if kind != PIPELINE:
+        raise UserError(f"Base model {folder} is a {shown(kind)}; lorabench reads {PIPELINE} (SD1.x and SD2.x).")
     for name, weights in WEIGHTS.items():
         if not (folder / name / weights).is_file():
             raise UserError(_missing(folder, name, weights))
         _check_safetensors(folder / name / weights)
-        _json(folder / name / "config.json")
+        read_json(folder / name / "config.json")
     for name in SETTINGS:
         if not (folder / name).is_file():
             raise UserError(f"Base model {folder} lacks {name}; download or export it again.")
@@ -141,18 +181,11 @@ def _check_safetensors(file: Path) -> None:
 def _width_in_file(file: Path) -> int | None:
     with safe_open(file, framework="pt") as tensors:
         names = [name for name in tensors.keys() if _CROSS_ATTENTION.fullmatch(name)]
-        return tensors.get_slice(names[0]).get_shape()[1] if names else None
+        return tensors.get_slice(names[0]).get_shape()[-1] if names else None
 
 
-def _family(width: int | None) -> str:
-    return _FAMILIES.get(width or 0, "custom")
-
-
-def _json(file: Path) -> dict:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is missing or no JSON ({error}); download or export the base model again.") from error
+def _family(width: object) -> str:
+    return _FAMILIES.get(width, "custom") if isinstance(width, int) else "custom"
 
 
 def _sha256(file: Path) -> str:

@@ -5,6 +5,7 @@ Weights stay float32; `BaseModel.dtype` is what matrix products are computed in 
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,14 +17,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabench.architectures import ARCHITECTURES
-from lorabench.base_files import base_id, config_folder, locate_base
+from lorabench.base_files import base_id, clean_base, locate_base, settings_folder
 from lorabench.errors import UserError
+from lorabench.foreign import known
 from lorabench.records import Sampling
 
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
@@ -36,6 +37,17 @@ STOCK_DDIM = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
     "thresholding": False,
+}
+# What a config of a base model's folder may say: what the class that it configures asks for.
+_KEYS = {
+    "unet": inspect.signature(UNet2DConditionModel).parameters.keys(),
+    "vae": inspect.signature(AutoencoderKL).parameters.keys(),
+    "scheduler": inspect.signature(DDIMScheduler).parameters.keys(),
+    "text_encoder": {
+        *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "hidden_act"),
+        *("num_attention_heads", "max_position_embeddings", "layer_norm_eps", "attention_dropout"),
+        *("initializer_range", "initializer_factor", "pad_token_id", "bos_token_id", "eos_token_id"),
+    },
 }
 
 
@@ -100,13 +112,11 @@ def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.floa
     """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache."""
     path = locate_base(source)
     try:
-        with _no_progress_bars():
-            parts = _parts_of_folder(path) if path.is_dir() else _parts_of_file(path)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        # diffusers and transformers raise any of these for weights that do not fit their config.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"Base model {path} cannot be loaded: {reason}") from error
-    scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
+        with _no_progress_bars(), clean_base(path, _KEYS) as clean:
+            parts = _parts_of_folder(clean) if path.is_dir() else _parts_of_file(path, clean)
+        scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
+    except Exception as error:
+        raise _not_loaded(path, error) from error
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
         kind = scheduler.config.prediction_type
         raise UserError(f"Base model {path} predicts '{kind}'; lorabench knows epsilon and v_prediction.")
@@ -114,6 +124,14 @@ def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.floa
         parts[name].float().to(device).requires_grad_(False).eval()
     alphas = scheduler.alphas_cumprod.to(device=device, dtype=torch.float32)
     return BaseModel(id=base_id(source), alphas_cumprod=alphas, device=device, dtype=dtype, **parts)
+
+
+def _not_loaded(path: Path, error: Exception) -> UserError:
+    """diffusers and transformers raise anything for settings that cannot be and weights that do not fit them."""
+    if isinstance(error, UserError):
+        return error
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return UserError(f"Base model {path} cannot be loaded: {reason}")
 
 
 @contextmanager
@@ -135,12 +153,15 @@ def architecture(source: str) -> dict[str, torch.nn.Module]:
     `source` as in `load_base`, or a name of `architectures.ARCHITECTURES`, which needs no file.
     """
     if source in ARCHITECTURES:
-        configs = ARCHITECTURES[source]
-    else:
-        path = locate_base(source)
-        folder = path if path.is_dir() else config_folder(path)
-        text_config = CLIPTextConfig.from_pretrained(folder / "text_encoder").to_dict()
-        configs = {"unet": UNet2DConditionModel.load_config(folder / "unet"), "text_encoder": text_config}
+        return _made(ARCHITECTURES[source])
+    path = locate_base(source)
+    try:
+        return _made({name: _config(path, name) for name in ("unet", "text_encoder")})
+    except Exception as error:
+        raise _not_loaded(path, error) from error
+
+
+def _made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.nn.Module]:
     with torch.device("meta"):
         modules: dict[str, torch.nn.Module] = {"unet": UNet2DConditionModel.from_config(dict(configs["unet"]))}
         if "text_encoder" in configs:
@@ -148,14 +169,19 @@ def architecture(source: str) -> dict[str, torch.nn.Module]:
     return modules
 
 
+def _config(path: Path, name: str) -> dict[str, Any]:
+    """What is known of the config of one part of a base model."""
+    return known(settings_folder(path) / name / "config.json", _KEYS[name])
+
+
 def save_folder(base: BaseModel, source: str, folder: Path) -> None:
     """Write the base model with the weights it has now, float32, as a diffusers folder; `source` is what it was."""
     path = locate_base(source)
-    settings = path if path.is_dir() else config_folder(path)
-    # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
-    shutil.copyfile(settings / "model_index.json", folder / "model_index.json")
-    for name in ("scheduler", "tokenizer"):
-        shutil.copytree(settings / name, folder / name)
+    with clean_base(path, _KEYS) as clean:
+        # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
+        shutil.copyfile(clean / "model_index.json", folder / "model_index.json")
+        for name in ("scheduler", "tokenizer"):
+            shutil.copytree(clean / name, folder / name)
     with _no_progress_bars():
         for name, part in {"unet": base.unet, "text_encoder": base.text_encoder, "vae": base.vae}.items():
             part.save_pretrained(folder / name, safe_serialization=True)
@@ -164,8 +190,7 @@ def save_folder(base: BaseModel, source: str, folder: Path) -> None:
 def check_size(source: str, size: int) -> None:
     """UserError if the base model cannot draw pictures of that side, found without its weights."""
     path = locate_base(source)
-    folder = path if path.is_dir() else config_folder(path)
-    factor = 2 ** (len(AutoencoderKL.load_config(folder / "vae")["block_out_channels"]) - 1)
+    factor = 2 ** (len(_config(path, "vae").get("block_out_channels", (64,))) - 1)
     if size % factor:
         raise UserError(
             f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of {factor}."
@@ -184,9 +209,9 @@ def _parts_of_folder(folder: Path) -> dict[str, Any]:
     }
 
 
-def _parts_of_file(file: Path) -> dict[str, Any]:
+def _parts_of_file(file: Path, configs: Path) -> dict[str, Any]:
     pipeline = StableDiffusionPipeline.from_single_file(
-        str(file), config=str(config_folder(file)), local_files_only=True, safety_checker=None
+        str(file), config=str(configs), local_files_only=True, safety_checker=None
     )
     return {
         "unet": pipeline.unet,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from lorabench.records import RESIZE_MODES, ResizeMode
 
 # Bicubic (with PIL's antialiasing) is what DINOv2, CLIP and ConvNeXt V2 were evaluated with by their authors.
 ENCODER_FILTER = Image.Resampling.BICUBIC
+# What people's pictures are. Others of PIL's run programs (EPS: Ghostscript) or are seldom met, and seldom mended.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 # For training and thumbnails, where nothing was learnt for another filter, the sharpest one.
 PICTURE_FILTER = Image.Resampling.LANCZOS
 
@@ -20,20 +23,26 @@ PICTURE_FILTER = Image.Resampling.LANCZOS
 def read(path: Path) -> np.ndarray:
     """The picture as uint8 [h, w, 3]: turned as EXIF says, transparency onto white, 16 bits to 8, first frame.
 
-    Colour profiles are not applied. UserError for a file that is no picture or is cut short.
+    Colour profiles are not applied. UserError for a file that is no picture of `FORMATS`, too large or cut short.
     """
     path = Path(path)
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=_formats()) as file:
             picture = ImageOps.exif_transpose(_eight_bits(file))
             if picture.has_transparency_data:
                 picture = _onto_white(picture.convert("RGBA"))
             return np.array(picture.convert("RGB"))
     except FileNotFoundError:
         raise UserError(f"Picture {path} does not exist.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # PIL has no exception of its own for broken files: all of these come from its decoders.
+    except Exception as error:  # PIL has no exception of its own for broken files, and its decoders raise anything
         raise UserError(f"Picture {path} cannot be read ({error}). Replace the file or take it away.") from error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this PIL was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def write(path: Path, image: np.ndarray) -> None:

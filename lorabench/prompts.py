@@ -124,7 +124,8 @@ def _lines(folder: Path, stem: str) -> list[str]:
         raise UserError(
             f"There is no folder {folder} of prompt templates: name one by images.prompts of the study, or --prompts."
         )
-    if not path.is_file():
+    inside = path.is_relative_to(folder) and ".." not in Path(stem).parts  # a data set names its template
+    if not inside or not path.is_file():
         available = sorted(found.stem for found in folder.glob("*.txt"))
         raise UserError(unknown("prompt template", stem, available, f"{folder}, one .txt file each"))
     try:

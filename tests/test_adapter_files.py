@@ -1,17 +1,22 @@
 """`lorabench count`, `inspect` and `convert`: exact numbers, files that go from format to format, errors."""
 
+import contextlib
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import lorabench_here
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from saved_adapters import trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, formats
 from lorabench.cli import adapter_files
+from lorabench.cli.output import show
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.records import TrainConfig
@@ -184,6 +189,23 @@ def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base
 def test_a_file_that_fits_no_architecture(tmp_path, base):
     done = lorabench_here("inspect", str(saved(tmp_path, base, "lora", dim=4)))
     assert done.returncode == 2 and "fits none of these" in done.stderr and "sd15: " in done.stderr
+
+
+def test_names_and_metadata_cannot_steer_a_terminal(tmp_path, base):
+    path = saved(tmp_path, base, "lora", dim=4)
+    tensors = load_file(path)
+    for name in (b"\xff.safetensors", b"[bold]\x1b[2J.safetensors"):
+        odd = os.path.join(os.fsencode(tmp_path), name)
+        with open(odd, "wb") as file:
+            file.write(save(tensors, {"title": "\x1b]8;;http://example.org\x07"}))
+        done = lorabench_here("inspect", os.fsdecode(odd), "--base", base)
+        assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+        assert done.returncode == (2 if name[0] == 255 else 0), done.stderr
+    assert r"title \x1b]8;;http" in done.stdout
+    rows = io.StringIO()
+    with contextlib.redirect_stdout(rows):
+        show([{"file": "a[/b]\x1b[2J", "[i]": 1}], as_json=False)
+    assert r"a[/b]\x1b[2J" in rows.getvalue() and "[i]" in rows.getvalue()
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path, base, monkeypatch):

@@ -13,8 +13,19 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts"},
-    {"values", "processes"},
-    {"components", "config", "store", "prompts", "images", "datasets", "base_files", "layers", "architectures"},
+    {"foreign", "values", "processes"},
+    {
+        "components",
+        "peft_settings",
+        "config",
+        "store",
+        "prompts",
+        "images",
+        "datasets",
+        "base_files",
+        "layers",
+        "architectures",
+    },
     {"diffusion", "adapters", "statistics"},
     {"algorithms", "formats", "encoders", "metrics", "published"},
     {"stages", "report"},

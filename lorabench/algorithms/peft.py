@@ -1,4 +1,4 @@
-"""Any method of the peft library for Linear and Conv2d, by its own config: `peft = { peft_type = "VERA", r = 8 }`.
+"""Methods of the peft library for Linear and Conv2d, by its own config: `peft = { peft_type = "VERA", r = 8 }`.
 
 A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape; peft's own
 files hold them once, and every layer's params refer to those. Refused is what is no update of a weight and a bias:
@@ -9,8 +9,10 @@ from the base model's weights (PSOFT).
 from __future__ import annotations
 
 import functools
+import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,8 @@ from torch.nn import functional
 
 from lorabench.components import SHARED_SUFFIX, Algorithm, Params
 from lorabench.errors import UserError
+from lorabench.foreign import offline
+from lorabench.peft_settings import checked_settings
 from lorabench.records import TrainConfig
 
 PREFIX = "peft."
@@ -69,7 +73,10 @@ def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
 
     UserError if it is no update of a weight.
     """
-    text = json.dumps(dict(settings), sort_keys=True)
+    try:
+        text = _checked(json.dumps(dict(settings), sort_keys=True))
+    except ValueError as error:
+        raise UserError(f"It cannot be read: {error}.") from error
     for width in _WIDTHS:
         try:
             tuner = _tuner((width, width), text, _FROZEN_SEED)
@@ -227,11 +234,16 @@ def _stir(wrapped: nn.Module) -> None:
 
 
 def _settings(config: TrainConfig) -> str:
-    if not config.peft or "peft_type" not in config.peft:
-        raise ValueError('it needs a table of its settings: peft = { peft_type = "VERA", r = 8 }, say')
-    if str(config.peft.get("init_lora_weights")).lower() not in ("none", "true", "false", "gaussian", "orthogonal"):
+    return _checked(json.dumps(dict(config.peft or {}), sort_keys=True))
+
+
+@functools.cache
+def _checked(text: str) -> str:
+    """The settings themselves. ValueError unless `peft_settings` knows all of them, or if they begin with no update."""
+    settings = json.loads(text)
+    if str(settings.get("init_lora_weights")).lower() not in ("none", "true", "false", "gaussian", "orthogonal"):
         raise ValueError("an initialisation that changes the base model's weight is not one of an update")
-    return json.dumps(dict(config.peft), sort_keys=True)
+    return json.dumps(checked_settings(settings), sort_keys=True)
 
 
 @functools.lru_cache(maxsize=64)  # making a layer takes milliseconds, and every step needs each
@@ -252,7 +264,7 @@ def _tuner(shape: tuple[int, ...], settings: str, seed: int, base_seed: int = 0,
     kinds = {str(getattr(kind, "value", kind)): config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if method not in kinds:
         raise ValueError(f"peft {peft.__version__} has no method '{method}'; it has {', '.join(sorted(kinds))}")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), offline(), _nothing_compiled():
         torch.manual_seed(base_seed)
         rows, columns, *kernel = shape
         layer = nn.Conv2d(columns, rows, tuple(kernel), bias=bias) if kernel else nn.Linear(columns, rows, bias=bias)
@@ -267,6 +279,17 @@ def _tuner(shape: tuple[int, ...], settings: str, seed: int, base_seed: int = 0,
     if not hasattr(tuner.model.get_submodule(_NAME), "base_layer"):
         raise ValueError(f"peft's {method} does not wrap single layers")
     return tuner
+
+
+@contextmanager
+def _nothing_compiled() -> Iterator[None]:
+    """Inside, peft's BOFT does without its CUDA extension: making a layer would start a compiler."""
+    layer = importlib.import_module("peft.tuners.boft.layer")
+    compiler, layer.get_fbd_cuda = layer.get_fbd_cuda, lambda: None
+    try:
+        yield
+    finally:
+        layer.get_fbd_cuda = compiler
 
 
 def _library() -> Any:
@@ -285,5 +308,5 @@ peft = Algorithm(
     hyperparameters=("peft",),
     suffixes=(PREFIX,),
     saved_names=saved_names,
-    description="Any method of the peft library, by its own config.",
+    description="A method of the peft library, by its own config.",
 )

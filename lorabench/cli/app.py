@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli.output import show
+from lorabench.cli.output import on_screen, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 
 app = typer.Typer(
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(on_screen(message), file=sys.stderr)
     sys.exit(code)
 
 

@@ -47,7 +47,20 @@ def quality_encoder(name: str, weights: Path | None, device: torch.device) -> Qu
         raise UserError(f"Encoder '{name}' needs the pyiqa library: pip install pyiqa.") from error
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"Encoder '{name}': weights {weights} do not exist.")
+    if weights is not None:
+        _refuse_code(name, Path(weights))
     options = {} if weights is None else {"pretrained_model_path": str(weights)}
     score = pyiqa.create_metric(name, device=device, **options)
     version = "published" if weights is None else _weights.sha256(Path(weights))[:12]
     return QualityEncoder(name, version, score, device)
+
+
+def _refuse_code(name: str, weights: Path) -> None:
+    """UserError for a pickle that holds more than tensors: pyiqa would open it whatever it does."""
+    try:
+        torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler meets
+        raise UserError(
+            f"Encoder '{name}': {weights} is no file of tensors alone, and anything else in it could run code; save "
+            "its state dict with torch.save."
+        ) from error

@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import StringConstraints
 from torch import nn
 
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
+from lorabench.foreign import offline
+
+# timm's arguments that shape a network; others name files, repositories and addresses to load from.
+_Argument = Literal[
+    "img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "init_values", "class_token",
+    "reg_tokens", "no_embed_class", "pre_norm", "final_norm", "fc_norm", "dynamic_img_size", "global_pool", "in_chans",
+    "dims", "depths", "kernel_sizes", "stem_type", "use_grn", "ls_init_value", "conv_mlp", "conv_bias", "output_stride",
+    "drop_path_rate", "drop_rate", "window_size", "num_heads_per_stage", "width_factor", "stem_width", "cardinality",
+]  # fmt: skip
+_Word = Annotated[str, StringConstraints(pattern=r"^[\w.]{0,100}$")]  # never "hf-hub:..." or "local-dir:..."
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,13 @@ class Published:
     size: int
     hub_id: str
     model_args: dict[str, Any] = field(default_factory=dict)
+
+
+class TimmConfig(_weights.PictureConfig):
+    """config.json of a folder with a network of its own."""
+
+    architecture: _Word
+    model_args: dict[_Argument, bool | int | float | list[int] | _Word | None]
 
 
 def timm_encoder(
@@ -47,21 +65,20 @@ def timm_encoder(
 
 
 def _from_folder(name: str, folder: Path, device: torch.device, resize_modes: tuple[str, ...]) -> PictureEncoder:
-    config = _weights.read_config(
-        name, folder, {"architecture": str, "model_args": dict, "image_size": int, "mean": list, "std": list}
-    )
+    config = _weights.read_config(name, folder, TimmConfig)
     file = _weights.safetensors_file(name, folder / _weights.WEIGHTS)
-    preprocessing = Preprocessing(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
-    network = _network(name, config["architecture"], config["model_args"], str(folder / _weights.CONFIG))
-    return _encoder(name, config["architecture"], network, file, preprocessing, device, resize_modes)
+    preprocessing = Preprocessing(config.image_size, config.mean, config.std)
+    network = _network(name, config.architecture, dict(config.model_args), str(folder / _weights.CONFIG))
+    return _encoder(name, config.architecture, network, file, preprocessing, device, resize_modes)
 
 
 def _network(name: str, architecture: str, model_args: dict[str, Any], where: str) -> nn.Module:
     import timm  # takes seconds: only when an encoder is used
 
     try:
-        return timm.create_model(architecture, num_classes=0, **model_args)
-    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        with offline():
+            return timm.create_model(architecture, pretrained=False, num_classes=0, **model_args)
+    except (RuntimeError, TypeError, ValueError, AssertionError, LookupError, ArithmeticError) as error:
         raise UserError(f"Encoder '{name}': timm cannot make '{architecture}' ({error}) for {where}.") from error
 
 

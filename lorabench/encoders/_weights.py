@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lorabench.errors import UserError
+from lorabench.foreign import FileRecord, read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_Channel = Annotated[float, Field(ge=-1e3, le=1e3)]
+
+
+class PictureConfig(FileRecord):
+    """What config.json of a weights folder says of pictures: their side in pixels, mean and deviation per channel."""
+
+    image_size: Annotated[int, Field(ge=1, le=4096)]
+    mean: tuple[_Channel, _Channel, _Channel]
+    std: tuple[_Channel, _Channel, _Channel]
+
+
+Config = TypeVar("Config", bound=PictureConfig)
 
 
 def published_file(encoder: str, hub_id: str, filename: str = WEIGHTS) -> Path:
@@ -50,19 +63,15 @@ def safetensors_file(encoder: str, path: Path) -> Path:
     return path
 
 
-def read_config(encoder: str, folder: Path, needed: dict[str, type]) -> dict[str, Any]:
-    """config.json of a weights folder. UserError if a key of `needed` is missing or of another type."""
+def read_config(encoder: str, folder: Path, record: type[Config]) -> Config:
+    """config.json of a weights folder. UserError if a key is missing or of another type."""
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"Encoder '{encoder}': weights folder {folder} has no {CONFIG} (needed beside {WEIGHTS}).")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"Encoder '{encoder}': {path} is not valid JSON: {error}.") from error
-    for key, type_ in needed.items():
-        if not isinstance(config, dict) or not isinstance(config.get(key), type_):
-            raise UserError(f"Encoder '{encoder}': {path} needs the key '{key}' ({type_.__name__}).")
-    return config
+        return read_json(path, record)
+    except UserError as error:
+        raise UserError(f"Encoder '{encoder}': {error}") from error
 
 
 def sha256(path: Path) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import StringConstraints
 from torch import nn
 
 from lorabench import components
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import BATCH_SIZE, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
+from lorabench.foreign import FileRecord, checked, clean_folder, read_json, tokenizer_files
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"
-FOLDER_WEIGHTS = "open_clip_model.safetensors"
+FOLDER_CONFIG, FOLDER_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+_FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
@@ -75,14 +79,35 @@ class ClipEncoder(PictureEncoder):
         return torch.cat(batches).numpy()
 
 
+class _Tower(FileRecord):
+    """Part of an open_clip config that could name a model of a hub: its weights then come from there, or its code."""
+
+    hf_model_name: None = None
+    timm_model_name: Annotated[str, StringConstraints(pattern=r"^[\w.]+$")] | None = None
+
+
+class _ModelConfig(FileRecord):
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+
+
+class _FolderConfig(FileRecord):
+    """open_clip_config.json, of which the rest is for open_clip to read."""
+
+    model_cfg: dict[str, Any]
+    preprocess_cfg: dict[str, Any] = {}
+
+
 def _from_folder(folder: Path, device: torch.device) -> ClipEncoder:
     import open_clip
 
     file = _weights.safetensors_file("clip", folder / FOLDER_WEIGHTS)
+    files = {FOLDER_CONFIG: _clean_config(folder / FOLDER_CONFIG), FOLDER_WEIGHTS: file}
     try:
-        network = open_clip.create_model(f"local-dir:{folder}", precision="fp32", device="cpu")
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        with clean_folder(files | tokenizer_files(folder)) as clean:
+            network = open_clip.create_model(f"local-dir:{clean}", precision="fp32", device="cpu")
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{clean}")
+    except _FAULTS as error:
         raise UserError(f"Encoder 'clip': open_clip cannot load the folder {folder}: {error}") from error
     network.requires_grad_(False).eval()
     settings = open_clip.get_model_preprocess_cfg(network)
@@ -90,6 +115,24 @@ def _from_folder(folder: Path, device: torch.device) -> ClipEncoder:
     preprocessing = Preprocessing(size, tuple(settings["mean"]), tuple(settings["std"]))
     architecture = f"{type(network.visual).__name__}{size}px"
     return ClipEncoder(architecture, file, network, tokenizer, preprocessing, device)
+
+
+def _clean_config(file: Path) -> dict[str, Any]:
+    """open_clip's config without what names another model, and of its tokenizer's options how it cleans texts.
+
+    UserError where a tower is such a model.
+    """
+    try:
+        config = read_json(file, _FolderConfig)
+        towers = checked(config.model_cfg, _ModelConfig, f"{file}: 'model_cfg'")
+        for name in ("vision_cfg", "text_cfg"):
+            checked(getattr(towers, name), _Tower, f"{file}: '{name}'")
+    except UserError as error:
+        raise UserError(f"Encoder 'clip': {error}") from error
+    options = towers.text_cfg.get("tokenizer_kwargs")
+    clean = options.get("clean") if isinstance(options, dict) else None
+    text = {**towers.text_cfg, "tokenizer_kwargs": {"clean": clean} if isinstance(clean, str) else {}}
+    return {"model_cfg": {**config.model_cfg, "text_cfg": text}, "preprocess_cfg": config.preprocess_cfg}
 
 
 def _published() -> tuple[Path, dict[str, torch.Tensor]]:

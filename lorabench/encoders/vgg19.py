@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from lorabench import components
@@ -22,6 +24,12 @@ FULL_LAYERS: tuple[int | str, ...] = (
 STAGES = 5
 
 
+class VggConfig(_weights.PictureConfig):
+    """config.json of a folder: its convolutions' channels, and "M" where pictures are halved."""
+
+    layers: list[Annotated[int, Field(ge=1, le=2**14)] | Literal["M"]]
+
+
 @components.encoder(stored=False, resize_modes=RESIZE_MODES)
 def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
     """Gram matrices of conv1_1, 2_1, 3_1, 4_1, 5_1, each divided by c h w, flattened and joined (610,304 numbers).
@@ -30,13 +38,11 @@ def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
     As in the paper's runs, the first four layers count after their ReLU (theirs works in place) and conv5_1 before it.
     """
     if weights is not None and Path(weights).is_dir():
-        config = _weights.read_config(
-            "vgg19", Path(weights), {"layers": list, "image_size": int, "mean": list, "std": list}
-        )
+        config = _weights.read_config("vgg19", Path(weights), VggConfig)
         file = _weights.safetensors_file("vgg19", Path(weights) / _weights.WEIGHTS)
-        layers = _checked_layers(config["layers"], Path(weights))
+        layers = _checked_layers(config.layers, Path(weights))
         architecture = f"vgg{sum(layer != 'M' for layer in layers)}conv"
-        preprocessing = Preprocessing(config["image_size"], tuple(config["mean"]), tuple(config["std"]))
+        preprocessing = Preprocessing(config.image_size, config.mean, config.std)
     else:
         file = (
             _weights.published_file("vgg19", HUB_ID)

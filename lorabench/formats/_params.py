@@ -25,7 +25,7 @@ def gather(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Params]
         suffix = next((end for suffix in suffixes if (end := _end(key, suffix))), None)
         if suffix is None:
             raise UserError(f"{path}: no algorithm of lorabench knows the end of key '{key}'; {_known(suffixes)}.")
-        if tensor.numel() == 0 or (not tensor.is_floating_point() and tensor.numel() > 1):
+        if tensor.numel() == 0 or tensor.ndim > 4 or (not tensor.is_floating_point() and tensor.numel() > 1):
             raise UserError(f"{path}: '{key}' holds no weights, but {tensor.dtype} {list(tensor.shape)}.")
         module = key.removesuffix(f".{suffix}")
         if suffix != "alpha":

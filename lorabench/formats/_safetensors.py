@@ -129,7 +129,10 @@ def _stored_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 def _opened(path: Path) -> safe_open:
     try:
+        str(path).encode()
         return safe_open(path, framework="pt", device="cpu")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path} has a name that is not UTF-8, which safetensors cannot open; rename it.") from error
     except FileNotFoundError as error:
         raise UserError(f"Checkpoint {path} does not exist.") from error
     except (SafetensorError, OSError) as error:

@@ -5,7 +5,6 @@ Of the U-Net alone (its attention processors, or `save_lora_adapter`) they are s
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ import torch
 
 from lorabench.components import Format, LoadedAdapter
 from lorabench.errors import UserError
+from lorabench.foreign import Table, parsed
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
-from lorabench.formats._peft_config import algorithm_of, alpha_of, check_config
+from lorabench.formats._peft_config import AdapterConfig, adapter_config, alpha_of
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"
@@ -60,7 +60,7 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
             raise UserError(f"{file}: '{name}' needs a down and an up weight, it has {', '.join(sorted(params))}.")
         component, path_in_it = name.split(".", 1)
         rank = params["lora_down.weight"].shape[0]
-        alphas.setdefault(name, alpha_of(configs.get(component, {}), path_in_it, rank))
+        alphas.setdefault(name, alpha_of(configs.get(component, AdapterConfig()), path_in_it, rank))
     return LoadedAdapter("lora", None, modules, alphas, file, metadata=metadata)
 
 
@@ -97,23 +97,17 @@ def _ours(key: str) -> str:
     return component + key
 
 
-def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, dict[str, Any]]:
+def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, AdapterConfig]:
     """peft's config of each component, from "unet.lora_alpha" and its like; without a component it is the U-Net's."""
-    try:
-        flat = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except ValueError as error:
-        raise UserError(f"{file}: its '{METADATA_KEY}' metadata is not JSON ({error}); save it again.") from error
-    if not isinstance(flat, dict):
-        raise UserError(f"{file}: its '{METADATA_KEY}' metadata holds no settings by name; save it again.")
-    configs: dict[str, dict[str, Any]] = {}
-    for key, value in flat.items():
+    place = f"{file}: its '{METADATA_KEY}' metadata"
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in parsed(metadata.get(METADATA_KEY, "{}"), Table, place).root.items():
         component, _, name = key.rpartition(".")
-        component = component or "unet"
-        configs.setdefault(component, {})[name] = value
+        tables.setdefault(component or "unet", {})[name] = value
+    configs = {component: adapter_config(table, f"{place} of {component}") for component, table in tables.items()}
     for config in configs.values():
-        check_config(config, file)
-        if config.get("use_dora") or algorithm_of(config) != "lora":
-            raise UserError(f"{file}: its metadata is not of a plain LoRA, and no other is read from diffusers.")
+        if config.use_dora or config.algorithm != "lora":
+            raise UserError(f"{place} is not of a plain LoRA, and no other is read from diffusers.")
     return configs
 
 

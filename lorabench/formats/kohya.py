@@ -6,15 +6,18 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from lorabench.components import Format, LoadedAdapter, find
-from lorabench.errors import UserError
+from lorabench.foreign import parsed
 from lorabench.formats import _safetensors
+from lorabench.formats._headers import OwnHeader, kohya_header
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, require_alphas
+from lorabench.formats._peft_config import settings_of
 from lorabench.layers import canonical
 from lorabench.records import TrainConfig
 
@@ -130,44 +133,24 @@ def _network_args(config: TrainConfig) -> dict[str, object]:
 
 
 def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, str, Counts]:
-    """What lorabench wrote; fields of other versions that TrainConfig does not have are left out."""
-    try:
-        own = json.loads(text)
-        fields = own["config"]
-        config = None if fields is None else TrainConfig(**_known_fields(fields))
-        return config, own["base"], (own["seed"], own["epoch"], own["step"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: its '{METADATA_KEY}' metadata is damaged ({error!r}); save it again.") from error
-
-
-def _known_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    names = {field.name for field in dataclasses.fields(TrainConfig)}
-    known = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items() if key in names}
-    return {**known, "lr": float("nan") if known.get("lr") is None else known["lr"]}
+    """What lorabench wrote. UserError for what it would not have written."""
+    place = f"{path}: its '{METADATA_KEY}' metadata is damaged"
+    own = parsed(text, OwnHeader, place)
+    config = None if own.config is None else own.config.known()
+    if config is not None and config.peft is not None:
+        config = replace(config, peft=settings_of(config.peft, place))
+    return config, own.base, (own.seed, own.epoch, own.step)
 
 
 def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tuple[TrainConfig | None, str, Counts]:
     """What kohya's trainer wrote. Its dims and layers are read off the weights instead, which cannot be wrong."""
-    base = metadata.get("ss_sd_model_name", "")
-    counts = (_integer(metadata, "ss_seed"), _integer(metadata, "ss_epoch"), _integer(metadata, "ss_steps"))
-    if not any(key.startswith("ss_") for key in metadata):
-        return None, base, counts
-    rate = _number(metadata.get("ss_unet_lr")) or _number(metadata.get("ss_learning_rate")) or float("nan")
-    epochs = _integer(metadata, "ss_num_epochs") or 1
+    header = kohya_header(metadata)
+    if header is None:
+        return None, "", (None, None, None)
+    rate = header.ss_unet_lr or header.ss_learning_rate or float("nan")
+    epochs = header.ss_num_epochs or 1
     config = TrainConfig(name, algorithm, trained_layers="", lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
-    return config, base, counts
-
-
-def _integer(metadata: Mapping[str, str], key: str) -> int | None:
-    number = _number(metadata.get(key))
-    return None if number is None or not math.isfinite(number) else int(number)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")  # kohya writes "None" for what was not set
-    except ValueError:
-        return None
+    return config, header.ss_sd_model_name, (header.ss_seed, header.ss_epoch, header.ss_steps)
 
 
 kohya = Format(

@@ -14,13 +14,14 @@ import torch
 from lorabench import store
 from lorabench.components import SHARED_SUFFIX, Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
+from lorabench.foreign import read_json
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
 from lorabench.formats._peft_config import (
     METHODS,
-    algorithm_of,
+    AdapterConfig,
+    adapter_config,
     alpha_of,
-    check_config,
     pattern_of,
     rank_of,
     scales_inputs,
@@ -61,12 +62,13 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     modules: dict[str, Params] = {}
     alphas: dict[str, float] = {}
     folders = {name: path / name for name in _COMPONENTS if (path / name / CONFIG).is_file()} or {"": path}
-    configs = {component: _config(folder) for component, folder in folders.items()}
-    algorithms = {algorithm_of(config) for config in configs.values()}
+    tables = {component: read_json(folder / CONFIG).root for component, folder in folders.items()}
+    configs = {name: _config(table, folders[name] / CONFIG) for name, table in tables.items()}
+    algorithms = {config.algorithm for config in configs.values()}
     if len(algorithms) > 1:
         raise UserError(f"{path} holds {' and '.join(sorted(algorithms))}; evaluate its folders one by one.")
     if algorithms == {OTHERS}:
-        return _read_other(path, folders, configs, unused)
+        return _read_other(path, folders, tables, unused)
     for component, folder in folders.items():
         file = folder / WEIGHTS
         found, _ = gather(renamed(_weights(folder, unused), lambda key, of=component: _ours(key, of), file), file)
@@ -81,12 +83,15 @@ def _folder(path: Path) -> Path:
 
 
 def _read_other(
-    path: Path, folders: Mapping[str, Path], configs: Mapping[str, Any], unused: Sequence[str]
+    path: Path, folders: Mapping[str, Path], tables: Mapping[str, Any], unused: Sequence[str]
 ) -> LoadedAdapter:
-    settings = [settings_of(config, path) for config in configs.values()]
+    settings = [settings_of(table, str(folders[name] / CONFIG)) for name, table in tables.items()]
     if any(other != settings[0] for other in settings):
         raise UserError(f"{path} holds adapters of different settings; evaluate its folders one by one.")
-    names = find("algorithms", OTHERS).saved_names(settings[0])
+    try:
+        names = find("algorithms", OTHERS).saved_names(settings[0])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     modules: dict[str, Params] = {}
     for component, folder in folders.items():
         modules |= _others_of(component, folder / WEIGHTS, _weights(folder, unused), names, settings[0]["peft_type"])
@@ -142,11 +147,11 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
             (folder / component / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def _read_module(params: Params, config: Mapping[str, Any], name: str, file: Path) -> tuple[Params, float]:
+def _read_module(params: Params, config: AdapterConfig, name: str, file: Path) -> tuple[Params, float]:
     path = name.split(".", 1)[1]
     if "weight" in params:
         return _read_ia3(params["weight"], scales_inputs(config, path)), 1.0
-    sizes = find("algorithms", algorithm_of(config)).sizes_of
+    sizes = find("algorithms", config.algorithm).sizes_of
     try:
         rank = sizes(params).get("dim")
     except KeyError as error:
@@ -168,14 +173,10 @@ def _read_ia3(scale: torch.Tensor, on_input: bool) -> Params:
     return {"weight": scale.flatten() - 1, **flags}
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{folder / CONFIG} is not valid JSON ({error}); save the adapter again.") from error
-    check_config(config, folder / CONFIG)
-    if algorithm_of(config) in METHODS.values() and not {"lora_alpha", "alpha"} & config.keys():
-        raise UserError(f"{folder / CONFIG} has no alpha, so the scale of its update is unknown; add it.")
+def _config(table: Mapping[str, Any], file: Path) -> AdapterConfig:
+    config = adapter_config(table, str(file))
+    if config.algorithm in METHODS.values() and config.lora_alpha is None and config.alpha is None:
+        raise UserError(f"{file} has no alpha, so the scale of its update is unknown; add it.")
     return config
 
 

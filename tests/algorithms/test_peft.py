@@ -115,9 +115,11 @@ def test_saved_and_read_like_any_other(tmp_path, method):
     ("settings", "words"),
     [
         (None, "it needs a table of its settings"),
-        ({"peft_type": "VEAR"}, "has no method 'VEAR'; it has"),
+        ({"peft_type": "VEAR"}, "has no method 'VEAR'; it has BEFT"),
         ({"peft_type": "LORA", "init_lora_weights": "pissa"}, "changes the base model's weight"),
-        ({"peft_type": "VERA", "rank": 8}, "refuses a layer of"),
+        ({"peft_type": "VERA", "rank": 8}, "Unknown setting 'rank'"),
+        ({"peft_type": "VERA", "r": "8"}, "'r': input should be a valid integer, got '8'"),
+        ({"peft_type": "SHADOW", "shadow_model": "somebody/repository"}, "has no method 'SHADOW'"),
         ({"peft_type": "LILY", "r": 4}, "not linear in its inputs"),
         ({"peft_type": "DELORA", "r": 4}, "matrices made from the base model's weights"),
         ({"peft_type": "OSF"}, "matrices made from the base model's weights"),

@@ -276,7 +276,7 @@ def test_wrong_folders_are_refused_in_a_sentence(weights, tmp_path):
         return str(caught.value)
 
     assert "timm cannot make 'vit_minuscule'" in error(architecture="vit_minuscule")
-    assert "needs the key 'image_size' (int)" in error(image_size="large")
+    assert "'image_size': input should be a valid integer, got 'large'" in error(image_size="large")
     assert "patch_embed.proj.weight is [16, 3, 8, 8] instead of [8, 3, 8, 8]" in error(
         model_args={**VIT[1], "embed_dim": 8}
     )
@@ -307,7 +307,7 @@ def test_quality_is_what_pyiqa_answers(name, monkeypatch, tmp_path):
 
     monkeypatch.setitem(sys.modules, "pyiqa", SimpleNamespace(create_metric=create_metric))
     file = tmp_path / "weights.pth"
-    file.write_bytes(b"numbers")
+    torch.save({"weight": torch.ones(2)}, file)
     pictures = [np.full((20, width, 3), 51, np.uint8) for width in (16, 24)]
     for path, options in ((None, {}), (file, {"pretrained_model_path": str(file)})):
         encoder = load(name, path)
@@ -316,6 +316,9 @@ def test_quality_is_what_pyiqa_answers(name, monkeypatch, tmp_path):
     assert load(name, None).id != load(name, file).id
     with pytest.raises(UserError, match="do not exist"):
         load(name, tmp_path / "nowhere.pth")
+    torch.save({"weight": SimpleNamespace()}, file)
+    with pytest.raises(UserError, match="weights.pth is no file of tensors alone"):
+        load(name, file)
 
 
 def test_quality_without_pyiqa_is_a_sentence(monkeypatch):
