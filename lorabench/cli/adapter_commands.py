@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli import door
 from lorabench.cli.app import AllowUnused, Json, app
 from lorabench.cli.output import show_one
+from lorabench.values import WIDEST
 
 
 @app.command()
@@ -16,10 +18,10 @@ def count(
     algorithm: Annotated[str, typer.Option(help="lora, loha, lokr, native, ...; see `lorabench list algorithms`")],
     base: Annotated[str, typer.Option(help="sd15, sd2, sdxl, mini, hub id, diffusers folder or .safetensors")] = "sd15",
     layers: Annotated[str, typer.Option(help="attention, linear, full or regex:<expression>")] = "linear",
-    dim: Annotated[int | None, typer.Option(min=1, help="rank; lokr: none = a full second block")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="rank; lokr: none = a full second block")] = None,
     alpha: Annotated[float | None, typer.Option(help="the update's scale is alpha / dim")] = None,
-    factor: Annotated[int | None, typer.Option(min=1, help="of lokr")] = None,
-    conv_dim: Annotated[int | None, typer.Option(min=1, help="dim of kernels larger than 1 x 1")] = None,
+    factor: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="of lokr")] = None,
+    conv_dim: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="dim of kernels larger than 1 x 1")] = None,
     decompose_both: Annotated[bool, typer.Option("--decompose-both", help="lokr: first block of low rank too")] = False,
     tucker: Annotated[bool, typer.Option("--tucker", help="kernels by Tucker decomposition")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="magnitude and direction apart")] = False,
@@ -29,6 +31,7 @@ def count(
     as_json: Json = False,
 ) -> None:
     """Count what an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights."""
+    door.check_component("algorithms", algorithm, "--algorithm")
     from lorabench.cli import adapter_files
     from lorabench.records import TrainConfig
 
@@ -51,6 +54,7 @@ def inspect(
 
     With --json also every module on its own.
     """
+    door.existing(file, "Checkpoint", "")
     from lorabench.cli import adapter_files
 
     found = adapter_files.inspect(file, base, allow_unused or ())
@@ -69,6 +73,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Turn an adapter into another format, or into a whole base model with the update merged in."""
+    door.existing(file, "Checkpoint", "")
     from lorabench.cli import adapter_files
 
     done = adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())

@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli import door
 from lorabench.cli.output import on_screen, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
+from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 app = typer.Typer(
     name="lorabench",
@@ -28,9 +30,9 @@ app.add_typer(mini_app, name="mini")
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
-Workers = Annotated[int | None, typer.Option(min=0, help="processes; 0 = chosen by device and model")]
+Workers = Annotated[int | None, typer.Option(min=0, max=MOST_WORKERS, help="processes; 0 = chosen by device and model")]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
-Limit = Annotated[int | None, typer.Option(min=1, help="at most so many trainings (config x seed)")]
+Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
 Anchors = Annotated[
     Path | None,
     typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),
@@ -48,6 +50,7 @@ def main() -> None:
     """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work."""
     _quiet_libraries()
     try:
+        door.check_words()
         app()
     except UserError as error:
         _leave(f"Error: {error}", 2)
@@ -90,16 +93,19 @@ def grid(
     quiet: Quiet = False,
 ) -> None:
     """Run a whole study, train to report. Run again to go on where it stopped."""
-    _check_file(study)
-    from lorabench.cli import studies
-
     if dry_run:
-        rows = [studies.describe_grid(study)]
+        rows = [door.describe_grid(study)]
         try:  # the grid can be said even where weights or data are missing; the error then follows it
+            door.check_study(study, anchors)
+            from lorabench.cli import studies
+
             rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit, anchors))
         finally:
             show(rows, as_json)
         return
+    door.check_study(study, anchors)
+    from lorabench.cli import studies
+
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
     _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json)
 
@@ -125,6 +131,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
+    door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
     from lorabench.cli import evaluation, studies
 
     plan, refused = evaluation.planned(
@@ -139,13 +146,6 @@ def evaluate(
     _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
 
 
-def _check_file(study: Path) -> None:
-    """A mistake in the study file is answered at once, not after the seconds that torch and its like take to load."""
-    from lorabench import config
-
-    config.expand(config.load_study(study))
-
-
 def _stage_command(stage: str, help_text: str) -> None:
     def command(
         study: StudyFile,
@@ -158,7 +158,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        _check_file(study)
+        door.check_study(study)
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
@@ -192,6 +192,7 @@ def replay(
     experiment are ranked apart; the column `study` of the tables tells them apart. Also takes the JSON results of
     peft's method_comparison/image-gen.
     """
+    door.existing(clone, "Folder", "")
     from lorabench.cli import replaying
 
     summary = replaying.replayed(clone, out)
@@ -205,7 +206,7 @@ def diversity(
     weights: Annotated[Path | None, typer.Option(help="of the encoder; default: the published ones")] = None,
     resize: Annotated[str | None, typer.Option(help="letterbox, center_crop, stretch or scale")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = "auto",
-    seed: Annotated[int, typer.Option(help="of the sample of sets above 1000 pictures")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="of the sample of sets above 1000 pictures")] = 0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -214,6 +215,10 @@ def diversity(
     A low ratio says that the encoder is sensitive to what tells the classes apart. Classes of more than 50 pictures;
     Vendi score, intra-dissimilarity and variance. With --json one row a class.
     """
+    door.existing(folder, "Folder", "")
+    door.check_component("encoders", encoder, "--encoder")
+    if weights is not None:
+        door.existing(weights, "Encoder weights", "--weights")
     from lorabench.cli import diversity as labelled
 
     table = labelled.ratios(folder, encoder, weights, resize, device, seed, quiet)
@@ -257,81 +262,6 @@ def doctor(
     show(checks, as_json)
     if any(check["status"] == "missing" for check in checks):
         raise typer.Exit(1)
-
-
-@mini_app.command(name="dataset")
-def mini_dataset(folder: Annotated[Path, typer.Argument(help="where to write it")]) -> None:
-    """Write the miniature world's training images as an ordinary image folder with captions and dataset.toml."""
-    from lorabench import mini
-
-    print(mini.write_dataset(folder))
-
-
-@mini_app.command(name="build")
-def mini_build(
-    only: Annotated[list[str] | None, typer.Option(help="part to train; repeatable, default all")] = None,
-    work: Annotated[Path, typer.Option(help="folder of checkpoints and logs; run again to go on")] = Path(
-        ".mini-build"
-    ),
-    out: Annotated[Path | None, typer.Option(help="where the weights go; default: into the package")] = None,
-    scale: Annotated[float, typer.Option(min=0.0, help="multiplies every number of steps")] = 1.0,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    seed: Annotated[int, typer.Option(help="of renders and training")] = 1,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="only repeat the first steps, in a minute, and compare their losses")
-    ] = False,
-) -> None:
-    """Train the miniature models again by the recipe that made the shipped weights; over two hours on two cores.
-
-    With --replay nothing is written: exit code 1 if a loss is more than 1 % from the recorded one.
-    """
-    from lorabench.cli import worlds
-
-    if replay:
-        rows = worlds.replay(only, out)
-        show(rows, as_json=False)
-        raise typer.Exit(int(any(row["agrees"] != "yes" for row in rows)))
-    print(worlds.build(only, out, work, scale, device, seed))
-
-
-@mini_app.command(name="audit")
-def mini_audit(
-    out: Annotated[Path | None, typer.Option(help="folder for audit.json and contact sheets; default: none")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check the miniature models against their quality gates, and each metric against pictures of known truth.
-
-    Takes about ten minutes on two cores. Exit code 1 if a gate is missed.
-    """
-    from lorabench.cli import worlds
-
-    result = worlds.audit(out)
-    if as_json:
-        print(json.dumps(result, indent=1))
-    else:
-        show(result["gates"], as_json=False)
-        show(result["metrics"], as_json=False)
-    if any(row["reached"] != "yes" for row in result["gates"]):
-        raise typer.Exit(1)
-
-
-@mini_app.command(name="identified")
-def mini_identified(
-    run: Annotated[Path, typer.Argument(help="folder of a finished study that scored `identification`")],
-    sheet: Annotated[Path | None, typer.Option(help="also a PNG: training images, base, last epoch")] = None,
-    config: Annotated[str | None, typer.Option(help="the config on the sheet; default: the best identified")] = None,
-    as_json: Json = False,
-) -> None:
-    """Which concepts a study's configs have learnt: a classifier with decoys of equal colours names their images.
-
-    One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
-    """
-    from lorabench.cli import findings
-
-    rows = findings.identified(run)
-    if sheet is not None:
-        findings.adapter_sheet(run, rows, config, sheet)
-    show(rows, as_json)
 
 
 def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:

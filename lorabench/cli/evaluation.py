@@ -12,17 +12,17 @@ import pandas as pd
 from lorabench import base_files, config, diffusion, formats, mini, store
 from lorabench.cli import studies
 from lorabench.cli.adapter_files import base_source
+from lorabench.cli.door import OURS, WHICH_IMAGES, adapters_in
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
-from lorabench.pipeline.tables import check_anchors
+from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
-OURS = "lorabench"  # the metadata key of files that lorabench wrote
 PROMPTS = Path(__file__).parents[2] / "prompts"  # the paper's, where lorabench runs from a checkout
 
 
@@ -53,25 +53,19 @@ def planned(
     if not checkpoints:
         raise _nothing_left(folder, refused)
     plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
-    check_anchors(plan)
+    check_measured(plan)
     return plan, refused
 
 
 def adapter_files(folder: Path) -> list[Path]:
     """Adapter files and peft folders at or below a path, sorted. UserError if there are none."""
-    if not folder.exists():
-        raise UserError(f"Checkpoint folder {folder} does not exist.")
+    found = adapters_in(folder)
     if folder.is_file() or peft.recognises(folder):
         return [folder]
-    configs = list(folder.rglob(peft.CONFIG))
+    configs = [file for file in found if file.name == peft.CONFIG]
     adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
-    suffixes = (".safetensors", *base_files.PICKLES)  # pickles are looked at only to say why they are refused
-    single = {
-        file
-        for file in folder.rglob("*")
-        # Our own training folders also hold a training state, which is no checkpoint.
-        if file.suffix in suffixes and file.parent not in parts and file.parent.name != "training-state"
-    }
+    # Our own training folders also hold a training state, which is no checkpoint.
+    single = {file for file in found if file.parent not in parts and file.parent.name != "training-state"}
     if not (adapters | single):
         raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
     return sorted(adapters | single)
@@ -125,10 +119,7 @@ def _with_options(
     """The study with what the command line says. UserError if no data set is named anywhere."""
     folder = str(data.resolve()) if data is not None else study.data.folder
     if not folder:
-        raise UserError(
-            "Which images were the adapters trained on? Fidelity is measured against them, and their triggers call the "
-            "concepts: add --data FOLDER (an image folder, best with a dataset.toml)."
-        )
+        raise UserError(WHICH_IMAGES)
     changes: dict[str, object] = {"data": config.Data(folder=folder, concepts=tuple(concepts) or study.data.concepts)}
     if base is not None:
         changes["base"] = base

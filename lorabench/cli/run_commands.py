@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lorabench.cli import door
 from lorabench.cli.app import Json, app
 from lorabench.cli.output import show
 from lorabench.errors import UserError
@@ -23,6 +24,7 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
+    door.check_run(run)
     from lorabench.cli import findings
 
     show(findings.claims_table(run), as_json)
@@ -36,6 +38,7 @@ def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = Fals
     all pairs of configs. For those that are tied: which difference such a study detects in 80 % of cases, and how
     many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
     """
+    door.check_run(run)
     from lorabench.cli import choosing
 
     show(choosing.leaderboard(run, category), as_json)
@@ -44,6 +47,7 @@ def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = Fals
 @app.command()
 def epochs(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
     """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
+    door.check_run(run)
     from lorabench.cli import choosing
 
     show(choosing.epochs(run, category), as_json)
@@ -64,6 +68,7 @@ def recipe(
 
     Exit code 1 if there is none.
     """
+    door.check_run(run)
     from lorabench.cli import choosing
 
     asked = {
@@ -92,6 +97,8 @@ def compare(
     Paired by class and training seed, intervals clustered by both. Refused where the two did not measure in the same
     way: metric, encoder, data, prompts, sampling.
     """
+    door.check_run(first)
+    door.check_run(second)
     from lorabench.cli import runs
 
     show(runs.compare(first, second, category), as_json)
@@ -111,6 +118,7 @@ def export(
 
     Into a folder that is not there yet, one a kind.
     """
+    door.check_run(run)
     from lorabench.cli import runs
 
     kinds = [kind for kind, wanted in (("csv", csv), ("parquet", parquet), ("json", as_json)) if wanted] or ["csv"]
@@ -127,6 +135,7 @@ def figures(
     study: Annotated[str | None, typer.Option(help="which, where the run holds several; default: the first")] = None,
 ) -> None:
     """Draw a run's figures for a paper, SVG and PNG: trade-offs, SHAP beeswarms, epochs, correlations."""
+    door.check_run(run)
     from lorabench.cli import runs
 
     for file in runs.figures(run, out, study):

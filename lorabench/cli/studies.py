@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from lorabench import components, config, mini, store
+from lorabench.cli.door import MINI_DATASET, check_anchors
 from lorabench.cli.progress import open_progress
 from lorabench.config import Study
 from lorabench.errors import UserError
@@ -25,7 +26,7 @@ from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, run
-from lorabench.pipeline.tables import check_anchors
+from lorabench.pipeline.tables import check_measured
 from lorabench.records import Failure
 
 ALL_STAGES = STAGES
@@ -33,7 +34,6 @@ MEASURING_STAGES = STAGES[1:]
 SHOWN_DAMAGE = 10  # sentences at the end of a run; all of them scroll by, and --json has them
 RESULTS = Path("results")
 SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory
-MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())
 
 
 def planned(
@@ -48,7 +48,7 @@ def planned(
     """The checked plan of a study file under the command line's options."""
     study = anchored(prepared(config.load_study(path), device, workers), anchors)
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
-    check_anchors(plan)
+    check_measured(plan)
     return plan
 
 
@@ -68,8 +68,8 @@ def anchored(study: Study, anchors: Path | None) -> Study:
     """The study with the frozen population of the command line, if it names one. UserError if the file is missing."""
     if anchors is not None:
         study = study.model_copy(update={"anchors": str(anchors.resolve())})
-    if study.anchors and not Path(study.anchors).is_file():
-        raise UserError(f"Anchors {study.anchors} do not exist: name the scores.parquet of a finished run.")
+    if study.anchors:
+        check_anchors(Path(study.anchors))
     return study
 
 
@@ -111,18 +111,6 @@ def suitable_workers(plan: Plan) -> int:
     files = base.rglob("*.safetensors") if base.is_dir() else [base]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1
-
-
-def describe_grid(path: Path) -> dict[str, object]:
-    """What the grid of a study file comes to, whether or not its weights and data are here."""
-    study = config.load_study(path)
-    configs = config.expand(study)
-    epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
-    count = len(configs) * len(seeds) * len(epochs) * len(scales)
-    words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
-    if len(scales) > 1:
-        words += f" x {len(scales)} merge ratios"
-    return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}
 
 
 def describe(plan: Plan) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -19,7 +20,13 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """Read a data set, concepts and images in sorted order. UserError for whatever is wrong with the folder.
+    """Read a data set, its images' bytes included. UserError for whatever is wrong with the folder."""
+    found = read_dataset(folder)
+    return replace(found, fingerprint=_fingerprint(found.concepts, found.images))
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """What names, captions and descriptions say, concepts and images in sorted order; no fingerprint. UserError too.
 
     Without dataset.toml: one concept if images lie in the folder itself, else category/class[/sub-class] folders;
     what had to be guessed is listed in `assumptions`.
@@ -64,7 +71,7 @@ def load_dataset(folder: Path) -> Dataset:
         citation=description.citation,
         concepts=concepts,
         images=images,
-        fingerprint=_fingerprint(concepts, images),
+        fingerprint="",
         assumptions=(*assumptions, *_left_out(every_image, images, folder), *_without_trigger(concepts, images)),
     )
 

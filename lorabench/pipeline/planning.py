@@ -58,6 +58,8 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         study.images.noise_seed,
         study.images.noise,
     )
+    if not prompt_sets:
+        raise UserError(_nothing_to_draw(study, dataset))
     requests = metric_requests(study)
     _check_adapters(study, runs)
     base_id = base_files.base_id(study.base)
@@ -77,6 +79,17 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         base_id=base_id,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
+    )
+
+
+def _nothing_to_draw(study: Study, dataset: Dataset) -> str:
+    if not any(concept.evaluated for concept in dataset.concepts):
+        names = ", ".join(concept.id for concept in dataset.concepts)
+        return f"Data set {study.data.folder}: none of its concepts ({names}) is evaluated; let one say so."
+    types = ", ".join(study.images.prompt_types)
+    return (
+        f"Study '{study.name}' draws nothing: no evaluated concept of {study.data.folder} has prompts of the types "
+        f"{types or 'asked for, which are none'}. Change images.prompt_types, or give the concepts a template (alter)."
     )
 
 

@@ -159,13 +159,19 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     return 3
 
 
-def check_anchors(plan: Plan) -> None:
-    """UserError where the study names a frozen population that was measured otherwise than its checkpoints will be."""
+def check_measured(plan: Plan) -> None:
+    """UserError where no metric has anything to measure, or where the study's anchors were measured otherwise."""
+    leaves, choices = measured(plan)
+    planned = score_checkpoint("", leaves, lambda *_: None, choices)  # without features: every row, no value
+    if not planned:
+        types = ", ".join(dict.fromkeys(prompt_set.type for prompt_set in plan.prompt_sets))
+        names = ", ".join(request.metric for request in plan.requests)
+        raise UserError(
+            f"Study '{plan.study.name}' measures nothing: of its metrics ({names}) none looks at {types} prompts of "
+            "these categories. Change metrics, or images.prompt_types."
+        )
     if plan.study.anchors:
-        leaves, choices = measured(plan)
-        planned = score_checkpoint("", leaves, lambda *_: None, choices)  # without features: every row, no value
-        rows = _metric_ids(plan, pd.DataFrame([asdict(each) for each in planned]))
-        check_metric_ids(rows, _anchors(plan))
+        check_metric_ids(_metric_ids(plan, pd.DataFrame([asdict(each) for each in planned])), _anchors(plan))
 
 
 def _anchors(plan: Plan) -> pd.DataFrame:

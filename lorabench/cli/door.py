@@ -1,0 +1,157 @@
+"""Mistakes of a command line that can be told at once, before the seconds in which torch and its like are loaded."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from lorabench import base_files, components, config, datasets
+from lorabench.config import Study
+from lorabench.errors import UserError, unknown
+from lorabench.values import encodable, require_text, shown
+
+MINI = "mini"
+MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written when it is first used
+OURS = "lorabench"  # the metadata key of files that lorabench wrote
+PEFT_CONFIG = "adapter_config.json"
+WHICH_IMAGES = (
+    "Which images were the adapters trained on? Fidelity is measured against them, and their triggers call the "
+    "concepts: add --data FOLDER (an image folder, best with a dataset.toml)."
+)
+
+
+def check_words() -> None:
+    """UserError for words, and for a place to work in, that no table, page or JSON file could name."""
+    for word in sys.argv[1:]:
+        if not encodable(word):
+            raise UserError(f"'{shown(word)}' is not UTF-8 text; rename that file or folder.")
+    require_text(Path.cwd(), "The present folder")
+
+
+def check_study(path: Path, anchors: Path | None = None) -> Study:
+    """The study of a file whose grid, plug-ins, pictures, prompts, weights and anchors are there."""
+    study = config.load_study(path)
+    config.expand(study)
+    check_inputs(study, f"study '{study.name}', ", anchors)
+    return study
+
+
+def describe_grid(path: Path) -> dict[str, object]:
+    """What the grid of a study file comes to, whether or not its weights and data are here."""
+    study = config.load_study(path)
+    configs = config.expand(study)
+    epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
+    count = len(configs) * len(seeds) * len(epochs) * len(scales)
+    words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
+    if len(scales) > 1:
+        words += f" x {len(scales)} merge ratios"
+    return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}
+
+
+def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
+    """UserError for files and folders that a study names and that are not there."""
+    for plugin in study.plugins:
+        existing(Path(plugin), "Plug-in", f"{where}plugins")
+    if study.data.folder and study.data.folder != str(MINI_DATASET):
+        check_pictures(Path(study.data.folder), study.data.concepts)
+    if study.images.prompts and not Path(study.images.prompts).is_dir():
+        raise UserError(f"There is no folder {study.images.prompts} of prompt templates ({where}images.prompts).")
+    for name, choice in study.encoders.items():
+        if choice.weights:
+            existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
+    if looks_local(study.base):
+        existing(Path(study.base), "Base model", f"{where}base")
+    if anchors or study.anchors:
+        check_anchors(anchors or Path(study.anchors))
+
+
+def check_anchors(file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"Anchors {file} do not exist: name the scores.parquet of a finished run (--anchors, anchors).")
+
+
+def check_pictures(folder: Path, concepts: Sequence[str] = ()) -> None:
+    """UserError for a folder that is no data set, and for patterns that match none of its concepts."""
+    ids = [concept.id for concept in datasets.read_dataset(folder).concepts]
+    for pattern in concepts:
+        if not fnmatch.filter(ids, pattern):
+            raise UserError(unknown("concept", pattern, ids, "--concept, data.concepts"))
+
+
+def check_evaluation(
+    checkpoints: Path,
+    study: Path | None,
+    base: str | None,
+    data: Path | None,
+    concepts: Sequence[str],
+    prompts: Path | None,
+    anchors: Path | None,
+) -> None:
+    """UserError for what `lorabench evaluate` could not use."""
+    files = adapters_in(checkpoints)
+    known = check_study(study, anchors) if study is not None else None
+    if base is not None and base != MINI and looks_local(base):
+        existing(Path(base), "Base model", "--base")
+    if prompts is not None and not prompts.is_dir():
+        raise UserError(f"There is no folder {prompts} of prompt templates (--prompts).")
+    if anchors is not None:
+        check_anchors(anchors)
+    if data is not None:
+        check_pictures(data, concepts)
+    elif not (known and known.data.folder) and base != MINI:
+        headers = [header for header in map(_metadata, files) if header is not None]
+        if headers and (base is not None or not any(OURS in header for header in headers)):  # ours name their base
+            raise UserError(WHICH_IMAGES)
+
+
+def adapters_in(folder: Path) -> list[Path]:
+    """What looks like an adapter at or below a path. UserError if nothing does."""
+    if not folder.exists():
+        raise UserError(f"Checkpoint folder {folder} does not exist.")
+    suffixes = (".safetensors", *base_files.PICKLES)  # pickles are looked at only to say why they are refused
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    found = [file for file in files if file.suffix in suffixes or file.name == PEFT_CONFIG]
+    if not found:
+        raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
+    for file in found:
+        require_text(file, "Adapter")
+    return found
+
+
+def check_run(folder: Path) -> None:
+    """UserError for a folder that holds no tables of a run."""
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: give the folder of a finished study (its report is there).")
+    if not any(folder.glob("*.parquet")):
+        raise UserError(f"{folder} holds no tables: give the folder of a finished study (its report is there).")
+
+
+def check_component(kind: components.Kind, name: str, option: str) -> None:
+    """UserError for the name of a component that there is not."""
+    if name not in components.names(kind):
+        raise UserError(unknown(kind[:-1], name, components.names(kind), option))
+
+
+def existing(path: Path, what: str, where: str) -> None:
+    """UserError if there is nothing at a path; `where` says who named it."""
+    if not path.exists():
+        raise UserError(f"{what} {path} does not exist" + (f" ({where})." if where else "."))
+
+
+def looks_local(base: str) -> bool:
+    """Is a base named by a path, rather than by the id of a repository?"""
+    return base.startswith((".", "/", "~")) or base.endswith(".safetensors") or os.path.exists(base)
+
+
+def _metadata(file: Path) -> dict[str, str] | None:
+    """The metadata of a safetensors file; None where it cannot be read."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return opened.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
