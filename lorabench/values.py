@@ -32,8 +32,8 @@ def _is_number(value: object) -> object:
 
 
 def _is_text(value: str) -> str:
-    if "\0" in value or not encodable(value):
-        raise ValueError("must be text of letters that a file's name can have")
+    if "\0" in value or not encodable(value) or any(len(part.encode()) > 255 for part in value.split("/")):
+        raise ValueError("must be a name that a file can have")
     return value
 
 

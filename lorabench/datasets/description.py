@@ -112,7 +112,7 @@ def _guessed_entry(
     class_name = path.parts[min(1, len(path.parts) - 1)] if path.parts else name
     spoken = class_name.replace("_", " ")
     first = {caption.split(",")[0].strip() for caption in captions}
-    trigger, class_word = _trigger_and_class_word(first.pop() if len(first) == 1 else spoken)
+    trigger, class_word = _trigger_and_class_word(first.pop() if len(first) == 1 and "" not in first else spoken)
     second = {(caption.split(",") + [""])[1].strip() for caption in captions}
     # A sub-class's keyword follows the descriptor in every caption; of a class without sub-classes it is just a tag.
     keyword = second.pop() if len(path.parts) == 3 and len(second) == 1 else ""

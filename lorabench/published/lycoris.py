@@ -102,7 +102,8 @@ def _read_all(folder: Path, sources: Sequence[Source], notes: list[str]) -> dict
             notes.append(f"{source.name} is not there: no {source.what}.")
             continue
         try:
-            tables[source] = _read(files[0], _MAPPED if source is CONFIGS else ("Folder",))
+            columns = _MAPPED if source is CONFIGS else ("Folder", "Count") if source in DIVERSITY else ("Folder",)
+            tables[source] = _read(files[0], columns)
         except ValueError as error:
             reason = " ".join(str(error).split())
             notes.append(f"{source.name} is of no use ({reason}): no {source.what}.")
@@ -115,6 +116,8 @@ def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(file)
     except OSError as error:
         raise ValueError(str(error)) from error
+    if not isinstance(table.index, pd.RangeIndex):  # what pandas makes of rows that are longer than the first
+        raise ValueError("its rows are longer than its head")
     missing = [name for name in columns if name not in table]
     if missing:
         raise ValueError(f"it has no column {', '.join(missing)}")
@@ -188,5 +191,6 @@ def _diversity(source: Source, table: pd.DataFrame) -> pd.DataFrame:
     name = source.name.removeprefix("all_diversity_").removesuffix(".csv")
     rows = table.melt(id_vars=["Folder", "Count"], value_vars=list(known.index), var_name="column")
     rows = rows.join(known, on="column").rename(columns={"Folder": "set", "Count": "n_images"})
-    rows = rows.assign(dataset=name, set=rows["set"].replace(".", ""))
+    numbers = {column: pd.to_numeric(rows[column], errors="coerce") for column in ("value", "n_images")}
+    rows = rows.assign(dataset=name, set=rows["set"].replace(".", ""), **numbers)
     return rows[["dataset", "set", "n_images", "metric", "encoder", "resize", "value"]]

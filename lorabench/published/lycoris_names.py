@@ -107,7 +107,7 @@ def measurements_of(columns: Iterable[str]) -> pd.DataFrame:
     """METRIC of each column (index); columns that are no measurement are left out."""
     found = {name: _measurement(name) for name in columns}
     known = {name: identity for name, identity in found.items() if identity is not None}
-    return pd.DataFrame.from_dict(known, orient="index", columns=METRIC).rename_axis("column")
+    return pd.DataFrame(list(known.values()), index=pd.Index(list(known), dtype="str", name="column"), columns=METRIC)
 
 
 def _measurement(column: str) -> tuple[str, str, str, str] | None:

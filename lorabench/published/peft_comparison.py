@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import JsonValue
 
 from lorabench.errors import UserError
+from lorabench.foreign import FileRecord, Seed, Whole, checked
 from lorabench.published.records import Published, PublishedStudy
 from lorabench.statistics.columns import FACTORS, LEAF, METRIC
 
@@ -36,6 +39,71 @@ _METRICS: tuple[dict[str, Any], ...] = (
 )
 
 
+class _Optimizer(FileRecord):
+    lr: float
+
+
+class _Training(FileRecord):
+    model_id: str
+    dataset_id: str
+    seed: Seed | None
+    optimizer_kwargs: _Optimizer
+
+
+class _Method(FileRecord):
+    peft_type: str
+    use_dora: bool | None = None
+    r: Whole | None = None
+    lora_alpha: float | None = None
+    alpha: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Our word for it (`TrainConfig.method`)."""
+        if self.use_dora:
+            return "dora"
+        return self.peft_type.lower() if self.peft_type in _OURS else f"peft:{self.peft_type}"
+
+
+class _RunInfo(FileRecord):
+    train_config: _Training
+    peft_config: _Method | None = None  # a run without one trained the whole model
+
+
+class _TrainInfo(FileRecord):
+    status: str
+    train_time: float
+    file_size: Whole
+    accelerator_memory_max: Whole
+    metrics: list[dict[str, JsonValue]]
+
+
+class _System(FileRecord):
+    accelerator: str | None = None
+
+
+class _Meta(FileRecord):
+    system_info: _System = _System()
+
+
+class _Result(FileRecord):
+    """What is read of a result."""
+
+    run_info: _RunInfo
+    train_info: _TrainInfo
+    meta_info: _Meta = _Meta()
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The numbers of the last step that was measured."""
+        metrics = self.train_info.metrics[-1] if self.train_info.metrics else {}
+        return {
+            name: float(value)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+        }
+
+
 def recognises(folder: Path) -> bool:
     """Whether there is a result of that comparison below a folder."""
     return any(_is_result(_content(file)) for file in _files(folder))
@@ -50,25 +118,23 @@ def read(folder: Path) -> Published:
     found = {file: content for file in _files(folder) if _is_result(content := _content(file))}
     if not found:
         raise UserError(f"{folder} holds no result of peft's image-gen comparison (JSON with run_info and train_info).")
-    rows, costs, notes = [], [], []
     if len(twice := [file for file in found if sum(file.stem == other.stem for other in found) > 1]):
         raise UserError(f"A file names its run, and these have one name: {', '.join(map(str, twice))}.")
+    rows, costs, notes, datasets = [], [], [], set()
     for file, content in found.items():
-        try:
-            factors = _factors(file.stem, content)
-            rows += _scores(factors, content)
-            costs.append(_cost(factors, content))
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise UserError(f"{file} is no whole result of peft's image-gen comparison: {error!r}.") from error
-        status = content["train_info"]["status"]
-        if status != "success":
-            notes.append(f"{file.name}: {status}, so its values are missing.")
+        result = checked(content, _Result, f"{file} is no whole result of peft's image-gen comparison")
+        factors = _factors(file.stem, result)
+        rows += _scores(factors, result)
+        costs.append(_cost(factors, result))
+        datasets.add(result.run_info.train_config.dataset_id)
+        if result.train_info.status != "success":
+            notes.append(f"{file.name}: {result.train_info.status}, so its values are missing.")
     study = PublishedStudy(
         name=NAME,
         description="peft's comparison of methods on image generation, as its authors measured it: a subject, a seed.",
         scores=pd.DataFrame(rows).astype({name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")}),
         exclude=(),
-        dataset=", ".join(sorted({content["run_info"]["train_config"]["dataset_id"] for content in found.values()})),
+        dataset=", ".join(sorted(datasets)),
         metrics=_METRICS,
         costs=pd.DataFrame(costs),
     )
@@ -82,7 +148,7 @@ def _files(folder: Path) -> list[Path]:
 def _content(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -90,61 +156,40 @@ def _is_result(content: Any) -> bool:
     return isinstance(content, dict) and _PARTS <= content.keys()
 
 
-def _factors(config: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    training, method = content["run_info"]["train_config"], content["run_info"].get("peft_config") or {}
-    alpha = next((method[key] for key in ("lora_alpha", "alpha") if method.get(key) is not None), None)
-    values = {
+def _factors(config: str, result: _Result) -> dict[str, Any]:
+    training, method = result.run_info.train_config, result.run_info.peft_config
+    values: dict[str, Any] = {
         "study": NAME,
-        "base": training["model_id"],
+        "base": training.model_id,
         "checkpoint": config,
         "config": config,
-        "algorithm": _algorithm(method),
+        "algorithm": method.name if method else "native",
         "trained_layers": "custom",
-        "lr": float(training["optimizer_kwargs"]["lr"]),
-        "dim": _whole(method.get("r")),
-        "alpha": None if alpha is None else float(alpha),
-        "seed": _whole(training["seed"]),
-        "step": _whole(content["train_info"]["metrics"][-1]["step"]) if content["train_info"]["metrics"] else None,
+        "lr": training.optimizer_kwargs.lr,
+        "seed": training.seed,
+        "step": int(result.last["step"]) if "step" in result.last else None,
         "scale": 1.0,
     }
+    if method:
+        values |= {"dim": method.r, "alpha": method.alpha if method.lora_alpha is None else method.lora_alpha}
     return {name: values.get(name) for name in FACTORS}
 
 
-def _whole(number: Any) -> int | None:
-    """ValueError for what is no whole number: such a file is not what we take it for."""
-    if number is not None and int(number) != number:
-        raise ValueError(f"{number!r} is no whole number")
-    return number
-
-
-def _algorithm(method: Mapping[str, Any]) -> str:
-    """Our word for it (`TrainConfig.method`); a run without a peft config trained the whole model."""
-    if not method:
-        return "native"
-    if method.get("use_dora"):
-        return "dora"
-    name = str(method["peft_type"])
-    return name.lower() if name in _OURS else f"peft:{name}"
-
-
-def _scores(factors: Mapping[str, Any], content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    metrics = content["train_info"]["metrics"]
-    last = metrics[-1] if metrics else {}
+def _scores(factors: Mapping[str, Any], result: _Result) -> list[dict[str, Any]]:
     rows = []
     for name, (prompt_type, metric) in _VALUES.items():
         leaf = dict(zip(LEAF, ("subjects", "cat", "")))
         measured = dict(zip(METRIC, (prompt_type, metric, "dinov2", "")))
-        value = float(last.get(name, "nan"))
-        reason = "" if name in last else f"No {name} in the result."
+        value = result.last.get(name, float("nan"))
+        reason = "" if math.isfinite(value) else f"No {name} in the result."
         rows.append({**factors, **leaf, **measured, "value": value, "reason": reason, "n_images": None})
     return rows
 
 
-def _cost(factors: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
-    info = content["train_info"]
-    device = content.get("meta_info", {}).get("system_info", {}).get("accelerator", "")
+def _cost(factors: Mapping[str, Any], result: _Result) -> dict[str, Any]:
+    info = result.train_info
     return {
         "stage": "train", "item": factors["config"], "config": factors["config"], "checkpoint": factors["checkpoint"],
-        "seconds": info["train_time"], "bytes": info["file_size"],
-        "device_memory_bytes": info["accelerator_memory_max"], "device": device,
+        "seconds": info.train_time, "bytes": info.file_size, "device_memory_bytes": info.accelerator_memory_max,
+        "device": result.meta_info.system_info.accelerator or "",
     }  # fmt: skip

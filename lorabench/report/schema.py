@@ -89,7 +89,11 @@ def checked_table(table: pd.DataFrame, kind: str, file: Path) -> pd.DataFrame:
             raise UserError(f"{file} is no table of {kind}: its column '{name}' holds something else than numbers.")
         if name in _TEXTS and types.infer_dtype(table[name], skipna=True) not in ("string", "empty"):
             raise UserError(f"{file} is no table of {kind}: its column '{name}' holds something else than text.")
-    return table
+    for name in ("checkpoint", "metric"):
+        if name in needed and table[name].isna().any():
+            raise UserError(f"{file} is no table of {kind}: its column '{name}' has gaps.")
+    # "" is what a leaf or a measurement has where nothing is to say, and other tools write it as missing.
+    return table.fillna({name: "" for name in (*LEAF, *METRIC) if name in table})
 
 
 def _holds_numbers(column: pd.Series) -> bool:

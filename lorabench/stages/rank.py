@@ -65,7 +65,7 @@ def check_metric_ids(rows: pd.DataFrame, anchors: pd.DataFrame) -> None:
     wanted = rows[keys].drop_duplicates()
     other = wanted[~pd.MultiIndex.from_frame(wanted).isin(known)]
     if len(other):
-        name = ", ".join(part for part in other.iloc[0, :-1] if part)
+        name = ", ".join(part for part in other.iloc[0, :-1].fillna("") if part)
         raise UserError(
             f"The anchors did not measure {name} in the same way: metric, encoder, data, prompts, sampling and (for "
             "preservation) base model have to be the same. Leave out the anchors, or take some that were measured so."
