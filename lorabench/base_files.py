@@ -14,7 +14,8 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from lorabench.errors import UserError
-from lorabench.foreign import clean_folder, known, read_json, shown, tokenizer_files
+from lorabench.foreign import clean_folder, known, read_json, tokenizer_files
+from lorabench.values import given
 
 WEIGHTS = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -135,7 +136,7 @@ def _checked_folder(folder: Path) -> Path:
         raise UserError(f"Base model {folder} has no model_index.json, so it is not a diffusers folder.")
     kind = read_json(folder / "model_index.json").root.get("_class_name")
     if kind != PIPELINE:
-        raise UserError(f"Base model {folder} is a {shown(kind)}; lorabench reads {PIPELINE} (SD1.x and SD2.x).")
+        raise UserError(f"Base model {folder} is a {given(kind)}; lorabench reads {PIPELINE} (SD1.x and SD2.x).")
     for name, weights in WEIGHTS.items():
         if not (folder / name / weights).is_file():
             raise UserError(_missing(folder, name, weights))

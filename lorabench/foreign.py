@@ -18,12 +18,11 @@ from huggingface_hub import constants
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError
 
 from lorabench.errors import UserError
+from lorabench.values import given
 
 Record = TypeVar("Record", bound=BaseModel)
 Whole = Annotated[int, Field(ge=0, lt=2**63)]  # what tables can hold
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of a layer or a picture
-_SHOWN = 80  # characters of a value in a sentence
 # Data alone, read as they are.
 _KNOWN_TOKENIZER = (
     *("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt"),
@@ -77,13 +76,6 @@ def read_json(file: Path, record: type[Record] = Table) -> Record:
     return parsed(content, record, str(file))
 
 
-def shown(value: object) -> str:
-    """A value from a file as a sentence holds it: on one line, cut where it is long."""
-    text = value if isinstance(value, str) else repr(value)
-    text = repr(text[: _SHOWN + 1]) if isinstance(value, str) else text
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
-
-
 def first_problem(error: ValidationError) -> str:
     """The first of pydantic's problems in words: the key, what it should be, what it is."""
     problem = error.errors(include_url=False)[0]
@@ -94,8 +86,8 @@ def first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"] if not _BRANCH.match(str(part)))
     if problem["type"] == "missing":
         return f"'{place}' is missing; save it again."
-    given = "" if problem["type"] == "recursion_loop" else f", got {shown(problem['input'])}"
-    return f"'{place}': {message}{given}." if place else f"{message}{given}."
+    got = "" if problem["type"] == "recursion_loop" else f", got {given(problem['input'])}"
+    return f"'{place}': {message}{got}." if place else f"{message}{got}."
 
 
 # What pydantic adds to a place to say which branch of a union it means.

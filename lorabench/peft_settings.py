@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, create_model
 
 from lorabench.errors import unknown
-from lorabench.foreign import FileRecord, Seed, first_problem, shown
+from lorabench.foreign import FileRecord, first_problem
+from lorabench.values import Seed, given
 
 _Rank = Annotated[int, Field(ge=0, le=2**14)]  # 0 where the side of a block is set instead
 _Size = Annotated[int, Field(ge=0, le=2**22)]
@@ -119,12 +120,12 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(method, str):
         raise ValueError('it needs a table of its settings: peft = { peft_type = "VERA", r = 8 }, say')
     if method not in SETTINGS:
-        raise ValueError(f"'peft_type': lorabench has no method {shown(method)}; it has {', '.join(SETTINGS)}")
+        raise ValueError(f"'peft_type': lorabench has no method {given(method)}; it has {', '.join(SETTINGS)}")
     kinds = _OF_ALL | SETTINGS[method]
     for key in settings.keys() - kinds.keys() - {"peft_type"}:
         raise ValueError(f"peft's {method}: {unknown('setting', key, sorted(kinds))}")
-    given = {key: kinds[key] for key in settings if key in kinds}
-    record = create_model(method, __base__=FileRecord, **{key: (kind, ...) for key, kind in given.items()})
+    wanted = {key: kinds[key] for key in settings if key in kinds}
+    record = create_model(method, __base__=FileRecord, **{key: (kind, ...) for key, kind in wanted.items()})
     try:
         record.model_validate(dict(settings))
     except ValidationError as error:

@@ -65,10 +65,10 @@ def encodable(name: str) -> bool:
 def require_text(path: Path, what: str) -> None:
     """UserError for a path whose name no table, page or JSON file can hold."""
     if not encodable(str(path)):
-        raise UserError(f"{what} {shown(str(path))} has a name that is not UTF-8; rename it.")
+        raise UserError(f"{what} {spelled(str(path))} has a name that is not UTF-8; rename it.")
 
 
-def shown(name: str) -> str:
+def spelled(name: str) -> str:
     """A name with what is not text in it spelled out."""
     return os.fsencode(name).decode(errors="backslashreplace")
 

@@ -13,7 +13,8 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts"},
-    {"foreign", "values", "processes"},
+    {"values", "processes"},
+    {"foreign"},
     {
         "components",
         "peft_settings",

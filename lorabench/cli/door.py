@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from lorabench import base_files, components, config, datasets
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
-from lorabench.values import encodable, require_text, shown
+from lorabench.values import encodable, require_text, spelled
 
 MINI = "mini"
 MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written when it is first used
@@ -29,7 +29,7 @@ def check_words() -> None:
     """UserError for words, and for a place to work in, that no table, page or JSON file could name."""
     for word in sys.argv[1:]:
         if not encodable(word):
-            raise UserError(f"'{shown(word)}' is not UTF-8 text; rename that file or folder.")
+            raise UserError(f"'{spelled(word)}' is not UTF-8 text; rename that file or folder.")
     require_text(Path.cwd(), "The present folder")
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from lorabench import peft_settings
 from lorabench.errors import UserError
-from lorabench.foreign import FileRecord, checked, shown
+from lorabench.foreign import FileRecord, checked
+from lorabench.values import given
 
 METHODS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}  # peft_type -> algorithm; all others are "peft"
 IA3 = "IA3"  # read as our own (IA)^3, since its layers do not share one setting; not written: LyCORIS keeps biases
@@ -63,7 +64,7 @@ def adapter_config(table: Mapping[str, Any], place: str) -> AdapterConfig:
     start = table.get("init_lora_weights")
     if isinstance(start, str) and start not in _OF_AN_UPDATE:
         raise UserError(
-            f"{place}: init_lora_weights {shown(start)} changes the base model, so the file is no update of it; save "
+            f"{place}: init_lora_weights {given(start)} changes the base model, so the file is no update of it; save "
             "it with peft's path_initial_model_for_weight_conversion."
         )
     variant = next((name for name in _VARIANTS if table.get(name)), None)
@@ -136,11 +137,11 @@ def _matches(pattern: str, path: str) -> bool:
     try:
         return regex.fullmatch(pattern, path, timeout=_PATTERN_SECONDS) is not None
     except TimeoutError as error:
-        raise ValueError(f"the pattern {shown(pattern)} takes too long on '{path}'") from error
+        raise ValueError(f"the pattern {given(pattern)} takes too long on '{path}'") from error
 
 
 def _check_pattern(pattern: str, place: str) -> None:
     try:
         regex.compile(pattern)
     except regex.error as error:
-        raise UserError(f"{place}: {shown(pattern)} is no regular expression ({error}).") from error
+        raise UserError(f"{place}: {given(pattern)} is no regular expression ({error}).") from error
