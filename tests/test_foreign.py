@@ -108,6 +108,8 @@ def test_adapters_that_name_others_are_refused(tmp_path, attempts, changes, word
     done = lorabench_here("inspect", str(folder))
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert str(folder / "adapter_config.json") in done.stderr and done.stderr.count("\n") == 1
+    Image.new("RGB", (8, 8)).save(tmp_path / "cat.png")
+    (tmp_path / "cat.txt").write_text("[V_cat] cat")
     done = lorabench_here("evaluate", str(tmp_path), "--data", str(tmp_path))
     assert done.returncode == 2 and words in done.stderr, done.stderr
     assert not attempts
