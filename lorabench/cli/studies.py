@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -76,20 +73,19 @@ def anchored(study: Study, anchors: Path | None) -> Study:
 def mini_dataset_folder() -> Path:
     """The miniature world's data set as an image folder in the user's cache, written once for each renderer."""
     renderer = "".join(store.file_hash(file) for file in sorted(Path(mini.__file__).parent.glob("*.py")))
-    name = f"mini-dataset-{hashlib.sha256(renderer.encode()).hexdigest()[:12]}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabench"
-    if (cache / name).exists():
-        return cache / name
+    key = hashlib.sha256(renderer.encode()).hexdigest()
+    cache = store.RunFolder(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorabench")
+    folder = cache.path(f"mini-dataset-{key[:12]}")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=cache))
-        mini.write_dataset(scratch)
-        with contextlib.suppress(OSError):  # another run was faster: its folder has the same content
-            scratch.rename(cache / name)
-        shutil.rmtree(scratch, ignore_errors=True)
+        if not cache.holds(folder, key):  # not there, or not as it was written
+            with cache.writing(folder, key) as scratch:
+                mini.write_dataset(scratch)
     except OSError as error:
-        raise UserError(f"Cannot write the miniature data set to {cache}: {error}; set XDG_CACHE_HOME.") from error
-    return cache / name
+        if not cache.holds(folder, key):  # else another run was faster
+            raise UserError(
+                f"Cannot write the miniature data set to {cache.root}: {error.strerror}; set XDG_CACHE_HOME."
+            ) from error
+    return folder
 
 
 def carry_out(

@@ -47,7 +47,7 @@ class Meta:
 
     key: str
     study: str
-    files: dict[str, FileRecord]  # every other file of the folder
+    files: dict[str, FileRecord]  # every other file of the folder, by its path in it
     made_from: dict[str, str]  # folder of an artifact in this run -> what it held (`content`)
     provenance: Provenance
 
@@ -134,7 +134,8 @@ class RunFolder:
         try:
             with system_errors(folder):
                 yield scratch
-            files = {file.name: record_of(file) for file in sorted(scratch.iterdir())}
+            written = sorted(file for file in scratch.rglob("*") if file.is_file())
+            files = {file.relative_to(scratch).as_posix(): record_of(file) for file in written}
             origins = {self.name(each): self.content(each) for each in made_from}
             provenance = provenance_of(device, started, time.perf_counter() - clock, inputs)
             write_sealed(scratch / META, Meta(key, self._study, files, origins, provenance))

@@ -15,6 +15,7 @@ from damaging import DAMAGES, another, differences, kinds
 from safetensors.numpy import load_file
 
 from lorabench import formats, store
+from lorabench.cli import studies
 from lorabench.store.files import write_sealed
 
 ONE_TRAINING = SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', "")
@@ -149,3 +150,12 @@ def test_a_broken_training_state_means_training_from_the_start(study, undisturbe
             ours, theirs = load_file(file), load_file(undisturbed / file.relative_to(out))
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs), how
         assert not list(out.rglob("state.pt"))
+
+
+def test_the_cached_miniature_pictures_are_written_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = studies.mini_dataset_folder()
+    picture = next(folder.rglob("*.png"))
+    content = picture.read_bytes()
+    picture.write_bytes(content[:100])
+    assert studies.mini_dataset_folder() == folder and picture.read_bytes() == content
