@@ -37,6 +37,8 @@ SPREADS = {  # standard deviations of classes and of seeds
     "classes differ, skewed": (1.0, 0.0),
 }
 LUCK = {"small": (0.3, 0.3), "as the rest": (1.0, 1.0), "small, but of every fourth config four times": (1.2, 0.3)}
+FAMILIES = {"two of 5": (5, 5), "five of 2": (2,) * 5, "the paper's four": (7, 7, 7, 5)}
+SHARED = (0.0, 1.0, 2.0)  # standard deviations of a family's classes, and of its seeds
 PAPER = Path(__file__).parents[1] / "configs/paper.toml"
 PLANTED = {"epoch": "epochs", "lr_level": "learning rate", "trained_layers": "layers", "capacity": "capacity"}
 LEAF_OF_ALL = {"category": "all", "prompt_type": "train", "metric": "m", "encoder": "e", "resize": ""}
@@ -73,10 +75,10 @@ def discoveries(simulations: int) -> list[dict[str, object]]:
         rng = np.random.default_rng([n_seeds, n_classes, *map(ord, name)])
         false, called, wrong_studies = [], 0, 0
         for _ in range(simulations):
-            worse = _called_worse(rng, n_classes, n_seeds, luck, effects=(0.0,) * 5 + (-1.5,) * 5)
+            worse = _called_worse(_study(rng, n_classes, n_seeds, luck, effects=(0.0,) * 5 + (-1.5,) * 5))
             false.append(worse[:5].sum() / max(worse.sum(), 1))
             called += worse[5:].sum()
-            wrong_studies += _called_worse(rng, n_classes, n_seeds, luck, effects=(0.0,) * 10).any()
+            wrong_studies += _called_worse(_study(rng, n_classes, n_seeds, luck, effects=(0.0,) * 10)).any()
         rows.append(
             {"luck of training": name, "seeds": n_seeds, "classes": n_classes}
             | {"false discovery rate": round(float(np.mean(false)), 3), "found": round(called / (5 * simulations), 3)}
@@ -85,12 +87,41 @@ def discoveries(simulations: int) -> list[dict[str, object]]:
     return rows
 
 
-def _called_worse(
-    rng: np.random.Generator, n_classes: int, n_seeds: int, luck: tuple[float, float], effects: tuple[float, ...]
-) -> np.ndarray:
-    """Which configs of these true means are called worse than the best; scores are class + class x config + run + rest.
+def families(simulations: int) -> list[dict[str, object]]:
+    """One row of sizes, shared luck and seeds: false and found when families are known by their algorithm, and unknown.
 
-    `luck` is the standard deviation of a training, of every fourth config and of the others.
+    Classes and seeds move all configs of a family alike, by `shared` standard deviations of the rest. Equal configs,
+    and then every second one worse by 1.5.
+    """
+    rows = []
+    for (name, sizes), shared, n_seeds, n_classes in itertools.product(FAMILIES.items(), SHARED, SEEDS, (5, 28)):
+        rng = np.random.default_rng([n_seeds, n_classes, int(2 * shared), *map(ord, name)])
+        algorithm = np.repeat(np.arange(len(sizes)), sizes)
+        row: dict[str, object] = {"families": name, "shared": shared, "seeds": n_seeds, "classes": n_classes}
+        counts = dict.fromkeys(("one worse", "one worse, unknown", "found", "found, unknown"), 0.0)
+        effects = -1.5 * (np.arange(len(algorithm)) % 2)
+        for _ in range(simulations):
+            for answer, planted in (("one worse", 0 * effects), ("found", effects)):
+                table = _study(rng, n_classes, n_seeds, (0.3, 0.3), tuple(planted), (tuple(algorithm), shared))
+                for kind, rows_of in (("", table), (", unknown", table.drop(columns="algorithm"))):
+                    worse = _called_worse(rows_of)
+                    counts[answer + kind] += worse.any() if answer == "one worse" else worse[effects < 0].mean()
+        rows.append(row | {kind: round(count / simulations, 3) for kind, count in counts.items()})
+    return rows
+
+
+def _study(
+    rng: np.random.Generator,
+    n_classes: int,
+    n_seeds: int,
+    luck: tuple[float, float],
+    effects: tuple[float, ...],
+    shared: tuple[tuple[int, ...], float] | None = None,
+) -> pd.DataFrame:
+    """Scores of configs of these true means: class + class x config + run + rest, and what a family shares of it.
+
+    `luck` is the standard deviation of a training, of every fourth config and of the others; `shared` the family of
+    each config and the standard deviation of what classes and seeds do to a family.
     """
     shape = (len(effects), n_classes, n_seeds)
     lucks = np.where(np.arange(len(effects)) % 4 == 0, *luck)[:, None, None]
@@ -98,8 +129,17 @@ def _called_worse(
     values += 0.5 * rng.normal(size=(len(effects), n_classes, 1)) + lucks * rng.normal(size=(len(effects), 1, n_seeds))
     config, place, seed = (grid.ravel() for grid in np.indices(shape))
     table = pd.DataFrame({"config": config, "seed": seed, "checkpoint": config * n_seeds + seed})
-    table = table.assign(score=values.ravel(), class_name=place.astype(str), subclass="", **LEAF_OF_ALL)
-    found = compare_with_best(table.assign(category="c"), "config", power=False).query("category == 'all'")
+    if shared is not None:
+        family, size = np.asarray(shared[0]), shared[1]
+        values += size * rng.normal(size=(family.max() + 1, n_classes, 1))[family]
+        values += size * rng.normal(size=(family.max() + 1, 1, n_seeds))[family]
+        table = table.assign(algorithm=family[config])
+    return table.assign(score=values.ravel(), class_name=place.astype(str), subclass="", **LEAF_OF_ALL)
+
+
+def _called_worse(scores: pd.DataFrame) -> np.ndarray:
+    """Which configs are called worse than the best."""
+    found = compare_with_best(scores, "config", power=False).query("category == 'all'")
     return found.sort_values("config")["verdict"].to_numpy() == "worse"
 
 
@@ -153,11 +193,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=2000)
     parser.add_argument("--studies", type=int, default=200, help="simulated studies for the false discoveries")
-    parser.add_argument("--only", choices=("coverage", "discoveries", "signs"))
+    parser.add_argument("--only", choices=("coverage", "discoveries", "families", "signs"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     start = time.perf_counter()
     parts = {"coverage": (coverage, options.simulations), "discoveries": (discoveries, options.studies)}
+    parts["families"] = (families, options.studies)
     parts["signs"] = (signs, options.studies // 2)
     results = {name: part(number) for name, (part, number) in parts.items() if options.only in (None, name)}
     if options.json:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -94,6 +97,58 @@ def factors() -> str:
             {"measurement": name, "mean absolute SHAP": moved, "R², cross-validated": f"{quality['r2_cv']:.2f}"}
         )
     return _markdown(pd.DataFrame(rows))
+
+
+def foretelling() -> str:
+    """Kendall's tau between the orders of configs here and in the published means, by category and metric."""
+    return _by_metric(lambda row: f"{row['tau']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})")
+
+
+def foretelling_itself() -> str:
+    """Tau between one seed's order and that of the others: published, and here."""
+    return _by_metric(lambda row: f"{row['large itself']:.2f} / {row['small itself']:.2f}")
+
+
+def foretelling_epochs() -> str:
+    """Tau of fidelity by epoch, here and published, with each published epoch."""
+    table = pd.DataFrame(_foretold()["epochs"])
+    names = {"small": "epoch {} here", "large": "published, epoch {}"}
+    table["order"] = [names[world].format(epoch) for world, epoch in zip(table["world"], table["epoch"])]
+    table["cell"] = [f"{mean:+.2f} ({of_all:+.2f})" for mean, of_all in zip(table["mean"], table["all"])]
+    wide = table.pivot(index="order", columns="epoch of large", values="cell").loc[table["order"].unique()]
+    return _markdown(wide.rename(columns="published, epoch {}".format).reset_index())
+
+
+def rising() -> str:
+    """How fidelity moves between the epochs that were kept, here and published."""
+    found = _foretold()
+    rows = []
+    for row in found["rising"]:
+        cells: dict[str, str] = {"category": _category(row["category"])}
+        for side, name in (("small", "here"), ("large", "published")):
+            first, middle, last = found[f"epochs of {side}"]
+            early, late = row[f"{side} steps"]
+            cells |= {f"{name}, {first} to {middle}": f"{early:+.2f}", f"{name}, {middle} to {last}": f"{late:+.2f}"}
+            cells[f"{name}, better at {last}"] = f"{row[f'{side} rising']} of {len(found['configs'])}"
+        rows.append(cells)
+    return _markdown(pd.DataFrame(rows))
+
+
+def _foretold() -> dict[str, Any]:
+    """What `benchmarks/foretelling.py --json` found."""
+    return json.loads((REFERENCE / "foretelling.json").read_text(encoding="utf-8"))
+
+
+def _by_metric(cell: Callable[[dict[str, Any]], str]) -> str:
+    """A row a category, a column a metric."""
+    rows = pd.DataFrame([row | {"cell": cell(row)} for row in _foretold()["tau"]])
+    wide = rows.pivot(index="category", columns="metric", values="cell")
+    wide = wide.loc[[*wide.index.drop(["mean", ALL]), "mean", ALL]]
+    return _markdown(wide.rename(index=_category, columns=_words).reset_index())
+
+
+def _category(name: str) -> str:
+    return {"mean": "mean of the five", ALL: "all classes at once"}.get(name, _words(name))
 
 
 def _of_all_classes(table: pd.DataFrame, measurement: tuple[str, str, str]) -> pd.DataFrame:

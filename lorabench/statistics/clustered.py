@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
+Pool = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def clustered_mean(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMean:
 
 @dataclass(frozen=True)
 class ClusteredMeans:
-    """`ClusteredMean` of many columns: arrays of one entry a column."""
+    """`ClusteredMean` of many columns: arrays of one entry a column. `freedom`: that of each grouping's variance."""
 
     mean: np.ndarray
     se: np.ndarray
@@ -58,20 +59,21 @@ class ClusteredMeans:
     df: np.ndarray
     n: int
     clusters: tuple[int, ...]
+    freedom: tuple[np.ndarray, ...]
 
 
-def clustered_means(values: np.ndarray, *clusters: np.ndarray, levels: int | None = None) -> ClusteredMeans:
+def clustered_means(values: np.ndarray, *clusters: np.ndarray, pool: Pool | None = None) -> ClusteredMeans:
     """`clustered_mean` of each column of `values` [n, k], which has no missing value.
 
-    With `levels`, the columns are differences among so many, taken to vary alike: as in an analysis of variance, a
-    variance is the mean over all columns, and one of G groups has (G - 1) (levels - 1) degrees of freedom.
+    `pool` says of which columns the variances are alike: from a variance a column over so many groups it makes the one
+    to use and its degrees of freedom.
     """
     labels = [pd.factorize(np.asarray(each))[0] for each in clusters]
     counts = tuple(int(each.max()) + 1 if len(each) else 0 for each in labels)
     unknown = np.full(values.shape[1], np.nan)
     mean = values.mean(0) if len(values) else unknown
     if not counts or min(counts) < 2:
-        return ClusteredMeans(mean, *[unknown] * 5, len(values), counts)
+        return ClusteredMeans(mean, *[unknown] * 5, len(values), counts, (unknown,) * len(counts))
     residuals = values - mean
     single = [_variance(residuals, [each]) for each in labels]
     crossed = sum(
@@ -79,16 +81,16 @@ def clustered_means(values: np.ndarray, *clusters: np.ndarray, levels: int | Non
         for size in range(1, len(labels) + 1)
         for chosen in combinations(labels, size)
     )
-    freedom = [count - 1 for count in counts]
-    if levels is not None:
-        single, crossed = [np.full_like(each, each.mean()) for each in single], np.full_like(crossed, crossed.mean())
-        freedom = [each * (levels - 1) for each in freedom]
+    freedom = [np.full(values.shape[1], count - 1.0) for count in counts]
+    if pool is not None:
+        single, freedom = map(list, zip(*[pool(each, count) for each, count in zip(single, counts)]))
+        crossed, _ = pool(crossed, len(values))
     variance = np.maximum.reduce([*single, crossed])
     se, df = np.sqrt(variance), _satterthwaite(variance, single, freedom)
     half = stdtrit(df, (1 + CONFIDENCE) / 2) * se
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(se > 0, 2 * stdtr(df, -np.abs(mean) / se), mean == 0)
-    return ClusteredMeans(mean, se, mean - half, mean + half, p, df, len(values), counts)
+    return ClusteredMeans(mean, se, mean - half, mean + half, p, df, len(values), counts, tuple(freedom))
 
 
 def bootstrap_interval(
@@ -116,11 +118,11 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], freedom: Sequence[int]) -> np.ndarray:
+def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], freedom: Sequence[np.ndarray]) -> np.ndarray:
     """Degrees of freedom of variances made of `parts` with `freedom` each; at least the fewest of them."""
     spread = sum(part**2 / each for part, each in zip(parts, freedom))
-    fewest = float(min(freedom))
-    return np.maximum(np.divide(variance**2, spread, out=np.full(len(variance), fewest), where=spread > 0), fewest)
+    fewest = np.minimum.reduce(freedom)
+    return np.maximum(np.divide(variance**2, spread, out=fewest.copy(), where=spread > 0), fewest)
 
 
 def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> np.ndarray:

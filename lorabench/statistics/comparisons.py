@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,12 @@ from lorabench.statistics.power import (
     seeds_needed,
     variance_components,
 )
+from lorabench.statistics.strata import pooled
 
 FALSE_DISCOVERIES = 0.05  # share of them among the differences that a family calls real
+KINSHIP = ("config", "algorithm")  # what levels may share their luck by, fine before coarse
 _NUMBERS = ["difference", "se", "low", "high", "df", "p"]
+_WORTH = ["worth_of_seeds", "worth_of_classes"]  # degrees of freedom of each variance, as a multiple of a pair's alone
 _POWER = ["detectable", "more_seeds", "more_images"]
 
 
@@ -30,16 +34,18 @@ def compare_with_best(
     """Every value of `level` ("config", "epoch") less the best one, paired by class and seed, for each measurement.
 
     `table` is `normalized`, or part of it: one checkpoint a level and seed within the factors `by`. A family is all
-    pairs of levels in one group of `by`, category (or "all") and measurement. Its differences are taken to vary alike,
-    as in an analysis of variance: a pair alone has too few seeds to say how it varies; `benchmarks/coverage.py` has
-    what that buys and costs. q is Benjamini and Hochberg's (1995).
+    pairs of levels in one group of `by`, category (or "all") and measurement. A pair alone has too few seeds to say how
+    it varies, so differences are taken to vary alike, as in an analysis of variance, and a nested one where `table` has
+    the columns KINSHIP: configs of one algorithm may share their luck, and so do two moments of one training.
+    `benchmarks/coverage.py` has what that buys and costs. q is Benjamini and Hochberg's (1995).
     Columns: by, category, METRIC, level, best, mean, difference, se, low, high (95 %, clustered by class and by seed),
     p, q, verdict ("best", "worse", "tied", "cannot be told"); unless `power` is False: detectable, the difference that
     80 % of such studies would call real in this family, the other pairs being as they are; and for those that are tied
     what it would take for theirs: more_seeds, more_images (a factor, at the least). The best is chosen by the same
     numbers, so its lead is flattered. ValueError where a level has two checkpoints of one seed.
     """
-    factors = table[list(dict.fromkeys(["checkpoint", "seed", level, *by]))].drop_duplicates("checkpoint")
+    kinship = [name for name in KINSHIP if name in table]
+    factors = table[list(dict.fromkeys(["checkpoint", "seed", level, *by, *kinship]))].drop_duplicates("checkpoint")
     rows = class_scores(table, column)
     rows = with_all_classes(rows.assign(home=rows["category"])).merge(factors, on="checkpoint")
     families = rows.groupby([*by, "category", *METRIC], dropna=False, observed=True, sort=False)
@@ -59,32 +65,44 @@ def _family(rows: pd.DataFrame, level: str, column: str, power: bool) -> pd.Data
     wide = rows.pivot(index=["home", "class_name", "seed"], columns=level, values=column).dropna(axis=1, how="all")
     means = wide.mean()
     best = int(means.to_numpy().argmax())
-    table = _less(best, _pairs(wide)).reindex(range(len(means)))
+    families = _kin(rows, level, wide.columns)
+    table = _less(best, _pairs(wide, families)).reindex(range(len(means)))
     table.loc[best, "difference"] = 0.0
     verdict = np.where(table["q"].isna(), "cannot be told", np.where(table["q"] <= FALSE_DISCOVERIES, "worse", "tied"))
     verdict[best] = "best"
     names = {level: wide.columns, "best": wide.columns[best]}
     table = table.assign(mean=means.to_numpy(), verdict=verdict, **names)
-    return table.join(_power(wide, best, table)) if power else table
+    return table.join(_power(wide, best, table, families)) if power else table
 
 
-def _pairs(wide: pd.DataFrame) -> pd.DataFrame:
+def _kin(rows: pd.DataFrame, level: str, levels: pd.Index) -> list[np.ndarray]:
+    """Labels of the families that `levels` belong to, a kind each; what varies within a level makes no family."""
+    found = []
+    for name in KINSHIP:
+        if name in rows:
+            of_level = rows.drop_duplicates([level, name]).set_index(level, drop=False)[name]
+            if of_level.index.is_unique:
+                found.append(pd.factorize(of_level.reindex(levels), use_na_sentinel=False)[0])
+    return found
+
+
+def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray]) -> pd.DataFrame:
     """All pairs of columns, `first` less `second` (places): the family, for the same numbers say which is best."""
     first, second = np.triu_indices(wide.shape[1], 1)
     values = wide.to_numpy(np.float64)
     differences = values[:, first] - values[:, second]
-    numbers = np.full((len(_NUMBERS), len(first)), np.nan)
+    numbers = pd.DataFrame(np.nan, range(len(first)), [*_NUMBERS, *_WORTH])
     # Pairs that miss the same rows are one calculation: nearly always all of them.
     missing = pd.factorize(pd.Series([each.tobytes() for each in np.isnan(differences).T], dtype=object))[0]
     for pattern in np.unique(missing):
         chosen = np.flatnonzero(missing == pattern)
         present = ~np.isnan(differences[:, chosen[0]])
-        levels = len(np.union1d(first[chosen], second[chosen]))
-        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]), levels=levels)
-        numbers[:, chosen] = found.mean, found.se, found.low, found.high, found.df, found.p
-    pairs = pd.DataFrame(
-        dict(zip(_NUMBERS, numbers)) | {"first": first, "second": second, "q": np.nan, "level": np.nan}
-    )
+        pool = partial(pooled, first=first[chosen], second=second[chosen], families=families)
+        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]), pool=pool)
+        numbers.loc[chosen, _NUMBERS] = np.transpose([found.mean, found.se, found.low, found.high, found.df, found.p])
+        for name, freedom, groups in zip(_WORTH, found.freedom, found.clusters):
+            numbers.loc[chosen, name] = freedom / max(groups - 1, 1)
+    pairs = numbers.assign(first=first, second=second, q=np.nan, level=np.nan)
     known = pairs["p"].notna()
     if known.any():
         pairs.loc[known, "q"] = false_discovery_control(pairs.loc[known, "p"])
@@ -118,18 +136,22 @@ def discovery_levels(p: np.ndarray) -> np.ndarray:
     return levels
 
 
-def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame) -> pd.DataFrame:
+def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame, families: Sequence[np.ndarray]) -> pd.DataFrame:
     """What each difference from the best would have to be to be found, and what it would take to find those tied."""
-    squares = [(wide[name] - wide.iloc[:, best]).unstack("seed") for name in wide.columns.delete(best)]
-    found = [parts for square in squares if (parts := variance_components(square.to_numpy())) is not None]
-    # As in the test, all differences are taken to vary alike.
-    parts = Components(*np.mean([[each.classes, each.seeds, each.rest] for each in found], axis=0)) if found else None
+    places = [place for place in range(wide.shape[1]) if place != best]
+    squares = [(wide.iloc[:, place] - wide.iloc[:, best]).unstack("seed") for place in places]
+    found = pd.Series([variance_components(square.to_numpy()) for square in squares], places, dtype=object).dropna()
+    shared = np.sum([labels == labels[best] for labels in families], axis=0) * np.ones(wide.shape[1])
     answers = pd.DataFrame(np.nan, table.index, _POWER)
     for place, row in table[table["level"].notna() & (table["se"] > 0)].iterrows():
         answers.loc[place, "detectable"] = minimum_detectable(row["se"], row["df"], row["level"])
-        if row["verdict"] == "tied" and parts is not None:
+        # As in the test, differences from one's kin, and from the others, are taken to vary alike.
+        alike = found[shared[found.index] == shared[place]]
+        if row["verdict"] == "tied" and len(alike):
+            parts = Components(*np.mean([[each.classes, each.seeds, each.rest] for each in alike], axis=0))
             n_classes, n_seeds = squares[0].shape
-            asked = (row["difference"], parts, n_classes, n_seeds, row["level"], len(table))
+            worth = (row["worth_of_classes"], row["worth_of_seeds"])
+            asked = (row["difference"], parts, n_classes, n_seeds, row["level"], worth)
             seeds, images = seeds_needed(*asked), images_needed(*asked)
             answers.loc[place, ["more_seeds", "more_images"]] = seeds - n_seeds if seeds else np.nan, images or np.nan
     return answers

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 LEVEL, POWER = 0.05, 0.8
+Worth = tuple[float, float]
 MOST_SEEDS = 100  # more than anybody trains
 
 
@@ -42,26 +43,31 @@ def variance_components(differences: np.ndarray) -> Components | None:
 
 
 def seeds_needed(
-    difference: float, found: Components, n_classes: int, n_seeds: int = 1, level: float = LEVEL, levels: int = 2
+    difference: float,
+    found: Components,
+    n_classes: int,
+    n_seeds: int = 1,
+    level: float = LEVEL,
+    worth: Worth = (1.0, 1.0),
 ) -> int | None:
     """Training seeds, more than `n_seeds`, with which this difference would be detectable at `level`, all else equal.
 
-    `levels` as in `clustered_means`. None if 100 are not enough.
+    `worth`: so many differences tell how much those of classes, and of seeds, vary. None if 100 are not enough.
     """
     numbers = np.arange(max(n_seeds + 1, 2), MOST_SEEDS + 1)
-    enough = numbers[_detectable(found, n_classes, numbers, 1.0, level, levels) <= abs(difference)]
+    enough = numbers[_detectable(found, n_classes, numbers, 1.0, level, worth) <= abs(difference)]
     return int(enough[0]) if len(enough) else None
 
 
 def images_needed(
-    difference: float, found: Components, n_classes: int, n_seeds: int, level: float = LEVEL, levels: int = 2
+    difference: float, found: Components, n_classes: int, n_seeds: int, level: float = LEVEL, worth: Worth = (1.0, 1.0)
 ) -> float | None:
     """By what factor, at the least, more images a set would make this difference detectable; None if 1000 would not.
 
     All of the rest variance is taken to be image noise, which is the best case for more images.
     """
     factors = np.geomspace(1, 1000, 121)[1:]
-    enough = factors[_detectable(found, n_classes, n_seeds, factors, level, levels) <= abs(difference)]
+    enough = factors[_detectable(found, n_classes, n_seeds, factors, level, worth) <= abs(difference)]
     return float(enough[0]) if len(enough) else None
 
 
@@ -71,13 +77,13 @@ def _detectable(
     n_seeds: int | np.ndarray,
     images: float | np.ndarray,
     level: float = LEVEL,
-    levels: int = 2,
+    worth: Worth = (1.0, 1.0),
 ) -> np.ndarray:
     """What this many classes, seeds and times as many images would detect, with the intervals of `clustered_means`."""
     rest = found.rest / (n_classes * n_seeds * images)
     of_classes, of_seeds = found.classes / n_classes + rest, found.seeds / n_seeds + rest
     variance = np.asarray(of_classes + of_seeds - rest)
-    spread = (of_classes**2 / (n_classes - 1) + of_seeds**2 / (n_seeds - 1)) / (levels - 1)
+    spread = of_classes**2 / (n_classes - 1) / worth[0] + of_seeds**2 / (n_seeds - 1) / worth[1]
     df = np.divide(variance**2, spread, out=np.ones_like(variance), where=spread > 0)
     return _reach(df, level) * np.sqrt(variance)
 
