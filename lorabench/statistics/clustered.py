@@ -37,8 +37,8 @@ def clustered_mean(values: np.ndarray, *clusters: np.ndarray) -> ClusteredMean:
     Variances are those of Cameron, Gelbach & Miller (2011, section 2.2) with G / (G - 1), at least that of any single
     grouping; the 95 % interval is Student's with Satterthwaite's (1946) degrees of freedom, the groupings' variances
     taken as independent: a grouping of few groups costs no more than its share of the variance. One of equal sizes
-    is the t interval of the group means. NaN values are skipped; no interval below two groups. `benchmarks/coverage.py`
-    says how often such intervals hold the truth.
+    is the t interval of the group means. NaN values are skipped; no interval below two groups. How often such intervals
+    hold the truth: `benchmarks/intervals.py`.
     """
     values = np.asarray(values, np.float64)
     present = ~np.isnan(values)

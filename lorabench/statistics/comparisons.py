@@ -37,7 +37,7 @@ def compare_with_best(
     pairs of levels in one group of `by`, category (or "all") and measurement. A pair alone has too few seeds to say how
     it varies, so differences are taken to vary alike, as in an analysis of variance, and a nested one where `table` has
     the columns KINSHIP: configs of one algorithm may share their luck, and so do two moments of one training.
-    `benchmarks/coverage.py` has what that buys and costs. q is Benjamini and Hochberg's (1995).
+    `benchmarks/intervals.py` has what that buys and costs. q is Benjamini and Hochberg's (1995).
     Columns: by, category, METRIC, level, best, mean, difference, se, low, high (95 %, clustered by class and by seed),
     p, q, verdict ("best", "worse", "tied", "cannot be told"); unless `power` is False: detectable, the difference that
     80 % of such studies would call real in this family, the other pairs being as they are; and for those that are tied

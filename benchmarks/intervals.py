@@ -1,6 +1,6 @@
 """How often do our 95 % intervals hold the truth, are differences called real that are not, and SHAP signs right?
 
-    python benchmarks/coverage.py
+    python benchmarks/intervals.py
 
 Simulated studies with planted effects. The estimand is the mean raw difference of two configs over classes and
 training seeds, of the populations that both are drawn from. Differences are effect + class + seed + rest, normal (in
