@@ -99,8 +99,9 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
     number, target = rng.choice(SIGNALS), rng.choice(TARGETS)
     command = [sys.executable, "-m", "lorabench", "grid", *words, "--out", str(run), "--workers", rng.choice("12")]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    )
+        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=_listen_to_control_c,
+    )  # fmt: skip
     said = b""
     if rng.random() < 0.4:  # just when a stage begins, and its workers start
         for line in process.stderr:
@@ -133,6 +134,11 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
         "over already" if over else f"{number.name} to {'worker' if elsewhere else target.replace('worker', 'process')}"
     )
     return found, what
+
+
+def _listen_to_control_c() -> None:
+    """A shell tells what it starts in the background to ignore Ctrl-C, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _workers(parent: int) -> set[int]:

@@ -38,6 +38,10 @@ def _dies(number: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests in the background are told to ignore it
+
+
 def _is_alive(process: int) -> bool:
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
     return bool(state) and not state.startswith("Z")
@@ -57,7 +61,7 @@ def _started(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     (folder / "pids").mkdir()
     command = [sys.executable, "-c", SCRIPT, str(folder / "pids")]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    script = subprocess.Popen(command, start_new_session=True, **streams)
+    script = subprocess.Popen(command, start_new_session=True, preexec_fn=_listen, **streams)
     end = time.monotonic() + 60
     while len(found := [int(each.name) for each in (folder / "pids").iterdir()]) < 2:
         assert script.poll() is None and time.monotonic() < end
@@ -91,7 +95,7 @@ def test_interrupt_while_processes_start_is_not_lost(tmp_path):
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     for delay in (0.0, 0.02, 0.1, 0.3):
-        script = subprocess.Popen(command, start_new_session=True, **streams)
+        script = subprocess.Popen(command, start_new_session=True, preexec_fn=_listen, **streams)
         assert script.stdout is not None and script.stdout.readline() == "begin\n"
         time.sleep(delay)
         os.killpg(script.pid, signal.SIGINT)
