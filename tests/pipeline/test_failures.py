@@ -76,7 +76,7 @@ def test_a_signal_ends_a_run_with_its_code(number, moment, tmp_path):
     command = [sys.executable, "-m", "lorabench", "grid", small_study(tmp_path), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         [*command, "--workers", "2"], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background are told to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
     )  # fmt: skip
     if moment == "start":
         time.sleep(1)
