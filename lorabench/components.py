@@ -278,19 +278,21 @@ _plugins: dict[str, dict[str, Any]] = {kind: {} for kind in _TYPES}
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Names of all plug-ins of a kind, sorted: files of the folder, entry points, and files added by a study."""
+    return tuple(sorted({*_files(kind), *(point.name for point in _entry_points(kind)), *_plugins[kind]}))
+
+
+@functools.cache
+def _files(kind: Kind) -> tuple[str, ...]:
     package = importlib.import_module(f"lorabench.{kind}")
-    files = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]
-    points = [point.name for point in _entry_points(kind)]
-    return tuple(sorted({*files, *points, *_plugins[kind]}))
+    return tuple(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
 
 
 def find(kind: Kind, name: str, where: str = "") -> Any:
     """The plug-in of that kind and name. UserError with the nearest names if there is none; `where` says who asked."""
     if name in _plugins[kind]:
         return _plugins[kind][name]
-    available = names(kind)
-    if name not in available:
-        raise UserError(unknown(kind[:-1], name, available, where))
+    if name not in names(kind):
+        raise UserError(unknown(kind[:-1], name, names(kind), where))
     for point in _entry_points(kind):
         if point.name == name:
             return _checked(kind, name, point.load(), point.value)
