@@ -72,7 +72,7 @@ def damaged(words: list[str], work: Path, each: int, rng: random.Random) -> list
                 found += [f"{table} differs" for table in differences(run, undisturbed)]
                 wrong += [f"{kind}, {how}: {what}" for what in found]
                 count[how] += 1
-        print(f"{kind}: {len(DAMAGES)} damages, {len(wrong)} faults so far", flush=True)
+        print(f"{kind}: {sum(count.values())} damages and {len(wrong)} faults so far", flush=True)
     print(", ".join(f"{how}: {n}" for how, n in count.items()))
     return wrong
 
