@@ -18,10 +18,11 @@ from huggingface_hub import constants
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel, ValidationError
 
 from lorabench.errors import UserError
-from lorabench.values import given
+from lorabench.values import LARGEST_SEED, given
 
 Record = TypeVar("Record", bound=BaseModel)
 Whole = Annotated[int, Field(ge=0, lt=2**63)]  # what tables can hold
+Seed = Annotated[int, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)]  # kohya writes numbers as texts
 Size = Annotated[int, Field(ge=1, le=2**24)]  # of a layer or a picture
 # Data alone, read as they are.
 _KNOWN_TOKENIZER = (

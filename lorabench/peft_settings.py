@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, create_model
 
 from lorabench.errors import unknown
-from lorabench.foreign import FileRecord, first_problem
-from lorabench.values import Seed, given
+from lorabench.foreign import FileRecord, Seed, first_problem
+from lorabench.values import given
 
 _Rank = Annotated[int, Field(ge=0, le=2**14)]  # 0 where the side of a block is set instead
 _Size = Annotated[int, Field(ge=0, le=2**22)]

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
-from lorabench.foreign import FileRecord, Size, Whole
+from lorabench.foreign import FileRecord, Seed, Size, Whole
 from lorabench.records import TrainConfig
-from lorabench.values import Seed
 
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
 _Chosen = Annotated[int, Field(ge=1, lt=2**63)]

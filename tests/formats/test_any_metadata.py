@@ -192,7 +192,7 @@ def test_junk_in_what_is_not_needed_changes_nothing(tmp_path, base):
         ("config", {"algorithm": "5"}, "'config.algorithm': input should be a valid string, got 5"),
         ("config", {"peft": '"x"'}, "'config.peft': input should be"),
         ("config", {"peft": '{"peft_type": "SHADOW"}'}, "'peft_type': lorabench has no method 'SHADOW'"),
-        ("config", {"dim": "true"}, "'config.dim': input should be a valid integer, got True"),
+        ("config", {"dim": "true"}, "'config.dim': input should be a valid integer, got true"),
         ("diffusers", {"unet.lora_alpha": '"x"'}, "'lora_alpha': input should be a valid number, got 'x'"),
         ("LORA", {"lora_alpha": "1e300"}, "'lora_alpha': input should be less than or equal to 1000000000"),
         ("LORA", {"use_rslora": '"yes"'}, "'use_rslora': input should be a valid boolean, got 'yes'"),
