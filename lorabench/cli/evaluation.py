@@ -17,7 +17,7 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, TRAINING_STATE, Plan
 from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
@@ -65,7 +65,7 @@ def adapter_files(folder: Path) -> list[Path]:
     configs = [file for file in found if file.name == peft.CONFIG]
     adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
     # Our own training folders also hold a training state, which is no checkpoint.
-    single = {file for file in found if file.parent not in parts and file.parent.name != "training-state"}
+    single = {file for file in found if file.parent not in parts and file.parent.name != TRAINING_STATE}
     if not (adapters | single):
         raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
     return sorted(adapters | single)

@@ -9,10 +9,10 @@ from typing import Any
 
 from lorabench import store
 from lorabench.errors import UserError
+from lorabench.pipeline.plan import TRAINING_STATE
 
 ROOMS = ("checkpoints", "images", "features", "scores", "audit")  # of a run's folder: where artifacts lie
 COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to
-STATE = "training-state"  # of a training that is not over; no table lists it
 
 
 def artifact_folders(root: Path) -> list[Path]:
@@ -52,7 +52,9 @@ def _findings(
         yield "damaged", f"{fault}; the next run that needs it makes it again"
     elif meta and study is not None and meta.study != study:
         yield "another study", f"it was made by study '{meta.study}', and this is the folder of '{study}'"
-    elif listed is not None and run.name(folder) not in listed and folder.name != STATE:
+    elif (
+        listed is not None and run.name(folder) not in listed and folder.name != TRAINING_STATE
+    ):  # no table lists those
         yield "orphaned", "the study as it was last reported does not come to it; it can be removed"
 
 

@@ -15,6 +15,7 @@ from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 2, "audit": 1, "rank": 2, "explain": 1, "report": 4}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
+TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class Plan:
         return self.folder.path("checkpoints", run.config.name, f"seed-{run.seed}", f"epoch-{epoch:04d}")
 
     def training_state_folder(self, run: TrainingRun) -> Path:
-        return self.folder.path("checkpoints", run.config.name, f"seed-{run.seed}", "training-state")
+        return self.folder.path("checkpoints", run.config.name, f"seed-{run.seed}", TRAINING_STATE)
 
     def weights_folder(self, checkpoint: Checkpoint) -> Path | None:
         """Where this study's training puts the weights of a checkpoint; None where they are given."""
