@@ -100,7 +100,7 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
     command = [sys.executable, "-m", "lorabench", "grid", *words, "--out", str(run), "--workers", rng.choice("12")]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=_listen_to_control_c,
+        preexec_fn=_listen,
     )  # fmt: skip
     said = b""
     if rng.random() < 0.4:  # just when a stage begins, and its workers start
@@ -136,9 +136,10 @@ def _kill(words: list[str], run: Path, rng: random.Random) -> tuple[list[str], s
     return found, what
 
 
-def _listen_to_control_c() -> None:
-    """A shell tells what it starts in the background to ignore Ctrl-C, and its children would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _listen() -> None:
+    """What runs in the background, or under nohup, ignores some of the signals, and its children would inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _workers(parent: int) -> set[int]:

@@ -35,6 +35,7 @@ def listen() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _receive)
+    sys.unraisablehook = _unraisable
 
 
 def check() -> None:
@@ -92,6 +93,12 @@ def _end_soon(number: int) -> None:
     time.sleep(PATIENCE)
     _say()
     os._exit(128 + number)  # artifacts are whole or not there, and workers end with their parent
+
+
+def _unraisable(swallowed: sys.UnraisableHookArgs) -> None:
+    """Python prints what is raised in a destructor, and goes on; an interrupt is raised again elsewhere."""
+    if not issubclass(swallowed.exc_type, Interrupted):
+        sys.__unraisablehook__(swallowed)
 
 
 def _receive(number: int, frame: object) -> None:

@@ -69,6 +69,31 @@ def _started(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     return script, found
 
 
+IN_A_DESTRUCTOR = """
+import os, signal, time
+from lorabench import __main__, interrupts
+
+class Rude:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+
+def work():
+    Rude()
+    time.sleep(60)
+
+interrupts.listen()
+work()
+"""
+
+
+def test_an_interrupt_in_a_destructor_is_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, preexec_fn=_listen, timeout=30
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr and "Interrupted. What" in done.stderr
+
+
 def test_answers_come_in_order_from_other_processes_that_are_gone_then():
     answers = map_in_processes(_squared, list(range(12)), 2)
     assert [number for number, _ in answers] == [number**2 for number in range(12)]
