@@ -27,7 +27,7 @@ from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
-from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC
+from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, with_whole_numbers
 
 FAILURES_FILE = "failures.parquet"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
@@ -230,11 +230,7 @@ def factors(plan: Plan) -> pd.DataFrame:
     ]
     rows.append({**rows[0], "checkpoint": DATASET, "config": DATASET})  # real images: no model, no training
     table = pd.DataFrame(rows)[FACTORS]
-    kinds = {name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")} | {
-        "lr": "float64",
-        "alpha": "float64",
-    }
-    return table.astype(kinds)
+    return with_whole_numbers(table.astype({"lr": "float64", "alpha": "float64"}))
 
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
