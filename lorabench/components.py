@@ -223,10 +223,21 @@ def _has(algorithm: Algorithm, suffix: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a weight update comes from, as far as its file says: else None or ""."""
+
+    base: str = ""
+    seed: int | None = None
+    epoch: int | None = None
+    step: int | None = None
+    pictures: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of what it was trained on
+
+
+@dataclass(frozen=True)
 class LoadedAdapter:
     """A weight update as a file holds it; which modules of a base model it means is found out later.
 
-    What the file does not say is None or "". A config read from another tool's file has NaN for an unknown lr.
+    A config read from another tool's file has NaN for an unknown lr.
     """
 
     algorithm: str
@@ -234,10 +245,7 @@ class LoadedAdapter:
     modules: Mapping[str, Params]  # the file's own name of a module, without suffix -> params, float32, without alpha
     alphas: Mapping[str, float]  # by the same names; norms and full updates have none
     source: Path
-    base: str = ""
-    seed: int | None = None
-    epoch: int | None = None
-    step: int | None = None
+    origin: Origin = Origin()
     metadata: Mapping[str, str] = field(default_factory=dict)  # as found
 
 

@@ -65,6 +65,7 @@ class Dataset:
     concepts: tuple[Concept, ...]
     images: tuple[TrainingImage, ...]
     fingerprint: str  # sha256 over captions, pixels' files and the words of every concept
+    contents: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of its pictures and captions
     assumptions: tuple[str, ...] = ()  # what was read from folder names because dataset.toml does not say
 
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:

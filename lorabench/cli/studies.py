@@ -95,8 +95,10 @@ def carry_out(
 
     `refused` are inputs left out before, to be listed with what fails.
     """
-    workers = plan.study.run.workers or suitable_workers(plan)
-    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet), refused, verify)
+    workers, progress = plan.study.run.workers or suitable_workers(plan), open_progress(quiet)
+    for remark in plan.remarks:
+        progress.line(remark)
+    return run(plan, stages, lambda work: LocalExecutor(work, workers), progress, refused, verify)
 
 
 def suitable_workers(plan: Plan) -> int:

@@ -53,6 +53,7 @@ class Plan:
     base_id: str
     encoder_ids: dict[str, str]
     device: str
+    remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
 
     @cached_property
     def folder(self) -> store.RunFolder:

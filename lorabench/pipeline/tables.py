@@ -127,6 +127,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         inputs = _hashes(manifest, "rank")
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
+        parameters.append(plan.remarks)
         audited = [plan.audit_folder(name) for name in plan.encoder_ids if is_audited(plan, name)]
         drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain")]
@@ -273,7 +274,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "dataset": plan.dataset.name,
         "dataset_revision": plan.dataset.revision,
         "dataset_license": plan.dataset.license,
-        "assumptions": list(plan.dataset.assumptions),
+        "assumptions": list(plan.remarks),
         "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
         "n_checkpoints": len(plan.checkpoints) - 1,
         "seeds": list(plan.study.seeds),
