@@ -29,7 +29,7 @@ from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, with_whole_numbers
 
-FAILURES_FILE = "failures.parquet"
+FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
 
 
@@ -98,6 +98,14 @@ def _earlier_failures(
     return [Failure(**row) for row in rows if row["stage"] not in (*stages, "evaluate")]
 
 
+def report_is_stale(plan: Plan) -> bool:
+    """Is there a page that was made from other scores than those that are there now?"""
+    if not (plan.root / REPORT_FILE).exists():
+        return False
+    manifest, _ = store.read_manifest(plan.root)
+    return "report" not in manifest.keys or manifest.keys.get("rank") != _key(plan, "rank", manifest, ())
+
+
 def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report."""
     tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
@@ -110,7 +118,7 @@ _WRITES: dict[str, tuple[str, ...]] = {
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
         *("images.parquet", "costs.parquet", FAILURES_FILE, "probes.parquet"),
-        *(runs.FACTS_FILE, "report.html"),
+        *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
 
@@ -260,7 +268,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
-    build_report(tables, plan.root / "report.html")
+    build_report(tables, plan.root / REPORT_FILE)
     return 5
 
 
