@@ -76,18 +76,23 @@ def metric(
     categories: tuple[str, ...] | None = None,
     scope: Literal["leaf", "checkpoint"] = "leaf",
     version: int = 1,
-) -> Callable[[Callable[[MetricInputs], Value | float]], Metric]:
-    """Turn `compute(inputs) -> float or Value` into a Metric named after the function.
+) -> Callable[[Callable[[MetricInputs], np.ndarray | Value | float]], Metric]:
+    """Turn `compute(inputs)` into a Metric named after the function.
 
-    A float is fine; NaN needs a `Value(nan, reason)`. A ValueError of the function becomes NaN with its message.
+    It answers with an array of one value an image, whose mean is the metric's (NaN: no value of that image), or with
+    the value of the whole set; NaN needs a `Value(nan, reason)`. A ValueError becomes NaN with its message.
     """
 
-    def wrap(function: Callable[[MetricInputs], Value | float]) -> Metric:
+    def wrap(function: Callable[[MetricInputs], np.ndarray | Value | float]) -> Metric:
         def compute(inputs: MetricInputs) -> Value:
             try:
                 answer = function(inputs)
             except ValueError as error:
                 return Value(float("nan"), str(error))
+            if isinstance(answer, np.ndarray) and answer.ndim == 1:
+                if np.isnan(answer).all():
+                    return Value(float("nan"), "No image has a value.")
+                return Value(float(np.nanmean(answer)), per_image=answer)
             return answer if isinstance(answer, Value) else Value(float(answer))
 
         return Metric(

@@ -209,6 +209,7 @@ class Value:
 
     value: float
     reason: str = ""
+    per_image: np.ndarray | None = field(default=None, compare=False)  # [n], whose mean it is; None: of the set alone
 
     def __post_init__(self) -> None:
         if np.isnan(self.value) != bool(self.reason):
@@ -232,6 +233,7 @@ class Score:
     value: float
     reason: str
     n_images: int
+    blocks: tuple[float, ...] = ()  # the value block by block of images, with the value as their mean
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, with_whole_numbers
+from lorabench.statistics.comparisons import compare_files_with_best
 
 FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
@@ -114,7 +115,7 @@ def read(plan: Plan) -> RunTables:
 
 
 _WRITES: dict[str, tuple[str, ...]] = {
-    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
+    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
         *("images.parquet", "costs.parquet", FAILURES_FILE, "probes.parquet"),
@@ -160,12 +161,24 @@ def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[
 
 
 def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
-    scores = _gathered_scores(plan)
+    measured_ = _gathered_scores(plan)
+    scores = measured_.drop(columns="blocks")
     ranked = rank(scores, _directions(plan), _anchors(plan) if plan.study.anchors else None)
     store.write_table(scores, plan.root / "scores.parquet")
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
-    return 3
+    store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
+    return 4
+
+
+def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """Each adapter against the best one on the same images' prompts and noise."""
+    rows = scores[(scores["algorithm"] != "none")]
+    return factors_of(rows).merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
+
+
+def factors_of(table: pd.DataFrame) -> pd.DataFrame:
+    return table[FACTORS].drop_duplicates("checkpoint")
 
 
 def check_measured(plan: Plan) -> None:

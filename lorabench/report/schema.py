@@ -24,15 +24,16 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "costs": ("stage", "item", "seconds", "bytes", "device"),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
+    "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }
 _NUMBERS = INTEGERS | {
-    *("lr", "alpha", "scale", "value", "score", "shap", "seconds"),
+    *("lr", "alpha", "scale", "value", "score", "shap", "seconds", "mean", "difference", "low", "high", "p", "q"),
     *("r2_train", "rmse_train", "r2_cv", "rmse_cv"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message"),
+    *("status", "message", "best", "verdict"),
 }
 
 
