@@ -76,18 +76,23 @@ def metric(
     categories: tuple[str, ...] | None = None,
     scope: Literal["leaf", "checkpoint"] = "leaf",
     version: int = 1,
-) -> Callable[[Callable[[MetricInputs], Value | float]], Metric]:
-    """Turn `compute(inputs) -> float or Value` into a Metric named after the function.
+) -> Callable[[Callable[[MetricInputs], np.ndarray | Value | float]], Metric]:
+    """Turn `compute(inputs)` into a Metric named after the function.
 
-    A float is fine; NaN needs a `Value(nan, reason)`. A ValueError of the function becomes NaN with its message.
+    It answers with an array of one value an image, whose mean is the metric's (NaN: no value of that image), or with
+    the value of the whole set; NaN needs a `Value(nan, reason)`. A ValueError becomes NaN with its message.
     """
 
-    def wrap(function: Callable[[MetricInputs], Value | float]) -> Metric:
+    def wrap(function: Callable[[MetricInputs], np.ndarray | Value | float]) -> Metric:
         def compute(inputs: MetricInputs) -> Value:
             try:
                 answer = function(inputs)
             except ValueError as error:
                 return Value(float("nan"), str(error))
+            if isinstance(answer, np.ndarray) and answer.ndim == 1:
+                if np.isnan(answer).all():
+                    return Value(float("nan"), "No image has a value.")
+                return Value(float(np.nanmean(answer)), per_image=answer)
             return answer if isinstance(answer, Value) else Value(float(answer))
 
         return Metric(
@@ -223,10 +228,21 @@ def _has(algorithm: Algorithm, suffix: str) -> bool:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a weight update comes from, as far as its file says: else None or ""."""
+
+    base: str = ""
+    seed: int | None = None
+    epoch: int | None = None
+    step: int | None = None
+    pictures: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of what it was trained on
+
+
+@dataclass(frozen=True)
 class LoadedAdapter:
     """A weight update as a file holds it; which modules of a base model it means is found out later.
 
-    What the file does not say is None or "". A config read from another tool's file has NaN for an unknown lr.
+    A config read from another tool's file has NaN for an unknown lr.
     """
 
     algorithm: str
@@ -234,10 +250,7 @@ class LoadedAdapter:
     modules: Mapping[str, Params]  # the file's own name of a module, without suffix -> params, float32, without alpha
     alphas: Mapping[str, float]  # by the same names; norms and full updates have none
     source: Path
-    base: str = ""
-    seed: int | None = None
-    epoch: int | None = None
-    step: int | None = None
+    origin: Origin = Origin()
     metadata: Mapping[str, str] = field(default_factory=dict)  # as found
 
 

@@ -65,6 +65,7 @@ class Dataset:
     concepts: tuple[Concept, ...]
     images: tuple[TrainingImage, ...]
     fingerprint: str  # sha256 over captions, pixels' files and the words of every concept
+    contents: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of its pictures and captions
     assumptions: tuple[str, ...] = ()  # what was read from folder names because dataset.toml does not say
 
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
@@ -208,6 +209,7 @@ class Value:
 
     value: float
     reason: str = ""
+    per_image: np.ndarray | None = field(default=None, compare=False)  # [n], whose mean it is; None: of the set alone
 
     def __post_init__(self) -> None:
         if np.isnan(self.value) != bool(self.reason):
@@ -231,6 +233,7 @@ class Score:
     value: float
     reason: str
     n_images: int
+    blocks: tuple[float, ...] = ()  # the value block by block of images, with the value as their mean
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-TABLES = ("scores", "normalized", "category_scores", "attributions", "explanations", "images", "failures", "probes")
+TABLES = (
+    "scores",
+    "normalized",
+    "category_scores",
+    "attributions",
+    "explanations",
+    "images",
+    "failures",
+    "probes",
+    "files",
+)
 
 
 def _flip_one_bit(file: Path, other: Path, rng: random.Random) -> None:

@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lorabench import adapters, components, formats
 from lorabench.adapters import Adapter
+from lorabench.components import Origin
 from lorabench.records import TrainConfig
 
 ALGORITHMS = [
@@ -59,7 +60,7 @@ def trained(base: dict[str, nn.Module], name: str, layers: str = "full", **value
 
 def saved(folder: Path, adapter: Adapter, dtype: formats.DType = "float32") -> Path:
     path = folder / "adapter.safetensors"
-    formats.save_adapter(path, adapter, base="tiny-0", seed=23, epoch=3, step=90, dtype=dtype)
+    formats.save_adapter(path, adapter, origin=Origin("tiny-0", 23, 3, 90), dtype=dtype)
     return path
 
 

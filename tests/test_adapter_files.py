@@ -17,6 +17,7 @@ from tiny_base import write_tiny_base
 from lorabench import adapters, components, diffusion, formats
 from lorabench.cli import adapter_files
 from lorabench.cli.output import show
+from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.records import TrainConfig
@@ -30,7 +31,7 @@ def base(tmp_path_factory) -> str:
 def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: float) -> Path:
     parts = diffusion.load_base(base, torch.device("cpu")).components
     path = folder / f"{name}.safetensors"
-    formats.save_adapter(path, trained(parts, name, layers, **values), "tiny-0", 23, 3, 90, dtype="float32")
+    formats.save_adapter(path, trained(parts, name, layers, **values), Origin("tiny-0", 23, 3, 90), dtype="float32")
     return path
 
 
@@ -70,7 +71,7 @@ def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype
     real = adapters.create(
         diffusion.load_base(base, torch.device("cpu")).components, components.find("algorithms", name), config, seed=0
     )
-    formats.save_adapter(tmp_path / "a.safetensors", real, "", 0, 0, 0, dtype=dtype)
+    formats.save_adapter(tmp_path / "a.safetensors", real, Origin("", 0, 0, 0), dtype=dtype)
     assert (tmp_path / "a.safetensors").stat().st_size == size
 
 
@@ -100,7 +101,7 @@ def test_norms_that_need_the_base_are_left_open(tmp_path):
         algorithm = components.find("algorithms", name)
         params = {key: value + 0.1 for key, value in algorithm.init(weight, config, torch.Generator()).items()}
         path = tmp_path / f"{known}.safetensors"
-        formats.save_adapter(path, adapters.Adapter(algorithm, config, {module: params}), "", 1, 1, 1)
+        formats.save_adapter(path, adapters.Adapter(algorithm, config, {module: params}), Origin("", 1, 1, 1))
         found = adapter_files.inspect(path, None)
         assert found["fits"] == "sd15" and (found["norm_max"] is not None) == known
 

@@ -6,8 +6,10 @@ import os
 
 os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
 
+import itertools
 import json
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from saved_adapters import peft_models
 
-from lorabench import diffusion, mini
+from lorabench import datasets, diffusion, formats, mini
 from lorabench.formats.kohya import kohya_name
 
 
@@ -72,6 +74,32 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     assert (out / "report.html").exists()
     lora = scores[(scores["algorithm"] == "lora") & (scores["trained_layers"] == "linear")].iloc[0]
     assert (lora["trained_layers"], lora["dim"], lora["alpha"], lora["seed"], lora["epoch"]) == ("linear", 4, 2, 1, 2)
+
+
+def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
+    folder, out = tmp_path / "two", tmp_path / "out"
+    folder.mkdir()
+    base = diffusion.load_base(str(mini.base_path()), torch.device("cpu")).components
+    adapter, loaded = formats.load_adapter(checkpoints / "adapter 0.safetensors", base)
+    for data, epoch in itertools.product(("cats", "dogs"), (1, 2)):
+        origin = replace(loaded.origin, epoch=epoch, pictures={"styles/riso": data})
+        formats.save_adapter(folder / f"{data}-{epoch}.safetensors", adapter, origin)
+    done = lorabench_here(
+        "evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", "--workers", "1", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cats-1, cats-2, dogs-1 and 1 more: trained on other pictures or captions" in done.stderr
+    rows = json.loads(lorabench_here("epochs", str(out), "--json").stdout)
+    assert {row["config"] for row in rows} == {f"{adapter.config.name} ({data})" for data in ("cats", "dogs")}
+    assert lorabench_here("leaderboard", str(out)).returncode == 0
+    assert "cats-1" in (out / "report.html").read_text()
+
+
+def test_an_adapter_says_what_it_was_trained_on(checkpoints, tmp_path):
+    contents = datasets.load_dataset(mini.write_dataset(tmp_path / "pictures")).contents
+    pictures = formats.read_adapter(checkpoints / "adapter 0.safetensors").origin.pictures
+    assert pictures.keys() == {"scenes/volcano", "stuffed_toys/octo", "styles/riso"}
+    assert pictures.items() <= contents.items()
 
 
 def test_only_bad_files_are_refused_before_any_work(checkpoints, tmp_path):

@@ -70,13 +70,13 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
         "file": str(path),
         "algorithm": loaded.algorithm,
         "fits": name,
-        "base": loaded.base or None,
+        "base": loaded.origin.base or None,
         "trained_layers": config.trained_layers,
         "modules": dict(Counter(module.split(".", 1)[0] for module in adapter.modules)),
         **{key: getattr(config, key) for key in components.find("algorithms", loaded.algorithm).hyperparameters},
-        "seed": loaded.seed,
-        "epoch": loaded.epoch,
-        "step": loaded.step,
+        "seed": loaded.origin.seed,
+        "epoch": loaded.origin.epoch,
+        "step": loaded.origin.step,
         "parameters": adapters.count_parameters(adapter),
         "bytes": sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()),
         "norm_median": statistics.median(norms) if norms else None,
@@ -116,8 +116,7 @@ def convert(
         if scale != 1:
             raise UserError("--scale is for --to merged: an adapter's merge ratio is chosen when it is used.")
         _, _, adapter = _fitted(loaded, base)
-        counts = {"seed": loaded.seed, "epoch": loaded.epoch, "step": loaded.step}
-        formats.save_adapter(out, adapter, loaded.base, **counts, dtype=dtype, format_name=to)
+        formats.save_adapter(out, adapter, loaded.origin, dtype, to)
     return {"from": str(path), "to": str(out), "format": to}
 
 

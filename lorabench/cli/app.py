@@ -43,6 +43,7 @@ AllowUnused = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
+Replace = Annotated[bool, typer.Option("--replace", help="do finished work anew where the study says otherwise now")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
 
 
@@ -89,6 +90,7 @@ def grid(
     anchors: Anchors = None,
     dry_run: DryRun = False,
     verify: Verify = False,
+    replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -107,7 +109,7 @@ def grid(
     from lorabench.cli import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json)
+    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace), plan.root, as_json)
 
 
 @app.command()
@@ -127,6 +129,7 @@ def evaluate(
     workers: Workers = None,
     dry_run: DryRun = False,
     verify: Verify = False,
+    replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -141,7 +144,7 @@ def evaluate(
         left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
         show([*studies.describe(plan), *left_out], as_json)
         return
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
     _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
 
@@ -155,6 +158,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         only: Only = None,
         limit: Limit = None,
         verify: Verify = False,
+        replace: Replace = False,
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
@@ -162,7 +166,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
-        _finish(studies.carry_out(plan, (stage,), quiet, verify=verify), plan.root, as_json)
+        _finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
 
     command.__doc__ = help_text
     app.command(name=stage)(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from lorabench import base_files, config, diffusion, formats, mini, store
 from lorabench.cli import studies
 from lorabench.cli.adapter_files import base_source
 from lorabench.cli.door import OURS, WHICH_IMAGES, adapters_in
+from lorabench.cli.series import AdapterFile, config_names
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.formats import peft
@@ -24,6 +26,8 @@ from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
 PROMPTS = Path(__file__).parents[2] / "prompts"  # the paper's, where lorabench runs from a checkout
+
+SHOWN = 3  # names in a sentence
 
 
 def planned(
@@ -49,12 +53,13 @@ def planned(
     study = _with_options(study, base, data, concepts, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
-    checkpoints = _fitting(_names(list(bases), folder), study, refused)
-    if not checkpoints:
+    found = _fitting(_names(list(bases), folder), folder, study, refused)
+    if not found:
         raise _nothing_left(folder, refused)
+    checkpoints = [_checkpoint(file, folder, config_) for file, config_ in zip(found, config_names(found))]
     plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
     check_measured(plan)
-    return plan, refused
+    return replace(plan, remarks=(*plan.remarks, *_of_other_pictures(found, plan))), refused
 
 
 def adapter_files(folder: Path) -> list[Path]:
@@ -89,7 +94,7 @@ def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str
     bases, refused = {}, []
     for file in files:
         try:
-            bases[file] = formats.read_adapter(file, unused).base
+            bases[file] = formats.read_adapter(file, unused).origin.base
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return bases, refused
@@ -136,38 +141,62 @@ def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
     return {file: short[file] if taken[short[file]] == 1 else paths[file] for file in files}
 
 
-def _fitting(names: Mapping[Path, str], study: Study, refused: list[Failure]) -> list[Checkpoint]:
-    """Checkpoints of the adapters that fit the base model; the others join `refused`."""
+def _fitting(names: Mapping[Path, str], folder: Path, study: Study, refused: list[Failure]) -> list[AdapterFile]:
+    """The adapters that fit the base model; the others join `refused`."""
     components = diffusion.architecture(study.base)
-    checkpoints = []
+    found = []
     for file, name in names.items():  # one at a time: a folder of full fine-tunings does not fit the memory
         try:
-            checkpoints.append(_checkpoint(file, name, components, study.unused_keys))
+            found.append(_found(file, name, folder, components, study.unused_keys))
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
-    return checkpoints
+    return found
 
 
-def _checkpoint(file: Path, name: str, components: Components, unused: Sequence[str]) -> Checkpoint:
-    """The file as a checkpoint. UserError if it is not an adapter of this base model."""
+def _found(file: Path, name: str, folder: Path, components: Components, unused: Sequence[str]) -> AdapterFile:
+    """What a file says of itself and its weights say of it. UserError if it is no adapter of this base model."""
     loaded = formats.read_adapter(file, unused)
     settings = formats.resolve(loaded, components).config
+    return AdapterFile(file.relative_to(folder), name, settings, loaded.origin, is_ours=OURS in loaded.metadata)
+
+
+def _checkpoint(file: AdapterFile, folder: Path, config_: str) -> Checkpoint:
+    settings, origin, path = file.settings, file.origin, folder / file.path
     return Checkpoint(
-        id=name,
-        # Only a file of ours says which config it is; others are a config each, whatever they are called.
-        config=settings.name if OURS in loaded.metadata else name,
+        id=file.name,
+        config=config_,
         algorithm=settings.method,
         trained_layers=settings.trained_layers,
         lr=settings.lr,
         dim=settings.dim,
         alpha=settings.alpha,
         factor=settings.factor,
-        seed=loaded.seed,
-        epoch=loaded.epoch,
-        step=loaded.step,
-        weights=file.resolve(),
-        sha256=_content_hash(file),
+        seed=origin.seed,
+        epoch=origin.epoch,
+        step=origin.step,
+        weights=path.resolve(),
+        sha256=_content_hash(path),
     )
+
+
+def _of_other_pictures(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
+    """Sentences about files that say what they were trained on, where that is not what they are measured against."""
+    contents = plan.dataset.contents
+    others: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        known = set(file.origin.pictures.values())
+        unseen = tuple(id_ for id_ in plan.measured_concepts if contents[id_] not in known)
+        if known and unseen:
+            others.setdefault(unseen, []).append(file.name)
+    return [
+        f"{_listed(names)}: trained on other pictures or captions than {plan.study.data.folder} has of "
+        f"{_listed(concepts)}; there fidelity says how near they come to what they never saw."
+        for concepts, names in others.items()
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _content_hash(path: Path) -> str:

@@ -18,6 +18,7 @@ from lorabench.cli.progress import open_progress
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
+from lorabench.pipeline import replacing
 from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
@@ -89,14 +90,21 @@ def mini_dataset_folder() -> Path:
 
 
 def carry_out(
-    plan: Plan, stages: Sequence[Stage], quiet: bool, refused: Sequence[Failure] = (), verify: bool = False
+    plan: Plan,
+    stages: Sequence[Stage],
+    quiet: bool,
+    refused: Sequence[Failure] = (),
+    verify: bool = False,
+    replace: bool = False,
 ) -> Result:
     """Run stages of a plan on this machine, after reading all that is there if `verify`.
 
     `refused` are inputs left out before, to be listed with what fails.
     """
-    workers = plan.study.run.workers or suitable_workers(plan)
-    return run(plan, stages, lambda work: LocalExecutor(work, workers), open_progress(quiet), refused, verify)
+    workers, progress = plan.study.run.workers or suitable_workers(plan), open_progress(quiet)
+    for remark in plan.remarks:
+        progress.line(remark)
+    return run(plan, stages, lambda work: LocalExecutor(work, workers), progress, refused, verify, replace)
 
 
 def suitable_workers(plan: Plan) -> int:
@@ -129,6 +137,10 @@ def describe(plan: Plan) -> list[dict[str, object]]:
     for stage, (count, words) in counts.items():
         ready, skipped = pending(plan, stage)  # type: ignore[arg-type]
         rows.append({"stage": stage, "count": count, "what": words, "tasks to do": len(ready) + len(skipped)})
+    replaced = replacing.finished(plan, ALL_STAGES)
+    if replaced:
+        words = replacing.say_replaced(plan, replaced)
+        rows.append({"stage": "replaced", "count": len(replaced), "what": words, "tasks to do": ""})
     return rows
 
 
@@ -137,6 +149,7 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
     return {
         "results": str(root),
         "report": str(root / "report.html") if (root / "report.html").exists() else None,
+        "report_is_stale": result.report_is_stale,
         "made": result.done,
         "damage": result.damage,
         "failures": [asdict(failure) for failure in result.failures],
@@ -157,5 +170,9 @@ def closing_words(summary: dict[str, Any]) -> str:
         lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
     made = sum(summary["made"].values())
     lines.append("Everything was up to date." if not made and not summary["failures"] else f"{made} artifacts made.")
-    lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
+    if summary["report_is_stale"]:
+        lines.append(f"Results: {summary['results']}")
+        lines.append("The report there is of what was there before; run the whole study to bring it up to date.")
+    else:
+        lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import difflib
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -22,7 +22,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 def load_dataset(folder: Path) -> Dataset:
     """Read a data set, its images' bytes included. UserError for whatever is wrong with the folder."""
     found = read_dataset(folder)
-    return replace(found, fingerprint=_fingerprint(found.concepts, found.images))
+    hashes = {image.path: _file_hash(image.path) for image in found.images}
+    fingerprint = _fingerprint(found.concepts, found.images, hashes)
+    return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -246,14 +248,26 @@ def _without_trigger(concepts: Sequence[Concept], images: Sequence[TrainingImage
     return notes
 
 
-def _fingerprint(concepts: Sequence[Concept], images: Sequence[TrainingImage]) -> str:
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents(images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> dict[str, str]:
+    """Concept id -> 12 hex digits over its pictures and captions, whatever their files are called."""
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for image in images:
+        pairs.setdefault(image.concept_id, []).append((hashes[image.path], image.caption))
+    return {id_: hashlib.sha256(repr(sorted(each)).encode("utf-8")).hexdigest()[:12] for id_, each in pairs.items()}
+
+
+def _fingerprint(concepts: Sequence[Concept], images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> str:
     """sha256 over all that training sees: words of the concepts; name, caption, repeats and bytes of each image."""
     digest = hashlib.sha256()
     for concept in concepts:
         words = (concept.id, concept.trigger, concept.class_word, concept.keyword)
         digest.update(repr(words).encode("utf-8"))
     for image in images:
-        with image.path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(repr((image.concept_id, image.path.name, image.caption, image.repeats, content)).encode("utf-8"))
+        facts = (image.concept_id, image.path.name, image.caption, image.repeats, hashes[image.path])
+        digest.update(repr(facts).encode("utf-8"))
     return digest.hexdigest()

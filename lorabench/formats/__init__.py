@@ -14,7 +14,7 @@ from torch import nn
 
 from lorabench import components as plugins
 from lorabench.adapters import Adapter
-from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Params
+from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params
 from lorabench.errors import UserError
 from lorabench.formats import kohya
 from lorabench.formats._safetensors import refuse_pickle
@@ -59,10 +59,7 @@ def load_adapter(path: Path, components: Components, unused: Sequence[str] = ())
 def save_adapter(
     path: Path,
     adapter: Adapter,
-    base: str,
-    seed: int | None,
-    epoch: int | None,
-    step: int | None,
+    origin: Origin,
     dtype: DType = "float16",
     format_name: str = "kohya",
 ) -> None:
@@ -70,15 +67,15 @@ def save_adapter(
     format_ = plugins.find("formats", format_name)
     if format_.write is None:
         raise UserError(f"Format '{format_name}' can be read but not written; write kohya instead.")
-    format_.write(path, _as_saved(adapter, path, base, seed, epoch, step), getattr(torch, dtype))
+    format_.write(path, _as_saved(adapter, path, origin), getattr(torch, dtype))
 
 
 def file_size(adapter: Adapter, dtype: DType = "float16") -> int:
-    """Bytes of the kohya file that `save_adapter` would write, but for the digits of seed, epoch, step and base.
+    """Bytes of the kohya file that `save_adapter` would write, but for what it says of its origin.
 
     The adapter may be on the meta device.
     """
-    return kohya.file_size(_as_saved(adapter, Path(), base="", seed=0, epoch=0, step=0), getattr(torch, dtype))
+    return kohya.file_size(_as_saved(adapter, Path(), Origin(seed=0, epoch=0, step=0)), getattr(torch, dtype))
 
 
 def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
@@ -105,12 +102,9 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     return Adapter(algorithm, config, params, alphas)
 
 
-def _as_saved(
-    adapter: Adapter, path: Path, base: str, seed: int | None, epoch: int | None, step: int | None
-) -> LoadedAdapter:
+def _as_saved(adapter: Adapter, path: Path, origin: Origin) -> LoadedAdapter:
     alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
-    counts = {"seed": seed, "epoch": epoch, "step": step}
-    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, base=base, **counts)
+    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, origin)
 
 
 def _alpha(adapter: Adapter, name: str) -> float:

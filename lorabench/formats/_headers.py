@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidato
 from lorabench.foreign import FileRecord, Seed, Size, Whole
 from lorabench.records import TrainConfig
 
+MOST_CONCEPTS = 100_000
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
 _Chosen = Annotated[int, Field(ge=1, lt=2**63)]
 _Rate = Annotated[float, Field(gt=0)]
@@ -46,6 +47,7 @@ class OwnHeader(FileRecord):
     seed: Seed | None
     epoch: Whole | None
     step: Whole | None
+    pictures: dict[_Name, _Name] = Field(default_factory=dict, max_length=MOST_CONCEPTS)  # no older file says it
 
 
 def _or_unknown(value: Any, handler: Callable[[Any], Any]) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from lorabench.components import Format, LoadedAdapter, find
+from lorabench.components import Format, LoadedAdapter, Origin, find
 from lorabench.foreign import parsed
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import OwnHeader, kohya_header
@@ -41,11 +41,11 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     algorithm = recognise_algorithm(modules, path)
     require_alphas(modules, alphas, algorithm, path)
     if METADATA_KEY in metadata:
-        config, base, counts = _own_metadata(metadata[METADATA_KEY], path)
+        config, origin = _own_metadata(metadata[METADATA_KEY], path)
     else:
-        config, base, counts = _ss_metadata(metadata, algorithm.name, path.stem)
+        config, origin = _ss_metadata(metadata, algorithm.name, path.stem)
     name = algorithm.name if config is None else config.algorithm  # DyLoRA's files are LoRA's, but for what they say
-    return LoadedAdapter(name, config, modules, alphas, path, base, *counts, metadata=metadata)
+    return LoadedAdapter(name, config, modules, alphas, path, origin, metadata=metadata)
 
 
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
@@ -80,24 +80,19 @@ def kohya_name(name: str) -> str:
 
 # --- metadata --------------------------------------------------------------------------------------------------------
 
-Counts = tuple[int | None, int | None, int | None]  # seed, epoch, step
-
 
 def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
-    config = adapter.config
+    config, origin = adapter.config, adapter.origin
     own = {
         "version": version("lorabench"),
         "algorithm": adapter.algorithm,
-        "base": adapter.base,
-        "seed": adapter.seed,
-        "epoch": adapter.epoch,
-        "step": adapter.step,
+        **dataclasses.asdict(origin),
         "config": _config_in_metadata(config),
     }
     metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
-    known: dict[str, object] = {"ss_seed": adapter.seed, "ss_epoch": adapter.epoch, "ss_steps": adapter.step}
+    known: dict[str, object] = {"ss_seed": origin.seed, "ss_epoch": origin.epoch, "ss_steps": origin.step}
     # A base's id ends in its hash (base_files.base_id).
-    known |= {"ss_sd_model_name": adapter.base or None, "ss_sd_model_hash": adapter.base.rpartition("-")[2] or None}
+    known |= {"ss_sd_model_name": origin.base or None, "ss_sd_model_hash": origin.base.rpartition("-")[2] or None}
     if config is not None:
         text = {key: str(value) for key, value in _network_args(config).items() if value not in (None, "", False)}
         # The authors' way to say "no low-rank block" is a dim that no layer reaches.
@@ -132,25 +127,25 @@ def _network_args(config: TrainConfig) -> dict[str, object]:
     }
 
 
-def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, str, Counts]:
+def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, Origin]:
     """What lorabench wrote. UserError for what it would not have written."""
     place = f"{path}: its '{METADATA_KEY}' metadata is damaged"
     own = parsed(text, OwnHeader, place)
     config = None if own.config is None else own.config.known()
     if config is not None and config.peft is not None:
         config = replace(config, peft=settings_of(config.peft, place))
-    return config, own.base, (own.seed, own.epoch, own.step)
+    return config, Origin(own.base, own.seed, own.epoch, own.step, own.pictures)
 
 
-def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tuple[TrainConfig | None, str, Counts]:
+def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tuple[TrainConfig | None, Origin]:
     """What kohya's trainer wrote. Its dims and layers are read off the weights instead, which cannot be wrong."""
     header = kohya_header(metadata)
     if header is None:
-        return None, "", (None, None, None)
+        return None, Origin()
     rate = header.ss_unet_lr or header.ss_learning_rate or float("nan")
     epochs = header.ss_num_epochs or 1
     config = TrainConfig(name, algorithm, trained_layers="", lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
-    return config, header.ss_sd_model_name, (header.ss_seed, header.ss_epoch, header.ss_steps)
+    return config, Origin(header.ss_sd_model_name, header.ss_seed, header.ss_epoch, header.ss_steps)
 
 
 kohya = Format(

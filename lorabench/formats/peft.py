@@ -228,7 +228,7 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
     """What peft needs to build the same layers before it loads them."""
     if adapter.algorithm == OTHERS:
         paths = [name.removeprefix(f"{component}.") for name in modules]
-        return {**adapter.config.peft, "target_modules": paths, "base_model_name_or_path": adapter.base}
+        return {**adapter.config.peft, "target_modules": paths, "base_model_name_or_path": adapter.origin.base}
     sizes = find("algorithms", adapter.algorithm).sizes_of
     ranks, alphas = {}, {}
     for name, params in modules.items():
@@ -241,7 +241,7 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
     alpha, alpha_pattern = pattern_of(alphas)
     config = {"r": rank, "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern, "target_modules": list(ranks)}
     config["peft_type"] = next(method for method, name in METHODS.items() if name == adapter.algorithm)
-    config["base_model_name_or_path"] = adapter.base
+    config["base_model_name_or_path"] = adapter.origin.base
     suffixes = {suffix for params in modules.values() for suffix in params}
     if adapter.algorithm == "lora":
         return config | {"lora_alpha": alpha, "use_dora": "dora_scale" in suffixes, "bias": "none"}

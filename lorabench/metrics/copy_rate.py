@@ -13,7 +13,7 @@ from lorabench.statistics.similarity import unit_rows
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
 )
-def copy_rate(inputs: MetricInputs) -> float:
+def copy_rate(inputs: MetricInputs) -> np.ndarray:
     """Share of images nearer to their nearest training image than any other training image is to it, in [0, 1].
 
     One less the authenticity of Alaa et al. (2022), by cosine. Read it beside image similarity, which copies raise.
@@ -24,4 +24,4 @@ def copy_rate(inputs: MetricInputs) -> float:
     among = dataset @ dataset.T
     np.fill_diagonal(among, -np.inf)
     to_dataset = generated @ dataset.T
-    return float((to_dataset.max(axis=1) > among.max(axis=1)[to_dataset.argmax(axis=1)]).mean())
+    return (to_dataset.max(axis=1) > among.max(axis=1)[to_dataset.argmax(axis=1)]).astype(np.float64)

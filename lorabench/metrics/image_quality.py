@@ -1,5 +1,7 @@
 """Image quality as a model sees it that knows no reference."""
 
+import numpy as np
+
 from lorabench.components import MetricInputs, metric
 
 
@@ -9,11 +11,11 @@ from lorabench.components import MetricInputs, metric
     encoders=("liqe", "maniqa"),
     prompt_types=("train", "trigger", "alter"),
 )
-def image_quality(inputs: MetricInputs) -> float:
+def image_quality(inputs: MetricInputs) -> np.ndarray:
     """Mean quality score of the generated images, LIQE in [1, 5] or MANIQA in [0, 1].
 
     Studied in LyCORIS H.2 and found unsuitable to tell configs apart: optional, and in no table by default.
     """
     if not len(inputs.generated):
         raise ValueError("There are no images.")
-    return float(inputs.generated.mean())
+    return inputs.generated.mean(axis=1)

@@ -1,7 +1,9 @@
 """Fidelity as mean cosine."""
 
+import numpy as np
+
 from lorabench.components import MetricInputs, metric
-from lorabench.statistics.similarity import mean_cosine
+from lorabench.statistics.similarity import mean_cosines
 
 
 @metric(
@@ -11,9 +13,9 @@ from lorabench.statistics.similarity import mean_cosine
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
 )
-def image_similarity(inputs: MetricInputs) -> float:
+def image_similarity(inputs: MetricInputs) -> np.ndarray:
     """Mean cosine over all pairs of a generated and a data-set image, in [-1, 1].
 
     LyCORIS eq. 22; favours sets of low diversity (eq. 23).
     """
-    return mean_cosine(inputs.generated, inputs.dataset)
+    return mean_cosines(inputs.generated, inputs.dataset)

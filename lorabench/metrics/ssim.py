@@ -15,7 +15,7 @@ from lorabench.components import MetricInputs, metric
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
 )
-def ssim(inputs: MetricInputs) -> float:
+def ssim(inputs: MetricInputs) -> np.ndarray:
     """Structural similarity (Wang et al. 2004), mean over all pairs of a generated and a data-set image, in [-1, 1].
 
     A negative control as `psnr` is. Computed by scikit-image, which `pip install 'lorabench[controls]'` brings.
@@ -31,4 +31,5 @@ def ssim(inputs: MetricInputs) -> float:
         array.astype(np.float64).reshape(-1, side, side, 3) for array in (inputs.generated, inputs.dataset)
     )
     pairs = itertools.product(generated, dataset)
-    return float(np.mean([structural_similarity(*pair, channel_axis=2, data_range=1.0) for pair in pairs]))
+    values = [structural_similarity(*pair, channel_axis=2, data_range=1.0) for pair in pairs]
+    return np.reshape(values, (len(generated), len(dataset))).mean(axis=1)

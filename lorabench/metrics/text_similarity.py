@@ -4,7 +4,7 @@ import numpy as np
 
 from lorabench.components import MetricInputs, metric
 from lorabench.records import Value
-from lorabench.statistics.similarity import paired_cosine
+from lorabench.statistics.similarity import paired_cosines
 
 
 # No `style` prompts: the paper measures text similarity on the other three only.
@@ -15,7 +15,7 @@ from lorabench.statistics.similarity import paired_cosine
     prompt_types=("train", "trigger", "alter"),
     compares_with=("text",),
 )
-def text_similarity(inputs: MetricInputs) -> Value:
+def text_similarity(inputs: MetricInputs) -> np.ndarray | Value:
     """Mean cosine of each image with its own text for alignment, in [-1, 1] (LyCORIS D.4).
 
     Images whose text is empty are skipped; where all are (the trigger prompt of a style) there is no value.
@@ -25,4 +25,6 @@ def text_similarity(inputs: MetricInputs) -> Value:
         return Value(
             float("nan"), "No image has a text for alignment: nothing of the prompt is left without the trigger."
         )
-    return Value(paired_cosine(inputs.generated[has_text], inputs.text[has_text]))
+    values = np.full(len(has_text), np.nan)
+    values[has_text] = paired_cosines(inputs.generated[has_text], inputs.text[has_text])
+    return values

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.statistics.columns import with_whole_numbers
 
 COST_COLUMNS = ["stage", "item", "config", "checkpoint", "seconds", "bytes"]
 COST_COLUMNS += ["process_memory_bytes", "device_memory_bytes", "device", "artifact"]
@@ -81,8 +82,7 @@ def costs(plan: Plan) -> pd.DataFrame:
             memory = [made.process_memory_bytes, made.device_memory_bytes]
             owner = [artifact.stage, artifact.item, artifact.config, artifact.checkpoint]
             rows.append([*owner, made.seconds, meta.bytes, *memory, made.device, plan.folder.name(artifact.folder)])
-    table = pd.DataFrame(rows, columns=COST_COLUMNS)
-    return table.astype({"device_memory_bytes": "Int64"})
+    return with_whole_numbers(pd.DataFrame(rows, columns=COST_COLUMNS))
 
 
 def stored(plan: Plan) -> dict[Path, int]:

@@ -11,6 +11,7 @@ from lorabench import images
 from lorabench.pipeline.features import image_name
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.records import Checkpoint, ImageRequest, PromptSet
+from lorabench.statistics.columns import with_whole_numbers
 
 THUMBNAIL_SIDE = 128  # pixels at most
 
@@ -18,7 +19,7 @@ THUMBNAIL_SIDE = 128  # pixels at most
 def picture_rows(plan: Plan) -> pd.DataFrame:
     """One row an image, the first few of each set with a thumbnail; the data set's own pictures come as "dataset"."""
     rows = [row for checkpoint, prompt_set in drawn_sets(plan) for row in _set_rows(plan, checkpoint, prompt_set)]
-    return pd.DataFrame([*rows, *_dataset_rows(plan)])
+    return with_whole_numbers(pd.DataFrame([*rows, *_dataset_rows(plan)]))
 
 
 def drawn_sets(plan: Plan) -> list[tuple[Checkpoint, PromptSet]]:
@@ -62,7 +63,7 @@ def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
             "prompt_type": DATASET,
             "index": index,
             "prompt": image.caption,
-            "noise_seed": None,
+            "noise_seed": pd.NA,
             "thumbnail": images.thumbnail(images.read(image.path), THUMBNAIL_SIDE),
         }
         for concept in plan.dataset.concepts

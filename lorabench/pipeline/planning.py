@@ -79,6 +79,7 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         base_id=base_id,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
+        remarks=dataset.assumptions,
     )
 
 
@@ -195,6 +196,7 @@ def _selected_dataset(study: Study) -> Dataset:
         dataset,
         concepts=tuple(concept for concept in dataset.concepts if concept.id in wanted),
         images=tuple(image for image in dataset.images if image.concept_id in wanted),
+        contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
         fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import components, store
+from lorabench.pipeline.replacing import require_own_folder
 from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
 from lorabench.published.records import Published, PublishedStudy
 from lorabench.report.figures import write_figures
@@ -38,6 +39,8 @@ def replay(published: Published, out: Path, line: Callable[[str], None]) -> list
 
     Each study is ranked, explained and correlated among itself. `line` is told what is done.
     """
+    if published.studies:
+        require_own_folder(out, [study.name for study in published.studies])
     runs = [_tables(study, published.notes) for study in published.studies]
     if runs:
         for name in TABLES:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args
 from lorabench import store
 from lorabench.components import Executor, Work
 from lorabench.errors import DISK_FULL, DamagedArtifact, DiskFull, UserError
-from lorabench.pipeline import integrity, tables
+from lorabench.pipeline import integrity, replacing, tables
 from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
@@ -43,6 +43,7 @@ class Result:
     done: dict[str, int] = field(default_factory=dict)  # stage -> artifacts made
     failures: list[Failure] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # what lay in the folder and could not be used, in sentences
+    report_is_stale: bool = False  # the page is there, but not of what is there now
 
     @property
     def exit_code(self) -> int:
@@ -56,6 +57,7 @@ def run(
     progress: Progress,
     refused: Sequence[Failure] = (),
     verify: bool = False,
+    replace: bool = False,
 ) -> Result:
     """Bring the results of a study up to date, stage by stage.
 
@@ -63,13 +65,19 @@ def run(
     what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
     be kept. What is damaged counts as missing and is made again; with `verify` every file is read for it, else those
     whose size or times changed and those that are needed. An interrupt passes through after the processes are stopped.
+    UserError before any work where the folder is another study's, or where finished checkpoints or images would be
+    replaced and `replace` does not say so.
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
+    replacing.require_own_folder(plan.root, [plan.study.name])
+    if not replace:
+        replacing.require_consent(plan, stages)
     if any(any(pending(plan, stage)) for stage in working):
         check_inputs(plan)
     with plan.folder.locked():
         if verify:
             _verify(plan, progress)
+        replacing.set_aside(plan, replacing.finished(plan, stages))
         executor = open_executor(_Execute(plan))
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)))
         going.say_faults(STAGES)
@@ -78,6 +86,7 @@ def run(
                 going.start_again()
         finally:
             executor.close()
+        going.result.report_is_stale = tables.report_is_stale(plan)
     return going.result
 
 

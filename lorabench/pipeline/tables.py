@@ -27,9 +27,10 @@ from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
-from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC
+from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, with_whole_numbers
+from lorabench.statistics.comparisons import compare_files_with_best
 
-FAILURES_FILE = "failures.parquet"
+FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
 
 
@@ -98,6 +99,14 @@ def _earlier_failures(
     return [Failure(**row) for row in rows if row["stage"] not in (*stages, "evaluate")]
 
 
+def report_is_stale(plan: Plan) -> bool:
+    """Is there a page that was made from other scores than those that are there now?"""
+    if not (plan.root / REPORT_FILE).exists():
+        return False
+    manifest, _ = store.read_manifest(plan.root)
+    return "report" not in manifest.keys or manifest.keys.get("rank") != _key(plan, "rank", manifest, ())
+
+
 def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report."""
     tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
@@ -106,11 +115,11 @@ def read(plan: Plan) -> RunTables:
 
 
 _WRITES: dict[str, tuple[str, ...]] = {
-    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet"),
+    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
         *("images.parquet", "costs.parquet", FAILURES_FILE, "probes.parquet"),
-        *(runs.FACTS_FILE, "report.html"),
+        *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
 
@@ -127,6 +136,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         inputs = _hashes(manifest, "rank")
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
+        parameters.append(plan.remarks)
         audited = [plan.audit_folder(name) for name in plan.encoder_ids if is_audited(plan, name)]
         drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain")]
@@ -151,12 +161,24 @@ def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[
 
 
 def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
-    scores = _gathered_scores(plan)
+    measured_ = _gathered_scores(plan)
+    scores = measured_.drop(columns="blocks")
     ranked = rank(scores, _directions(plan), _anchors(plan) if plan.study.anchors else None)
     store.write_table(scores, plan.root / "scores.parquet")
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
-    return 3
+    store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
+    return 4
+
+
+def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """Each adapter against the best one on the same images' prompts and noise."""
+    rows = scores[(scores["algorithm"] != "none")]
+    return factors_of(rows).merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
+
+
+def factors_of(table: pd.DataFrame) -> pd.DataFrame:
+    return table[FACTORS].drop_duplicates("checkpoint")
 
 
 def check_measured(plan: Plan) -> None:
@@ -230,11 +252,7 @@ def factors(plan: Plan) -> pd.DataFrame:
     ]
     rows.append({**rows[0], "checkpoint": DATASET, "config": DATASET})  # real images: no model, no training
     table = pd.DataFrame(rows)[FACTORS]
-    kinds = {name: "Int64" for name in ("dim", "factor", "seed", "epoch", "step")} | {
-        "lr": "float64",
-        "alpha": "float64",
-    }
-    return table.astype(kinds)
+    return with_whole_numbers(table.astype({"lr": "float64", "alpha": "float64"}))
 
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
@@ -263,7 +281,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
-    build_report(tables, plan.root / "report.html")
+    build_report(tables, plan.root / REPORT_FILE)
     return 5
 
 
@@ -277,7 +295,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "dataset": plan.dataset.name,
         "dataset_revision": plan.dataset.revision,
         "dataset_license": plan.dataset.license,
-        "assumptions": list(plan.dataset.assumptions),
+        "assumptions": list(plan.remarks),
         "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
         "n_checkpoints": len(plan.checkpoints) - 1,
         "seeds": list(plan.study.seeds),

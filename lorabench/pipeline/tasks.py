@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lorabench import adapters, components, diffusion, formats, images, store
-from lorabench.components import Advance
+from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
 from lorabench.pipeline import auditing, models
 from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
@@ -65,10 +65,10 @@ def train_run(plan: Plan, item: str, advance: Advance) -> None:
     for result in trained:
         folder, key = plan.checkpoint_folder(run, result.epoch), plan.training_key(run, result.epoch)
         with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
-            counts = {"seed": run.seed, "epoch": result.epoch, "step": result.step}
+            origin = Origin(plan.base_id, run.seed, result.epoch, result.step, plan.dataset.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             adapter = replace(result.adapter, config=run.config)
-            formats.save_adapter(scratch / WEIGHTS_FILE, adapter, plan.base_id, **counts)
+            formats.save_adapter(scratch / WEIGHTS_FILE, adapter, origin)
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
         if result.epoch != missing[-1]:
             state_folder = plan.training_state_folder(run)

@@ -132,7 +132,7 @@ def _factor_data(factor: Factor, names: Sequence[str]) -> dict[str, Any]:
 
 def _checkpoint_words(row: dict[str, Any]) -> str:
     parts = [str(row["config"])]
-    parts += [f"{name} {row[name]:g}" for name in ("seed", "epoch") if pd.notna(row.get(name))]
+    parts += [f"{name} {row[name]}" for name in ("seed", "epoch") if pd.notna(row.get(name))]
     return ", ".join(parts)
 
 

@@ -32,12 +32,12 @@ def gallery_data(images: pd.DataFrame, points: Points, budget: int = BUDGET) -> 
         return {"concepts": [], "pictures": [], "seeds": [], "left_out": ""}
     shown = shown.assign(
         point=shown["checkpoint"].map(points.of_checkpoint),
-        training_seed=pd.to_numeric(shown["seed"], errors="coerce").astype("float64"),
+        training_seed=shown["seed"],
         length=shown["thumbnail"].map(lambda picture: len(picture) * 4 // 3 + 40),
     )
     selection = select(shown, points, budget)
     concepts = [_concept_data(name, rows, pictures) for name, rows in selection.rows.groupby("concept", sort=False)]
-    seeds = sorted(selection.rows["training_seed"].dropna().unique().tolist())
+    seeds = [str(seed) for seed in sorted(selection.rows["training_seed"].dropna().unique())]
     return {"concepts": concepts, "pictures": list(pictures), "seeds": seeds, "left_out": selection.left_out}
 
 
@@ -66,8 +66,8 @@ def _candidates(shown: pd.DataFrame, points: Points) -> Iterator[tuple[pd.DataFr
     nothing = pd.Series(True, index=shown.index)
     for seeds, ages, words in (
         (nothing, nothing, ""),
-        (one_seed, nothing, f"; training seeds: {first_seed:g} only"),
-        (one_seed, last, f"; training seeds: {first_seed:g} only; last epochs only"),
+        (one_seed, nothing, f"; training seeds: {first_seed} only"),
+        (one_seed, last, f"; training seeds: {first_seed} only; last epochs only"),
     ):
         for width in range(most, 0, -1):
             fewer = f"pictures of each prompt type: {width} of {most}" if width < most else ""
@@ -80,11 +80,11 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
     keys = generated.drop_duplicates(["prompt_type", "index"])
     keys = keys.assign(place=keys["prompt_type"].map(order).fillna(len(order))).sort_values(["place", "index"])
     place = {key: number for number, key in enumerate(zip(keys["prompt_type"], keys["index"]))}
-    grid: dict[tuple[int, float], list[int]] = {}
+    grid: dict[tuple[int, str | None], list[int]] = {}
     for row in generated.to_dict("records"):
         if pd.isna(row["point"]):
             continue
-        seed = None if pd.isna(row["training_seed"]) else row["training_seed"]
+        seed = _digits(row["training_seed"])
         cells = grid.setdefault((int(row["point"]), seed), [-1] * len(place))
         cells[place[row["prompt_type"], row["index"]]] = _number(row["thumbnail"], pictures)
     dataset = rows[rows["checkpoint"] == DATASET]
@@ -102,13 +102,17 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
 
 
 def _column_data(row: dict[str, Any]) -> dict[str, Any]:
-    noise = row.get("noise_seed")
     return {
         "type": row["prompt_type"],
         "index": int(row["index"]),
         "prompt": row["prompt"],
-        "noise": None if noise is None or pd.isna(noise) else str(int(noise)),  # 63 bits: too many for a JS number
+        "noise": _digits(row.get("noise_seed")),
     }
+
+
+def _digits(seed: int | None) -> str | None:
+    """A seed as text: of its 63 bits a number of JavaScript keeps 53."""
+    return None if pd.isna(seed) else str(seed)
 
 
 def _number(picture: bytes, pictures: dict[str, int]) -> int:

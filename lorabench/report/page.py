@@ -137,7 +137,6 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
 
 def _points(run: Comparison) -> list[dict[str, Any]]:
     factors = run.tables.scores[["checkpoint", "seed"]].drop_duplicates("checkpoint")
-    factors["seed"] = pd.to_numeric(factors["seed"], errors="coerce").astype("float64")
     of_point = dict(list(factors.groupby(factors["checkpoint"].map(run.points.of_checkpoint))))
     nothing = factors[:0]
     rows = run.points.table.to_dict("records")
@@ -147,7 +146,7 @@ def _points(run: Comparison) -> list[dict[str, Any]]:
 def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame) -> dict[str, Any]:
     """`checkpoints` are those of the point, one a seed."""
     facts = _setting_words(row)
-    seeds = ", ".join(f"{seed:g}" for seed in sorted(checkpoints["seed"].dropna()))
+    seeds = ", ".join(f"{seed}" for seed in sorted(checkpoints["seed"].dropna()))
     made = {"seeds": seeds, "steps": f"{row['step']:,.0f}" if np.isfinite(row["step"]) else "", "base": row["base"]}
     return {
         "config": str(row["config"]),

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 
 from lorabench import values
 from lorabench.errors import UserError
-from lorabench.statistics.columns import FACTORS, LEAF, METRIC, PROBE_COLUMNS
+from lorabench.statistics.columns import FACTORS, INTEGERS, LEAF, METRIC, PROBE_COLUMNS, with_whole_numbers
 
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -24,16 +24,16 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "costs": ("stage", "item", "seconds", "bytes", "device"),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
+    "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }
-_NUMBERS = {
-    *("lr", "dim", "alpha", "factor", "seed", "epoch", "step", "scale", "value", "score", "shap", "n_images"),
-    *("n_classes", "n_rows", "r2_train", "rmse_train", "r2_cv", "rmse_cv", "index", "noise_seed"),
-    *("seconds", "bytes", "process_memory_bytes", "device_memory_bytes"),
+_NUMBERS = INTEGERS | {
+    *("lr", "alpha", "scale", "value", "score", "shap", "seconds", "mean", "difference", "low", "high", "p", "q"),
+    *("r2_train", "rmse_train", "r2_cv", "rmse_cv"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message"),
+    *("status", "message", "best", "verdict"),
 }
 
 
@@ -89,6 +89,10 @@ def checked_table(table: pd.DataFrame, kind: str, file: Path) -> pd.DataFrame:
             raise UserError(f"{file} is no table of {kind}: its column '{name}' holds something else than numbers.")
         if name in _TEXTS and types.infer_dtype(table[name], skipna=True) not in ("string", "empty"):
             raise UserError(f"{file} is no table of {kind}: its column '{name}' holds something else than text.")
+    try:
+        table = with_whole_numbers(table)
+    except ValueError as error:
+        raise UserError(f"{file} is no table of {kind}: its column {error}, not whole numbers.") from error
     for name in ("checkpoint", "metric"):
         if name in needed and table[name].isna().any():
             raise UserError(f"{file} is no table of {kind}: its column '{name}' has gaps.")

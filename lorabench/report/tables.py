@@ -19,7 +19,7 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "failures", "probes"),
+    *("images", "costs", "failures", "probes", "files"),
 )
 
 
@@ -43,6 +43,7 @@ class RunTables:
     metrics: Sequence[Any]
     provenance: Mapping[str, Any]
     probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))  # `stages.audit.probe`
+    files: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_files_with_best`
 
 
 @dataclass(frozen=True)

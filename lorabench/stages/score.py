@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 from lorabench.components import Metric, MetricInputs
 from lorabench.records import Concept, Features, PromptType, Score, Value
 from lorabench.seeds import derive_seed
+from lorabench.stages.blocks import block_values
 from lorabench.statistics.columns import ALL
 
 SPLITS = 8  # of the data set, to say what real images score
@@ -59,15 +60,13 @@ def score_checkpoint(
         source = functools.cache(features)
         for choice in choices:
             if choice.metric.scope == "leaf" and _applies(choice.metric, leaf):
-                value, n_images = _measured(choice, [leaf], source)
-                scores.append(_score(checkpoint_id, choice, leaf.prompt_type, value, n_images, leaf.concept))
+                scores.append(_measured(checkpoint_id, choice, [leaf], source, leaf.concept))
     for choice in choices:
         if choice.metric.scope == "checkpoint":
             for prompt_type in dict.fromkeys(leaf.prompt_type for leaf in leaves):
                 pool = [leaf for leaf in leaves if leaf.prompt_type == prompt_type and _applies(choice.metric, leaf)]
                 if pool:
-                    value, n_images = _measured(choice, pool, features)
-                    scores.append(_score(checkpoint_id, choice, prompt_type, value, n_images, None))
+                    scores.append(_measured(checkpoint_id, choice, pool, features, None))
     return scores
 
 
@@ -117,15 +116,20 @@ def _applies(metric: Metric, leaf: Leaf) -> bool:
     return leaf.prompt_type in metric.prompt_types and in_category
 
 
-def _measured(choice: MetricChoice, pool: Sequence[Leaf], features: FeatureSource) -> tuple[Value, int]:
-    """The value over all leaves of `pool`, and how many generated images it saw."""
+def _measured(
+    checkpoint_id: str, choice: MetricChoice, pool: Sequence[Leaf], features: FeatureSource, concept: Concept | None
+) -> Score:
+    """The value over all leaves of `pool`, which is `concept`'s alone or None's."""
+    prompt_type = pool[0].prompt_type
     try:
         parts = [_leaf_inputs(choice, leaf, features) for leaf in pool]
     except _NoInputs as missing:
         # A pool that lacks a leaf is another pool: its value would not compare with those of other checkpoints.
-        return Value(float("nan"), str(missing)), 0
+        return _score(checkpoint_id, choice, prompt_type, Value(float("nan"), str(missing)), 0, concept)
     inputs = parts[0] if len(parts) == 1 else _pooled(parts)
-    return _compute(choice.metric, inputs), len(inputs.generated)
+    value = _compute(choice.metric, inputs)
+    blocks = block_values(functools.partial(_compute, choice.metric), inputs, value)
+    return _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks)
 
 
 def _compute(metric: Metric, inputs: MetricInputs) -> Value:
@@ -182,7 +186,13 @@ def _pooled(parts: Sequence[MetricInputs]) -> MetricInputs:
 
 
 def _score(
-    checkpoint_id: str, choice: MetricChoice, prompt_type: str, value: Value, n_images: int, concept: Concept | None
+    checkpoint_id: str,
+    choice: MetricChoice,
+    prompt_type: str,
+    value: Value,
+    n_images: int,
+    concept: Concept | None,
+    blocks: tuple[float, ...] = (),
 ) -> Score:
     return Score(
         checkpoint_id=checkpoint_id,
@@ -196,4 +206,5 @@ def _score(
         value=value.value,
         reason=value.reason,
         n_images=n_images,
+        blocks=blocks,
     )

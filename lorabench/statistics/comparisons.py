@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from lorabench.statistics.clustered import ClusteredMean, clustered_mean, clustered_means
-from lorabench.statistics.columns import METRIC
+from lorabench.statistics.columns import CLASS, METRIC
 from lorabench.statistics.errors import class_scores, with_all_classes
 from lorabench.statistics.power import (
     Components,
@@ -21,6 +21,7 @@ from lorabench.statistics.power import (
 )
 from lorabench.statistics.strata import pooled
 
+Groupings = Callable[[pd.MultiIndex], list[np.ndarray]]
 FALSE_DISCOVERIES = 0.05  # share of them among the differences that a family calls real
 KINSHIP = ("config", "algorithm")  # what levels may share their luck by, fine before coarse
 _NUMBERS = ["difference", "se", "low", "high", "df", "p"]
@@ -59,20 +60,70 @@ def compare_with_best(
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
+def compare_files_with_best(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """Each checkpoint less the best one on the same data, prompts and noise, for each measurement; raw values.
+
+    A statement about these files, not about their configs: another training of the same config may do otherwise.
+    `scores` has the column `blocks` (`Score.blocks`). Paired by class and block of images, intervals clustered by both
+    (by blocks alone where there is one class); pooled as in `compare_with_best`, and q is Benjamini and Hochberg's over
+    all pairs of files. Columns: category, METRIC, checkpoint, best, mean, difference, se, low, high, p, q, verdict.
+    """
+    kinship = [name for name in KINSHIP if name in scores]
+    factors = scores[["checkpoint", *kinship]].drop_duplicates("checkpoint")
+    rows = scores[scores["blocks"].map(len) > 0]
+    rows = rows.assign(block=rows["blocks"].map(lambda values: range(len(values)))).explode(["blocks", "block"])
+    rows = rows.astype({"blocks": "float64", "block": "int64"})
+    rows = rows.groupby(["checkpoint", *METRIC, *CLASS, "block"], sort=False, observed=True, as_index=False)
+    rows = with_all_classes(rows["blocks"].mean().assign(home=lambda table: table["category"]))
+    rows["seed"] = (
+        rows["home"] + "/" + rows["class_name"] + "/" + rows["block"].astype(str)
+    )  # noise is each class's own
+    rows = rows.merge(factors, on="checkpoint")
+    parts = []
+    for identity, family in rows.groupby(["category", *METRIC], observed=True, sort=False):
+        sign = 1.0 if higher_is_better[identity[2]] else -1.0
+        found = _against_best(family.assign(blocks=sign * family["blocks"]), "checkpoint", "blocks", _one_class_too)[0]
+        found[["mean", "difference"]] *= sign
+        found[["low", "high"]] = found[["low", "high"]] if sign > 0 else -found[["high", "low"]].to_numpy()
+        parts.append(found.assign(**dict(zip(["category", *METRIC], identity))))
+    columns = [
+        "category",
+        *METRIC,
+        "checkpoint",
+        "best",
+        "mean",
+        "difference",
+        "se",
+        "low",
+        "high",
+        "p",
+        "q",
+        "verdict",
+    ]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
 def _family(rows: pd.DataFrame, level: str, column: str, power: bool) -> pd.DataFrame:
     """All levels of one family against its best."""
+    table, wide, best, families = _against_best(rows, level, column, _groupings)
+    return table.join(_power(wide, best, table, families)) if power else table
+
+
+def _against_best(
+    rows: pd.DataFrame, level: str, column: str, groupings: Groupings
+) -> tuple[pd.DataFrame, pd.DataFrame, int, list[np.ndarray]]:
+    """(a row a level, the values by class, seed and level, the best's place, the families of the levels)."""
     # A class is named with its category, since "all" may hold two of one name.
     wide = rows.pivot(index=["home", "class_name", "seed"], columns=level, values=column).dropna(axis=1, how="all")
     means = wide.mean()
     best = int(means.to_numpy().argmax())
     families = _kin(rows, level, wide.columns)
-    table = _less(best, _pairs(wide, families)).reindex(range(len(means)))
+    table = _less(best, _pairs(wide, families, groupings)).reindex(range(len(means)))
     table.loc[best, "difference"] = 0.0
     verdict = np.where(table["q"].isna(), "cannot be told", np.where(table["q"] <= FALSE_DISCOVERIES, "worse", "tied"))
     verdict[best] = "best"
     names = {level: wide.columns, "best": wide.columns[best]}
-    table = table.assign(mean=means.to_numpy(), verdict=verdict, **names)
-    return table.join(_power(wide, best, table, families)) if power else table
+    return table.assign(mean=means.to_numpy(), verdict=verdict, **names), wide, best, families
 
 
 def _kin(rows: pd.DataFrame, level: str, levels: pd.Index) -> list[np.ndarray]:
@@ -86,7 +137,7 @@ def _kin(rows: pd.DataFrame, level: str, levels: pd.Index) -> list[np.ndarray]:
     return found
 
 
-def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray]) -> pd.DataFrame:
+def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupings) -> pd.DataFrame:
     """All pairs of columns, `first` less `second` (places): the family, for the same numbers say which is best."""
     first, second = np.triu_indices(wide.shape[1], 1)
     values = wide.to_numpy(np.float64)
@@ -98,7 +149,7 @@ def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray]) -> pd.DataFrame:
         chosen = np.flatnonzero(missing == pattern)
         present = ~np.isnan(differences[:, chosen[0]])
         pool = partial(pooled, first=first[chosen], second=second[chosen], families=families)
-        found = clustered_means(differences[np.ix_(present, chosen)], *_groupings(wide.index[present]), pool=pool)
+        found = clustered_means(differences[np.ix_(present, chosen)], *groupings(wide.index[present]), pool=pool)
         numbers.loc[chosen, _NUMBERS] = np.transpose([found.mean, found.se, found.low, found.high, found.df, found.p])
         for name, freedom, groups in zip(_WORTH, found.freedom, found.clusters):
             numbers.loc[chosen, name] = freedom / max(groups - 1, 1)
@@ -169,3 +220,9 @@ def _groupings(index: pd.MultiIndex) -> list[np.ndarray]:
     if not (index.get_level_values("class_name") == "").all():
         groupings.append((index.get_level_values("home") + "/" + index.get_level_values("class_name")).to_numpy())
     return groupings
+
+
+def _one_class_too(index: pd.MultiIndex) -> list[np.ndarray]:
+    """A single class says nothing of others, but its images do of themselves."""
+    groupings = _groupings(index)
+    return groupings[:1] if len(set(groupings[-1])) == 1 else groupings

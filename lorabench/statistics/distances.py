@@ -5,26 +5,30 @@ Style vectors are long (610,304 numbers an image for VGG-19), so the Euclidean o
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
+Distance = TypeVar("Distance", float, np.ndarray)
 
-def paired_squared_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean over i of the squared distance between row i of `first` and row i of `second`, both [n, d]."""
+
+def paired_squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared distance between row i of `first` and row i of `second`, both [n, d]: [n]."""
     if np.shape(first) != np.shape(second):
         raise ValueError(
             f"Rows can only be paired between sets of one shape, got {np.shape(first)} and {np.shape(second)}."
         )
     _check_set(first)
-    return _finite(float(np.mean([_squared_norm(a, b) for a, b in zip(first, second)])))
+    return _finite(np.array([_squared_norm(a, b) for a, b in zip(first, second)]))
 
 
-def mean_squared_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean squared distance over all pairs of `first` [n, d] and `second` [m, d]: |mu1 - mu2|^2 + var1 + var2."""
+def mean_squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mean squared distance of each row of `first` [n, d] to all of `second` [m, d]: [n], |x - mu2|^2 + var2."""
     _check_set(first)
     _check_set(second)
-    centre_1, centre_2 = first.mean(axis=0, dtype=np.float64), second.mean(axis=0, dtype=np.float64)
-    spread = _variance(first, centre_1) + _variance(second, centre_2)
-    return _finite(_squared_norm(centre_1, centre_2) + spread)
+    centre = second.mean(axis=0, dtype=np.float64)
+    spread = np.mean([_squared_norm(row, centre) for row in second])
+    return _finite(np.array([_squared_norm(row, centre) for row in first]) + spread)
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -54,10 +58,6 @@ def _covariance_factor(rows: np.ndarray) -> np.ndarray:
     return centred if len(rows) <= rows.shape[1] else np.linalg.qr(centred, mode="r")
 
 
-def _variance(rows: np.ndarray, centre: np.ndarray) -> float:
-    return float(np.mean([_squared_norm(row, centre) for row in rows]))
-
-
 def _squared_norm(first: np.ndarray, second: np.ndarray) -> float:
     difference = np.subtract(first, second, dtype=np.float64)
     return float(difference @ difference)
@@ -68,7 +68,7 @@ def _check_set(rows: np.ndarray) -> None:
         raise ValueError(f"A set of feature vectors must be [n, d] with n >= 1, got shape {np.shape(rows)}.")
 
 
-def _finite(distance: float) -> float:
-    if not np.isfinite(distance):
+def _finite(distance: Distance) -> Distance:
+    if not np.isfinite(distance).all():
         raise ValueError("Feature vectors hold values that are not finite.")
     return distance

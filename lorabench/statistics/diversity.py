@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lorabench.statistics.similarity import mean_cosine, vendi_score
+from lorabench.statistics.similarity import mean_cosines, vendi_score
 
 MOST = 1000  # larger sets are sub-sampled to it
 MORE_THAN = 50  # classes of this size and below are left out
@@ -20,7 +20,7 @@ def diversities(features: np.ndarray) -> dict[str, float]:
     rows = np.asarray(features, dtype=np.float64)
     return {
         "vendi": vendi_score(rows),
-        "intra_dissimilarity": 1 - mean_cosine(rows, rows),
+        "intra_dissimilarity": 1 - float(mean_cosines(rows, rows).mean()),
         "variance": float(rows.var(axis=0).sum()),
     }
 

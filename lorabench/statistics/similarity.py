@@ -22,18 +22,18 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
     return rows / lengths
 
 
-def mean_cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean cosine over all pairs of `first` [n, d] and `second` [m, d], in [-1, 1].
+def mean_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mean cosine of each row of `first` [n, d] with all of `second` [m, d]: [n], in [-1, 1].
 
-    LyCORIS eq. 22, as the dot product of the two centroids; favours sets of low diversity (eq. 23).
+    Their mean is LyCORIS eq. 22, which favours sets of low diversity (eq. 23).
     """
-    return float(unit_rows(first).mean(axis=0) @ unit_rows(second).mean(axis=0))
+    return unit_rows(first) @ unit_rows(second).mean(axis=0)
 
 
-def paired_cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean cosine of row i of `first` [n, d] with row i of `second` [n, d], in [-1, 1]."""
+def paired_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Cosine of row i of `first` [n, d] with row i of `second` [n, d]: [n], in [-1, 1]."""
     _check_pairs(first, second)
-    return float(np.einsum("nd,nd->n", unit_rows(first), unit_rows(second)).mean())
+    return np.einsum("nd,nd->n", unit_rows(first), unit_rows(second))
 
 
 def squared_centroid_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -140,7 +140,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def outcome(path: Path, base: dict) -> Checkpoint | str:
     try:
-        return evaluation._checkpoint(path, "a", base, ())
+        return evaluation._checkpoint(evaluation._found(path, "a", path, base, ()), path, "a")
     except UserError as error:
         return str(error)
 

@@ -114,7 +114,7 @@ def test_damaged_metadata(lora_file):
     assert "'lorabench' metadata is damaged" in refused
     # What kohya's trainer wrote is beside the point, however odd.
     odd = {"ss_seed": "nan", "ss_num_epochs": "inf", "ss_steps": "many"}
-    assert formats.read_adapter(rewritten(lora_file, lambda tensors: None, odd)).seed is None
+    assert formats.read_adapter(rewritten(lora_file, lambda tensors: None, odd)).origin.seed is None
 
 
 @pytest.mark.parametrize("metadata", ["[]", '{"unet.lora_alpha": "x"}', '{"unet.init_lora_weights": "olora"}'])

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from saved_adapters import ALGORITHMS, rewritten, saved, tiny, trained
 
 from lorabench import adapters, formats
+from lorabench.components import Origin
 
 
 @pytest.mark.parametrize(("name", "values"), ALGORITHMS)
@@ -17,7 +18,7 @@ def test_an_adapter_comes_back_exactly(tmp_path, name, values):
     adapter = trained(base, name, **values)
     found, loaded = formats.load_adapter(saved(tmp_path, adapter), base)
     assert found.config == adapter.config and found.algorithm is adapter.algorithm
-    assert (loaded.base, loaded.seed, loaded.epoch, loaded.step) == ("tiny-0", 23, 3, 90)
+    assert loaded.origin == Origin("tiny-0", 23, 3, 90)
     assert found.modules.keys() == adapter.modules.keys()
     for module, params in adapter.modules.items():
         assert {suffix: tensor.shape for suffix, tensor in params.items()} == {
@@ -74,7 +75,7 @@ def test_metadata_of_kohyas_trainer(tmp_path):
     path = rewritten(saved(tmp_path, trained(tiny(), "lora", dim=4, alpha=2)), lambda tensors: None, metadata)
     found, loaded = formats.load_adapter(path, tiny())
     assert (found.config.lr, found.config.dim, found.config.alpha, found.config.trained_layers) == (1e-4, 4, 2, "full")
-    assert (loaded.seed, loaded.epoch, loaded.step, loaded.base) == (7, 2, 30, "")
+    assert loaded.origin == Origin("", 7, 2, 30)
 
 
 @pytest.mark.parametrize(

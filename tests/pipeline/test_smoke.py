@@ -14,6 +14,12 @@ from command_line import ROOT, lorabench
 from PIL import Image
 from scipy import stats
 
+from lorabench import mini
+from lorabench.diffusion import load_base
+from lorabench.records import ImageRequest, Prompt, PromptSet, Sampling
+from lorabench.stages.generate import generate
+from lorabench.statistics.columns import INTEGERS
+
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 CONTRACT = {
     "scores": "category class_name subclass prompt_type metric encoder resize value reason n_images",
@@ -76,6 +82,29 @@ def test_real_images_are_nearer_to_the_data_set_than_the_base_model_s(smoke_run)
     rows = scores[(scores["metric"] == "image_similarity") & (scores["category"] != "styles")]
     means = rows.groupby("checkpoint")["value"].mean()
     assert means["dataset"] > means["base"] + 0.1
+
+
+def test_whole_numbers_are_whole_in_every_table(smoke_run):
+    for name in (*CONTRACT, "costs"):
+        found = table(smoke_run, name)
+        numbers = [each for each in found if each in INTEGERS]
+        assert {str(found[each].dtype) for each in numbers} <= {"Int64", "int64"}, name
+    assert table(smoke_run, "images")["noise_seed"].max() > 2**53  # where float64 has gaps
+
+
+def test_a_picture_is_drawn_again_from_the_words_of_the_page(smoke_run):
+    page = (smoke_run / "report.html").read_text()
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    concept = data["gallery"]["concepts"][0]
+    column = next(each for each in concept["columns"] if each["type"] == "trigger")
+    facts = next(iter(json.loads((smoke_run / "study.json").read_text()).values()))["study"]["images"]
+    prompt = Prompt("", "trigger", column["prompt"], "")
+    request = ImageRequest(prompt, column["index"], int(column["noise"]))
+    sampling = Sampling(**{name: facts[name] for name in ("steps", "guidance", "size", "max_tokens")})
+    base = load_base(str(mini.base_path()), torch.device("cpu"))
+    drawn = next(generate(base, [PromptSet(None, "trigger", (request,))], sampling, batch_size=1))
+    stored = Image.open(smoke_run / "images/base" / concept["name"] / "trigger" / f"{column['index']:04d}.png")
+    assert np.abs(drawn.images[0].astype(int) - np.asarray(stored)).max() <= 1
 
 
 def test_a_second_run_changes_nothing(smoke_run):

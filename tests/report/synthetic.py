@@ -19,6 +19,7 @@ from PIL import Image
 from lorabench.report import RunTables
 from lorabench.report.runs import write_facts
 from lorabench.report.tables import TABLES
+from lorabench.statistics.columns import with_whole_numbers
 
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 PROMPTS = ("train", "trigger", "alter", "style")
@@ -319,7 +320,7 @@ def _images(checkpoints: list[dict], per_set: int) -> pd.DataFrame:
                         )
                         | dict(noise_seed=pd.NA if is_dataset else 2**62 + index, thumbnail=picture)
                     )
-    return pd.DataFrame(rows, columns=columns)
+    return with_whole_numbers(pd.DataFrame(rows, columns=columns))
 
 
 def _thumbnail(name: str, prompt: str, index: int, strength: float, is_base: bool, side: int = 32) -> bytes:

@@ -129,7 +129,7 @@ def test_equal_pictures_are_embedded_once_and_rows_align(run, tables):
     data = gallery_data(tables.images, run.points)
     assert len(set(data["pictures"])) == len(data["pictures"]) == tables.images.thumbnail.nunique()
     concept = next(c for c in data["concepts"] if c["name"] == "scenes/castle")
-    row = next(r for r in concept["rows"] if r["seed"] == 24)
+    row = next(r for r in concept["rows"] if r["seed"] == "24")
     config, moment = run.points.table.loc[row["point"], ["config", "moment"]]
     k = next(k for k, c in enumerate(concept["columns"]) if (c["type"], c["index"]) == ("alter", 1))
     rows = tables.images.query("concept == 'scenes/castle' and prompt_type == 'alter' and index == 1 and seed == 24")

@@ -11,7 +11,7 @@ from lorabench.components import MetricInputs, metric
 from lorabench.records import Concept, Features
 from lorabench.stages.score import Leaf, MetricChoice, score_checkpoint, score_dataset
 from lorabench.statistics.distances import frechet_distance
-from lorabench.statistics.similarity import mean_cosine
+from lorabench.statistics.similarity import mean_cosines
 
 CAT = Concept("toys", "cat", "", "[V_cat]", "toy")
 DOG = Concept("toys", "dog", "red", "[V_dog]", "toy")
@@ -46,7 +46,7 @@ def test_a_score_holds_the_value_of_its_own_features():
     ]  # fmt: skip
     dog = scores[1]
     asked = (DOG.id, "train", "dinov2", "letterbox")
-    assert dog.value == mean_cosine(features("generated", *asked).array, features("dataset", *asked).array)
+    assert dog.value == mean_cosines(features("generated", *asked).array, features("dataset", *asked).array).mean()
     identity = (dog.checkpoint_id, dog.prompt_type, dog.metric, dog.encoder, dog.resize, dog.n_images, dog.reason)
     assert identity == ("k-23-1", "train", "image_similarity", "dinov2", "letterbox", 6, "")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lorabench.statistics.similarity import (
-    mean_cosine,
-    paired_cosine,
+    mean_cosines,
+    paired_cosines,
     squared_centroid_distance,
     unit_rows,
     vendi_score,
@@ -21,20 +21,22 @@ def sets() -> tuple[np.ndarray, np.ndarray]:
 def test_mean_cosine_is_the_mean_over_all_pairs(sets):
     first, second = (rows.astype(np.float64) for rows in sets)
     pairs = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a in first for b in second]
-    assert mean_cosine(*sets) == pytest.approx(np.mean(pairs), abs=1e-14)  # both are float64 sums of 35 terms
+    assert mean_cosines(*sets).mean() == pytest.approx(np.mean(pairs), abs=1e-14)  # both are float64 sums of 35 terms
 
 
 def test_equation_23_links_similarity_distance_and_variances(sets):
     variances = sum(unit_rows(rows).var(axis=0).sum() for rows in sets)
-    assert 1 - mean_cosine(*sets) == pytest.approx((squared_centroid_distance(*sets) + variances) / 2, abs=1e-14)
+    assert 1 - mean_cosines(*sets).mean() == pytest.approx(
+        (squared_centroid_distance(*sets) + variances) / 2, abs=1e-14
+    )
 
 
 def test_paired_cosine_pairs_rows(sets):
     first = sets[0][:5]
-    assert paired_cosine(first, 3 * first) == pytest.approx(1)
-    assert paired_cosine(first, -first) == pytest.approx(-1)
+    assert paired_cosines(first, 3 * first).mean() == pytest.approx(1)
+    assert paired_cosines(first, -first).mean() == pytest.approx(-1)
     with pytest.raises(ValueError, match="one shape"):
-        paired_cosine(*sets)
+        paired_cosines(*sets)
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (40, 8), (1, 5)])
@@ -54,7 +56,7 @@ def test_vendi_of_equal_rows_is_1_and_of_orthogonal_rows_n():
 
 def test_order_and_scale_of_rows_do_not_matter(sets):
     shuffled = np.random.default_rng(2).permutation(sets[0]) * 1e-30  # squares of these vanish in float32
-    for function in (mean_cosine, squared_centroid_distance):
+    for function in (lambda *two: mean_cosines(*two).mean(), squared_centroid_distance):
         assert function(shuffled, sets[1]) == pytest.approx(function(*sets), abs=1e-7)  # float32 rounding of the scale
     assert vendi_score(shuffled) == pytest.approx(vendi_score(sets[0]), rel=1e-6)
 
@@ -69,4 +71,4 @@ def test_order_and_scale_of_rows_do_not_matter(sets):
 )
 def test_sets_without_a_meaning_are_refused(rows, words):
     with pytest.raises(ValueError, match=words):
-        mean_cosine(rows, np.ones((1, rows.shape[1])))
+        mean_cosines(rows, np.ones((1, rows.shape[1])))

@@ -204,9 +204,9 @@ function startGallery() {
     DATA.gallery.seeds.length > 1
       ? selector(
           "Training seed",
-          DATA.gallery.seeds.map((s) => [s, String(s)]),
+          DATA.gallery.seeds.map((s) => [s, s]),
           gallery.seed,
-          set("seed", Number),
+          set("seed", String),
         )
       : null;
   fill(

@@ -1,0 +1,132 @@
+"""Finished work that a run would do anew: nobody loses hours of training to an edit without having been asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lorabench import store
+from lorabench.errors import UserError
+from lorabench.pipeline.checkup import ROOMS
+from lorabench.pipeline.plan import Plan
+from lorabench.report.runs import FACTS_FILE
+from lorabench.report.schema import checked_facts
+
+ASIDE = "replaced"  # the folder of a run in which adapters lie that others took the place of
+_KINDS = {"train": "trained checkpoints", "generate": "sets of images"}
+_SHOWN = 3  # changed settings in a sentence
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """An artifact that is whole, but was made from something else than the plan says now."""
+
+    stage: str
+    folder: Path
+    seconds: float  # that it took to make
+
+
+def require_own_folder(root: Path, studies: Sequence[str]) -> None:
+    """UserError if a folder of results is another study's than those that are to be written to it."""
+    others = sorted(_studies_in(root) - set(studies))
+    if others:
+        raise UserError(
+            f"{root} holds the results of study '{others[0]}', not of '{studies[0]}': choose another folder with --out."
+        )
+
+
+def require_consent(plan: Plan, stages: Sequence[str]) -> None:
+    """UserError, saying what it took to make, if stages would replace finished checkpoints or images."""
+    words = say_replaced(plan, finished(plan, stages))
+    if words:
+        raise UserError(f"{words} Add --replace to do so, or choose another folder with --out.")
+
+
+def finished(plan: Plan, stages: Sequence[str]) -> list[Replaced]:
+    """The checkpoints and sets of images that stages of the plan would replace. What is cheap to make is left out."""
+    found = []
+    for stage, folder, key in _wanted(plan):
+        meta = plan.folder.meta(folder) if stage in stages else None
+        if meta is not None and meta.key != key and not plan.folder.fault(folder):
+            found.append(Replaced(stage, folder, meta.provenance.seconds))
+    return found
+
+
+def say_replaced(plan: Plan, replaced: Sequence[Replaced]) -> str:
+    """A sentence or two for whoever has to decide; "" where nothing is replaced."""
+    if not replaced:
+        return ""
+    parts = []
+    for stage, kind in _KINDS.items():
+        seconds = [each.seconds for each in replaced if each.stage == stage]
+        parts += [f"{len(seconds)} {kind} that took {_duration(sum(seconds))}"] if seconds else []
+    changes = _changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
+    because = f" (changed: {'; '.join(changes)})" if changes else ""
+    kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage == "train" else ""
+    return f"This would replace finished work in {plan.root}: {' and '.join(parts)}{because}.{kept}"
+
+
+def set_aside(plan: Plan, replaced: Sequence[Replaced]) -> None:
+    """Move checkpoints out of the way of those that take their place."""
+    stamp = datetime.now().strftime("%Y-%m-%d %H-%M-%S")
+    for each in replaced:
+        if each.stage == "train":
+            target = plan.root / ASIDE / stamp / plan.folder.name(each.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            each.folder.rename(target)
+
+
+def _wanted(plan: Plan) -> Iterator[tuple[str, Path, str]]:
+    """(stage, folder, key) of every checkpoint and set of images that the plan comes to."""
+    for run in plan.runs:
+        for epoch in run.config.checkpoint_epochs:
+            yield "train", plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch)
+    for checkpoint in plan.checkpoints:
+        for prompt_set in plan.prompt_sets:
+            folder = plan.images_folder(checkpoint, prompt_set)
+            yield "generate", folder, plan.images_key(checkpoint, prompt_set)
+
+
+def _studies_in(root: Path) -> set[str]:
+    """The studies whose results lie in a folder, as far as it says so."""
+    named = {str(store.read_manifest(root)[0].study.get("name", ""))}
+    with contextlib.suppress(UserError):  # damaged, or not there yet
+        named |= set(checked_facts(root / FACTS_FILE))
+    return (named - {""}) or _studies_of_artifacts(root)
+
+
+def _studies_of_artifacts(root: Path) -> set[str]:
+    """The study that made the first artifact: of a run that was ended before its tables."""
+    run = store.RunFolder(root)
+    for room in ROOMS:
+        for folder, _, files in os.walk(root / room):
+            meta = run.meta(Path(folder)) if files else None
+            if meta is not None:
+                return {meta.study}
+    return set()
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:
+    """The settings of a study that are others now, in words."""
+    found = []
+    for name in now if before else ():
+        old, new = before.get(name), now[name]
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += _changes(old, new, f"{place}{name}.")
+        elif old != new:
+            plain = not isinstance(old, list | tuple | Mapping) and not isinstance(new, list | tuple | Mapping)
+            found.append(f"{place}{name} {old} -> {new}" if plain else f"{place}{name}")
+    return found if place else found[:_SHOWN]
+
+
+def _duration(seconds: float) -> str:
+    """As people say it: "40 s", "12 min", "3 h 20 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
