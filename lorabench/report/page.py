@@ -24,11 +24,11 @@ from lorabench.report.leaderboard import find_views, leaderboard_data
 from lorabench.report.overview import certainty, facts, winners
 from lorabench.report.points import Comparison, Means, compare
 from lorabench.report.scatter import find_pairs, scatter_data
+from lorabench.report.styles import algorithm_styles
 from lorabench.report.tables import Column, RunTables, headline_columns, metric_infos
 from lorabench.report.words import (
     CRITERIA,
     CRITERIA_MEANING,
-    algorithm_styles,
     algorithm_words,
     category_words,
     criterion_words,
