@@ -10,7 +10,7 @@ import pandas as pd
 
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan
 
-COST_COLUMNS = ["stage", "item", "config", "checkpoint", "seconds", "bytes"]
+COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes"]
 COST_COLUMNS += ["process_memory_bytes", "device_memory_bytes", "device", "artifact"]
 
 
@@ -23,6 +23,8 @@ class Artifact:
     config: str | None
     checkpoint: str | None
     folder: Path
+    seed: int | None = None  # of a training, and how far it had come
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for run in plan.runs:
         for epoch in run.config.checkpoint_epochs:
             name = f"{run.id}-e{epoch}"
-            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch))
+            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch), run.seed, epoch)
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.prompt_sets:
@@ -72,17 +74,20 @@ def faults(plan: Plan, stages: Sequence[str]) -> list[Fault]:
 
 
 def costs(plan: Plan) -> pd.DataFrame:
-    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says."""
+    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says.
+
+    Those of a training are seconds since its checkpoint before.
+    """
     rows = []
     for artifact in artifacts(plan):
         meta = plan.folder.meta(artifact.folder)
         if meta:
             made = meta.provenance
             memory = [made.process_memory_bytes, made.device_memory_bytes]
-            owner = [artifact.stage, artifact.item, artifact.config, artifact.checkpoint]
+            owner = [artifact.stage, artifact.item, artifact.config, artifact.seed, artifact.epoch, artifact.checkpoint]
             rows.append([*owner, made.seconds, meta.bytes, *memory, made.device, plan.folder.name(artifact.folder)])
     table = pd.DataFrame(rows, columns=COST_COLUMNS)
-    return table.astype({"device_memory_bytes": "Int64"})
+    return table.astype({name: "Int64" for name in ("seed", "epoch", "device_memory_bytes")})
 
 
 def stored(plan: Plan) -> dict[Path, int]:

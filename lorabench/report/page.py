@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
@@ -51,6 +51,9 @@ _SCRIPTS = (
 )
 
 
+_ADDRESS = re.compile(r"""https?://(?!www\.w3\.org/)[^"'`\s)]*(?=["'`])""")  # in a string; w3.org names XML's spaces
+
+
 def build_report(tables: RunTables, out: Path) -> Path:
     """Write the report to `out` and return it; the file is replaced whole or not at all.
 
@@ -69,7 +72,7 @@ def build_report(tables: RunTables, out: Path) -> Path:
         **_words(run, cards),
         style=_inline("report.css"),
         scripts=Markup("\n").join(_inline(name) for name in _SCRIPTS),
-        plotly=Markup(get_plotlyjs()),
+        plotly=_plotly(),
         data=_embedded(_numbers(run, cards)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +96,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "failures": tables.failures.fillna("").to_dict("records"),
         "failure_counts": failure_counts(tables.failures),
         "missing": find_missing(tables.scores),
-        "stage_costs": stage_costs(tables.costs),
+        "stage_costs": stage_costs(tables),
         "config_costs": config_costs(tables),
         "glossary": _glossary(tables),
         "settings": _flat(tables.study),
@@ -232,6 +235,11 @@ def _embedded(data: Mapping[str, Any]) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _plotly() -> Markup:
+    """plotly.js without the addresses in its strings: nothing in the page leads away from it, whatever is clicked."""
+    return Markup(_ADDRESS.sub("", _inline("plotly/plotly-cartesian.min.js")))
 
 
 def _inline(name: str) -> Markup:

@@ -13,7 +13,8 @@ from lorabench.report.schema import NEEDED, checked_facts, checked_table
 from lorabench.report.tables import TABLES, RunTables
 
 FACTS_FILE = "study.json"
-_OPTIONAL = ("images", "probes")  # a run may come without them: pictures are large, and not every run was audited
+# A run may come without them: pictures are large, not every run was audited, and given adapters were trained elsewhere.
+_OPTIONAL = ("images", "losses", "probes")
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 
 from lorabench import values
 from lorabench.errors import UserError
-from lorabench.statistics.columns import FACTORS, LEAF, METRIC, PROBE_COLUMNS
+from lorabench.statistics.columns import FACTORS, LEAF, LOSS_COLUMNS, METRIC, PROBE_COLUMNS
 
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -22,18 +22,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "explanations": ("category", *METRIC, "reason"),
     "images": (*FACTORS, *LEAF, "prompt_type"),
     "costs": ("stage", "item", "seconds", "bytes", "device"),
+    "losses": tuple(LOSS_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
 }
 _NUMBERS = {
     *("lr", "dim", "alpha", "factor", "seed", "epoch", "step", "scale", "value", "score", "shap", "n_images"),
     *("n_classes", "n_rows", "r2_train", "rmse_train", "r2_cv", "rmse_cv", "index", "noise_seed"),
-    *("seconds", "bytes", "process_memory_bytes", "device_memory_bytes"),
+    *("loss", "seconds", "bytes", "process_memory_bytes", "device_memory_bytes"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message"),
+    *("status", "message", "file"),
 }
 
 

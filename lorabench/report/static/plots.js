@@ -2,10 +2,13 @@
 const FONT = getComputedStyle(document.documentElement).getPropertyValue("--font").trim();
 // Plotly reads a few tags in its texts; names must come out as they are.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+// The buttons are named one by one: plotly's own set grows, and has one that uploads the chart.
 const CONFIG = {
   displaylogo: false,
   responsive: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
+  modeBarButtons: [["toImage", "resetScale2d"]],
+  plotlyServerURL: "",
+  topojsonURL: "none",
   toImageButtonOptions: { format: "svg", filename: "lorabench" },
   displayModeBar: "hover",
 };
