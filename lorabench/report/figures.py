@@ -36,7 +36,7 @@ def write_figures(tables: RunTables, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Figure] = {}
     for number, pair in enumerate(find_pairs(run.columns), start=1):
-        if front(pair, run.means, "all", raw=False).any():
+        if front(pair, run.means, "all").any():
             figures[f"trade_off_{number}"] = trade_off_figure(run, pair)
     for column in headline_columns(run.columns):
         if _attributions(run, column, "all") is not None:

@@ -43,7 +43,7 @@ def trade_off_figure(run: Comparison, pair: Pair, category: str = "all") -> Figu
         figure = Figure(figsize=(6.2 + 2.2 * columns, height), layout="constrained")
         axes = figure.add_subplot()
         _draw_tracks(axes, run, x, y, *errors)
-        members = np.flatnonzero(front(pair, means, category, raw=False))
+        members = np.flatnonzero(front(pair, means, category))
         order = members[np.argsort(x[members])]
         axes.plot(x[order], y[order], ":", color=_MUTED, lw=1.5, zorder=1)
         axes.set_xlabel(f"score: {pair.x.label} (higher is better)")

@@ -86,11 +86,11 @@ def test_views_put_last_epochs_first(run):
     assert len(views[3].points) == 2 * len(CONFIGS)
 
 
-def test_front_of_raw_values_knows_directions(run):
-    pair = find_pairs(run.columns)[1]  # Vendi up, centroid distance down
-    x, y = run.means.raw[pair.x, "all"], run.means.raw[pair.y, "all"]
-    expected = [not any((x > x[i]) & (y <= y[i]) | (x >= x[i]) & (y < y[i])) for i in range(len(x))]
-    assert front(pair, run.means, "all", raw=True).tolist() == expected
+def test_the_front_is_what_no_other_point_beats(run):
+    pair = find_pairs(run.columns)[1]
+    x, y = run.means.score[pair.x, "all"], run.means.score[pair.y, "all"]
+    expected = [not any((x > x[i]) & (y >= y[i]) | (x >= x[i]) & (y > y[i])) for i in range(len(x))]
+    assert front(pair, run.means, "all").tolist() == expected
     assert 1 < sum(expected) < len(expected)
 
 
