@@ -252,8 +252,10 @@ _OPACITIES = """section => Object.fromEntries(
     .filter(trace => trace.text?.[0]).map(trace => [trace.text[0].match(/<b>(.*?)<.b>/)[1], trace.opacity]))"""
 
 
-def test_a_link_opens_the_view_again(trained, open_page, browser):
+def test_a_link_opens_the_view_again(trained, open_page):
     page = open_page(trained[1])
+    page.locator("#contents a", has_text="Trade-offs").click()
+    page.wait_for_function("location.hash === '#tradeoffs'")  # what is as at the start is not in the address
     page.locator("#tradeoffs-legend .mark-chip").first.click()
     _choose(page, "leaderboard", "Columns", "fidelity")
     _choose(page, "epochs", "Axis", "raw")
@@ -393,7 +395,7 @@ def test_whole_pictures_are_shown_where_they_are_kept(trained, browser, is_kept)
     row.locator("button").first.click()
     own = page.locator("#viewer figure").last
     base = page.locator("#viewer figure", has_text="base model")
-    playwright.expect(base.locator("a")).to_have_text("200 pixels wide")
+    playwright.expect(base.locator("a")).to_have_text("whole picture, 200 × 160")
     assert base.locator("img").evaluate("img => img.naturalWidth") == 200
     playwright.expect(own.locator("a")).to_have_count(1 if is_kept else 0)
     assert own.locator("img").evaluate("img => img.naturalWidth") == (200 if is_kept else 32)

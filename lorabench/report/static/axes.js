@@ -35,13 +35,21 @@ function axisWords(number, raw, length) {
   if (column !== null) return axisTitle(DATA.columns[column], raw, length);
   return twoLines(`${label}, ${unit}`, "(lower is better, axis reversed)", length);
 }
+// Ticks at 1, 2 and 5 of each power of ten within a range of logarithms: plotly shortens its own to their first digit.
+function logTicks([from, to]) {
+  const [low, high] = [Math.min(from, to), Math.max(from, to)];
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, k) => Math.floor(low) + k);
+  const values = powers.flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+  const inside = values.filter((v) => Math.log10(v) >= low && Math.log10(v) <= high);
+  return { tickvals: inside, ticktext: inside.map((v) => v.toLocaleString("en")), nticks: undefined };
+}
 // How a value of an axis is written: scores with two digits, the others with three significant ones.
 const axisDigits = (number, raw) => (raw || AXES[number].column === null ? significant : (v) => fixed(v, 2));
 
-// The points that no other beats in both directions, from left to right; errors play no part in it.
-function paretoFront(x, y) {
+// Those of `points` that no other of them beats in both directions, from left to right; errors play no part in it.
+const bothKnown = (x, y) => DATA.points.map((_, i) => i).filter((i) => x.v[i] !== null && y.v[i] !== null);
+function paretoFront(x, y, points) {
   const at = (side, i) => (side.higher ? 1 : -1) * side.v[i];
-  const points = DATA.points.map((_, i) => i).filter((i) => x.v[i] !== null && y.v[i] !== null);
   const beaten = (i) =>
     points.some((j) => {
       const [dx, dy] = [at(x, j) - at(x, i), at(y, j) - at(y, i)];

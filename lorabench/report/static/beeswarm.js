@@ -1,7 +1,14 @@
 // SHAP values: a row a factor, a dot a checkpoint; categorical levels have a colour and a shape each, numbers a scale.
 const swarm = { column: null, category: "all" };
+const EXPLAINED = [...new Set(DATA.swarm.targets.map((t) => t.column))].sort((a, b) => a - b);
+if (EXPLAINED.length) {
+  const hasValues = (i) => DATA.swarm.targets.some((t) => t.column === i && t.shap);
+  swarm.column = EXPLAINED.find((i) => DATA.columns[i].headline && hasValues(i)) ?? EXPLAINED[0];
+  const targets = DATA.swarm.targets.filter((t) => t.column === swarm.column);
+  if (!targets.some((t) => t.category === "all")) swarm.category = targets[0].category;
+}
 keep("factors", swarm, {
-  column: { write: (i) => (i === null ? "" : DATA.columns[i].key), read: (text) => indexIn(BOARD_KEYS).read(text) },
+  column: indexIn(DATA.columns.map((c, i) => (EXPLAINED.includes(i) ? c.key : ""))),
   category: oneOf(DATA.categories.map((c) => c.key)),
 });
 const LEVEL_COLORS = [
@@ -210,25 +217,18 @@ function drawSwarm() {
 }
 
 function startSwarm() {
-  const found = [...new Set(DATA.swarm.targets.map((t) => t.column))].sort((a, b) => a - b);
-  if (!found.length)
+  if (!EXPLAINED.length)
     return fill(
       byId("factors-quality"),
       note("Nothing was explained in this run: the explanation needs several configs with scores."),
     );
-  const explained = (i) => DATA.swarm.targets.some((t) => t.column === i && t.shap);
-  if (!found.includes(swarm.column)) {
-    swarm.column = found.find((i) => DATA.columns[i].headline && explained(i)) ?? found[0];
-    const targets = DATA.swarm.targets.filter((t) => t.column === swarm.column);
-    if (!targets.some((t) => t.category === swarm.category)) swarm.category = targets[0].category;
-  }
   fill(
     byId("factors-controls"),
     selector("Category", categoryOptions(), swarm.category, (value) => {
       swarm.category = value;
       drawSwarm();
     }),
-    selector("Measurement", columnOptions(found), swarm.column, (value) => {
+    selector("Measurement", columnOptions(EXPLAINED), swarm.column, (value) => {
       swarm.column = Number(value);
       drawSwarm();
     }),

@@ -39,7 +39,7 @@ function figure(number, caption, file = "") {
     const whole = new Image();
     whole.addEventListener("load", () => {
       img.src = whole.src;
-      const link = el("a", { href: file, target: "_blank", rel: "noopener" }, `${whole.naturalWidth} pixels wide`);
+      const link = el("a", { href: file, target: "_blank", rel: "noopener" }, `whole picture, ${whole.naturalWidth} × ${whole.naturalHeight}`);
       words.append(el("br"), link);
     });
     whole.src = file;

@@ -1,5 +1,7 @@
 // The leaderboard: rows are points of a view, columns measurements; sortable.
 const board = { category: "all", view: 0, columns: "headline", sort: null, ascending: false, intervals: "asked" };
+const firstHeadline = DATA.columns.findIndex((c, i) => c.headline && meansOf(i, "all"));
+if (firstHeadline >= 0) board.sort = firstHeadline;
 const BOARD_KEYS = [...DATA.columns.map((c) => c.key), "name"];
 keep("leaderboard", board, {
   category: oneOf(DATA.categories.map((c) => c.key)),
@@ -56,7 +58,7 @@ function standing(column, point, category = board.category, view = board.view) {
   if (verdict === "best") return { verdict, words: "highest mean" };
   const by = `${fixed(-marks.difference[at], 3)} below ${DATA.points[marks.best].config}`;
   if (verdict === "cannot be told") return { verdict, words: `${by}, which cannot be tested` };
-  const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, q ${significant(marks.q[at])}`;
+  const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, q ${marks.q[at] === 0 ? "below 0.001" : fixed(marks.q[at], 3)}`;
   return { verdict, words: `${by} (${interval}): ${verdict === "tied" ? "not told apart" : "worse"}` };
 }
 

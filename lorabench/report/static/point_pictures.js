@@ -69,15 +69,8 @@ function pointOrigin() {
   return el("details", { class: "origin" }, el("summary", {}, `Checkpoints: ${made.join("; ")}`), list);
 }
 
-function firstOfFronts() {
-  const fronts = DATA.pairs.map(pairValues).filter((values) => values).flatMap(frontOf);
-  return fronts.length ? fronts[0] : null;
-}
-
 function drawPointPictures() {
   const head = el("h3", {}, "Behind a point");
-  if (trade.point === null)
-    trade.point = firstOfFronts() ?? DATA.last[0] ?? null;
   if (trade.point === null) return fill(pointCard, head, el("p", { class: "hint" }, "There is no point to show."));
   const rowOf = (concept, point) => concept.rows.find((r) => r.point === point);
   // Two concepts are enough beside the charts; the section of pictures has them all.

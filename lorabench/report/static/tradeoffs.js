@@ -5,6 +5,12 @@ const POINT_NAMES = DATA.points.map((p) => `${p.config}, ${p.moment}`);
 // Free axes start with the first measurement against what it costs, or against another criterion.
 trade.y = Math.max(0, DATA.columns.findIndex((c) => c.headline));
 trade.x = COSTS.length ? DATA.columns.length : Math.max(0, DATA.columns.findLastIndex((c) => c.headline));
+// The first point of a front: one that a link can leave out, whatever else it asks for.
+for (const pair of DATA.pairs.filter((each) => !each.missing).reverse()) {
+  const [x, y] = [axisValues(pair.x, "all", false), axisValues(pair.y, "all", false)];
+  if (x && y) trade.point = paretoFront(x, y, bothKnown(x, y))[0] ?? trade.point;
+}
+trade.point ??= DATA.last[0] ?? null;
 keep("tradeoffs", trade, {
   category: oneOf(DATA.categories.map((c) => c.key)),
   raw: oneOf(["score", "raw"]),
@@ -32,7 +38,7 @@ const markerSize = (point) => momentSize(DATA.moments.indexOf(DATA.points[point]
 function pairValues(pair) {
   const [x, y] = [pair.x, pair.y].map((side) => (side === null ? null : axisValues(side, trade.category, inRaw())));
   if (!x || !y) return null;
-  return { x, y, points: DATA.points.map((_, i) => i).filter((i) => x.v[i] !== null && y.v[i] !== null && shown(i)) };
+  return { x, y, points: bothKnown(x, y).filter(shown) };
 }
 
 // What is known of a point, in lines: its value on each axis, with its error.
@@ -112,9 +118,6 @@ function pairTraces(pair, values, front) {
   }
   return traces;
 }
-// Points of the front that are shown, from left to right of their raw or normalised values.
-const frontOf = (values) => paretoFront(values.x, values.y).filter((i) => values.points.includes(i));
-
 // Why a pair has nothing to draw.
 function pairObstacle(pair) {
   if (pair.missing) return `Cannot be drawn: this run did not measure ${pair.missing}.`;
@@ -200,10 +203,10 @@ function drawPair(pair, box, say) {
   const width = box.clientWidth;
   const height = Math.max(340, Math.min(460, width * 0.82));
   const frame = pairFrame(values, width, height);
-  const front = frontOf(values);
+  const front = paretoFront(values.x, values.y, values.points); // of what is shown: that is what is chosen from
   box.style.height = `${height}px`;
   const axis = (number, side, range, length) =>
-    axisOf(axisWords(number, inRaw(), length), { range, ...(side.log ? { type: "log", dtick: "D2" } : { type: "linear" }) });
+    axisOf(axisWords(number, inRaw(), length), { range, ...(side.log ? { type: "log", ...logTicks(range) } : { type: "linear" }) });
   const layout = layoutOf({
     width,
     height,

@@ -48,15 +48,15 @@ function drawGrown() {
     host = byId("pictures-training");
   const rows = concept.rows.filter((row) => row.seed === null || row.seed === gallery.seed);
   const configs = [...new Set(rows.map((row) => DATA.points[row.point].config))];
-  if (!configs.includes(grown.config)) grown.config = configs[0] ?? null;
-  const own = rows.filter((row) => DATA.points[row.point].config === grown.config);
+  const config = configs.includes(grown.config) ? grown.config : configs[0];
+  const own = rows.filter((row) => DATA.points[row.point].config === config);
   const distinct = (key) => [...new Set(own.map((row) => DATA.points[row.point][key]))].sort((a, b) => a - b);
   const [ages, scales] = [distinct("age"), distinct("scale")];
   if (DATA.moments.length < 2 || !own.length) return fill(host);
   const choose = selector(
     "Config",
     configs.map((name) => [name, name]),
-    grown.config,
+    config,
     (value) => {
       grown.config = value;
       drawGrown();
