@@ -313,6 +313,24 @@ _DRAWN = """plot => ({
 })"""
 
 
+def test_nothing_runs_through_a_name(trained, open_page):
+    page = open_page(trained[1])
+    page.wait_for_selector("#tradeoffs-plots .errorbar")
+    found = page.locator("#tradeoffs-plots .js-plotly-plot").evaluate_all(_COVERED)
+    assert sum(each["names"] for each in found) > 8 and sum(each["bars"] for each in found) > 100
+    assert [each["covered"] for each in found] == [[]] * len(found)
+
+
+# Names in a chart over which a bar, a point or another name lies.
+_COVERED = """plots => plots.map(plot => {
+  const box = each => each.getBoundingClientRect(), all = what => [...plot.querySelectorAll(what)];
+  const names = all(".annotation-text"), bars = all(".errorbar path"), points = all(".point");
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const covered = names.filter(name => [...names, ...bars, ...points].some(o => o !== name && meet(box(name), box(o))));
+  return {names: names.length, bars: bars.length, covered: covered.map(name => name.textContent)};
+})"""
+
+
 def test_intervals_are_reached_by_keyboard_and_by_touch(report: Path, open_page):
     page = open_page(report, width=390, has_touch=True)
     cell = page.locator("#leaderboard-table tbody tr").nth(1).locator("td").first

@@ -201,7 +201,7 @@ function drawPair(pair, box, say) {
   }
   if (box.querySelector(".note")) fill(box);
   const width = box.clientWidth;
-  const height = Math.max(340, Math.min(460, width * 0.82));
+  const height = printing ? 340 : Math.max(340, Math.min(460, width * 0.82)); // two on a sheet
   const frame = pairFrame(values, width, height);
   const front = paretoFront(values.x, values.y, values.points); // of what is shown: that is what is chosen from
   box.style.height = `${height}px`;
