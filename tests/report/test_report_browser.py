@@ -364,11 +364,11 @@ def test_nothing_on_the_page_leads_away_or_uploads(trained, open_page):
 def test_paper_cuts_nothing(trained, open_page):
     page = open_page(trained[1], color_scheme="dark")
     page.wait_for_selector("#losses-plots .main-svg")
-    page.set_viewport_size({"width": 703, "height": 1000})  # A4 without its margins
-    page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    wide = page.evaluate(_WIDER, 703)
-    assert wide == []
+    assert page.locator("main .main-svg").evaluate_all(_RIGHT_OF, _SHEET) == []  # a chart is not drawn again on paper
+    page.emulate_media(media="print")
+    assert page.locator("main *").evaluate_all(_RIGHT_OF, _SHEET) == []
+    assert page.locator("main *").evaluate_all(_CUT) == []
     assert page.locator("html").get_attribute("data-theme") == "light"
     assert page.locator("details:not([open])").count() == 0
     assert page.locator("#leaderboard-table .interval:visible").count() == 4 * len(CONFIGS)
@@ -378,11 +378,15 @@ def test_paper_cuts_nothing(trained, open_page):
     assert page.locator("#provenance details[open]").count() == 1
 
 
-# What reaches beyond the sheet, or is cut by what holds it.
-_WIDER = """width => [...document.querySelectorAll("main *")].filter(each => {
-  const box = each.getBoundingClientRect(), style = getComputedStyle(each);
-  return box.right > width + 1 || (style.overflowY !== "visible" && each.scrollHeight > each.clientHeight + 2
-    && !each.closest("svg, thead"));
+_SHEET = 703  # pixels: A4 without its margins
+_RIGHT_OF = """(all, width) => all.filter(each =>
+  each.getBoundingClientRect().right - document.querySelector("main").getBoundingClientRect().left > width
+).map(each => `${each.tagName} ${each.id} ${each.getAttribute("class")}`)"""
+_CUT = """all => all.filter(each => {
+  const style = getComputedStyle(each);
+  const isCut = (style.overflowX !== "visible" && each.scrollWidth > each.clientWidth + 2)
+    || (style.overflowY !== "visible" && each.scrollHeight > each.clientHeight + 2);
+  return isCut && !each.closest("svg");
 }).map(each => `${each.tagName} ${each.id} ${each.getAttribute("class")}`)"""
 
 
