@@ -42,7 +42,6 @@ KNOWERS = {
     "vendi_score": {"statistics"},
     "loky": {"processes"},
     "jinja2": {"report"},
-    "plotly": {"report"},
     "pyarrow": {"store"},
     "ray": {"executors"},
     "PIL": {"images", "mini"},

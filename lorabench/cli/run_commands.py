@@ -114,7 +114,7 @@ def export(
     parquet: Annotated[bool, typer.Option("--parquet", help="one parquet file a table, with thumbnails")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON file a table, a record a row")] = False,
 ) -> None:
-    """Write every table of a run for other tools: scores, ranks, attributions, images, costs, failures.
+    """Write every table of a run for other tools: scores, ranks, attributions, images, costs, losses, failures.
 
     Into a folder that is not there yet, one a kind.
     """

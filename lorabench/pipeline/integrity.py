@@ -11,7 +11,7 @@ import pandas as pd
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan
 from lorabench.statistics.columns import with_whole_numbers
 
-COST_COLUMNS = ["stage", "item", "config", "checkpoint", "seconds", "bytes"]
+COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes"]
 COST_COLUMNS += ["process_memory_bytes", "device_memory_bytes", "device", "artifact"]
 
 
@@ -24,6 +24,8 @@ class Artifact:
     config: str | None
     checkpoint: str | None
     folder: Path
+    seed: int | None = None  # of a training, and how far it had come
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for run in plan.runs:
         for epoch in run.config.checkpoint_epochs:
             name = f"{run.id}-e{epoch}"
-            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch))
+            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch), run.seed, epoch)
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.prompt_sets:
@@ -73,14 +75,17 @@ def faults(plan: Plan, stages: Sequence[str]) -> list[Fault]:
 
 
 def costs(plan: Plan) -> pd.DataFrame:
-    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says."""
+    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says.
+
+    Those of a training are seconds since its checkpoint before.
+    """
     rows = []
     for artifact in artifacts(plan):
         meta = plan.folder.meta(artifact.folder)
         if meta:
             made = meta.provenance
             memory = [made.process_memory_bytes, made.device_memory_bytes]
-            owner = [artifact.stage, artifact.item, artifact.config, artifact.checkpoint]
+            owner = [artifact.stage, artifact.item, artifact.config, artifact.seed, artifact.epoch, artifact.checkpoint]
             rows.append([*owner, made.seconds, meta.bytes, *memory, made.device, plan.folder.name(artifact.folder)])
     return with_whole_numbers(pd.DataFrame(rows, columns=COST_COLUMNS))
 

@@ -41,6 +41,7 @@ def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list
             "index": request.index,
             "prompt": request.prompt.text,
             "noise_seed": request.noise_seed,
+            "file": f"{plan.folder.name(folder)}/{image_name(request.index)}",
             "thumbnail": _thumbnail(plan, folder, request) if position < plan.study.images.thumbnails else None,
         }
         for position, request in enumerate(prompt_set.requests)
@@ -64,6 +65,7 @@ def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
             "index": index,
             "prompt": image.caption,
             "noise_seed": pd.NA,
+            "file": None,  # outside the run
             "thumbnail": images.thumbnail(images.read(image.path), THUMBNAIL_SIDE),
         }
         for concept in plan.dataset.concepts

@@ -17,6 +17,7 @@ from lorabench.components import Metric
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import gathered_probes, is_audited
 from lorabench.pipeline.integrity import costs
+from lorabench.pipeline.losses import loss_rows, trained_folders
 from lorabench.pipeline.pictures import drawn_sets, picture_rows
 from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
@@ -118,7 +119,7 @@ _WRITES: dict[str, tuple[str, ...]] = {
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *("images.parquet", "costs.parquet", FAILURES_FILE, "probes.parquet"),
+        *("images.parquet", "costs.parquet", "losses.parquet", FAILURES_FILE, "probes.parquet"),
         *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
@@ -140,7 +141,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         audited = [plan.audit_folder(name) for name in plan.encoder_ids if is_audited(plan, name)]
         drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain")]
-        inputs += [plan.folder.content(folder) for folder in (*audited, *drawn)]
+        inputs += [plan.folder.content(folder) for folder in (*audited, *drawn, *trained_folders(plan))]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
@@ -276,13 +277,14 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     pictures = factors(plan).merge(picture_rows(plan), on="checkpoint", how="right")
     store.write_table(pictures, plan.root / "images.parquet")
     store.write_table(costs(plan), plan.root / "costs.parquet")
+    store.write_table(loss_rows(plan), plan.root / "losses.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / FAILURES_FILE)
     store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / REPORT_FILE)
-    return 5
+    return 6
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:

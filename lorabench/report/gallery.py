@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -81,19 +82,28 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
     keys = keys.assign(place=keys["prompt_type"].map(order).fillna(len(order))).sort_values(["place", "index"])
     place = {key: number for number, key in enumerate(zip(keys["prompt_type"], keys["index"]))}
     grid: dict[tuple[int, str | None], list[int]] = {}
+    files: dict[tuple[int, str | None], list[str]] = {}  # where the whole pictures lie, from the page
     for row in generated.to_dict("records"):
         if pd.isna(row["point"]):
             continue
         seed = _digits(row["training_seed"])
         cells = grid.setdefault((int(row["point"]), seed), [-1] * len(place))
         cells[place[row["prompt_type"], row["index"]]] = _number(row["thumbnail"], pictures)
+        if isinstance(row.get("file"), str):
+            own = files.setdefault((int(row["point"]), seed), [""] * len(place))
+            own[place[row["prompt_type"], row["index"]]] = quote(row["file"])
     dataset = rows[rows["checkpoint"] == DATASET]
     return {
         "name": name,
         "category": rows["category"].iloc[0],
         "columns": [_column_data(row) for row in keys.to_dict("records")],
         "base": next((cells for (point, _), cells in grid.items() if point == BASE_POINT), None),
-        "rows": [{"point": p, "seed": seed, "cells": cells} for (p, seed), cells in grid.items() if p != BASE_POINT],
+        "baseFiles": next((own for (point, _), own in files.items() if point == BASE_POINT), None),
+        "rows": [
+            {"point": p, "seed": seed, "cells": cells, "files": files.get((p, seed))}
+            for (p, seed), cells in grid.items()
+            if p != BASE_POINT
+        ],
         "dataset": [
             {"picture": _number(row["thumbnail"], pictures), "caption": row["prompt"]}
             for row in dataset.to_dict("records")

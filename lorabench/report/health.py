@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lorabench.report.points import Comparison
 from lorabench.report.tables import BASE, RunTables
 from lorabench.report.words import duration, metric_words, number, size
 from lorabench.statistics.columns import METRIC
@@ -66,22 +67,49 @@ def failure_counts(failures: pd.DataFrame) -> dict[str, int]:
     return {kind: int(counts[kind]) for kind in ("failed", "skipped", "interrupted") if kind in counts}
 
 
-def stage_costs(costs: pd.DataFrame) -> list[Cost]:
+def stage_costs(tables: RunTables) -> list[Cost]:
     """Costs by stage and device: times of two devices do not add up."""
-    return _costs(costs, "stage")
+    costs = tables.costs
+    if costs.empty:
+        return []
+    others = costs[costs["stage"] != "train"]
+    return _costs(pd.concat([each_training(tables), others], ignore_index=True), "stage")
 
 
 def config_costs(tables: RunTables) -> list[Cost]:
     """What training cost by config; empty where the costs table does not say which config an item belongs to."""
-    costs = tables.costs
-    if costs.empty or "config" not in costs or costs["config"].isna().all():
-        return []
-    return _costs(costs[costs["stage"] == "train"], "config")
+    trained = each_training(tables)
+    return [] if trained["config"].isna().all() else _costs(trained, "config")
+
+
+def training_parts(tables: RunTables) -> pd.DataFrame:
+    """One row a saved epoch of a training: config, seed, epoch, and what it took since the one before."""
+    columns = ["config", "seed", "epoch", "checkpoint", "item", "seconds", "bytes", "device_memory_bytes", "device"]
+    parts = tables.costs[tables.costs["stage"] == "train"] if len(tables.costs) else tables.costs
+    if "seed" not in parts:  # tables of before: what else is known of the checkpoint
+        names = ["checkpoint", "seed", "epoch"]
+        known = tables.scores[names].drop_duplicates("checkpoint")
+        parts = parts.reindex(columns=parts.columns.union(["checkpoint"])).merge(known, on="checkpoint", how="left")
+    parts = parts.reindex(columns=columns).reset_index(drop=True)
+    for name in ("seed", "epoch", "seconds", "bytes", "device_memory_bytes"):
+        parts[name] = pd.to_numeric(parts[name], errors="coerce").astype("float64")
+    return parts.assign(device=parts["device"].fillna("").replace("", "not recorded"))
+
+
+def each_training(tables: RunTables) -> pd.DataFrame:
+    """One row a training and device, in the columns of costs: the sum of its saved epochs, and the peak of memory.
+
+    A training of which one epoch's time is not known has none; rows that name no config stand for themselves.
+    """
+    parts = training_parts(tables)
+    parts = parts.assign(lone=parts["item"].where(parts["config"].isna(), ""))
+    groups = parts.groupby(["config", "seed", "lone", "device"], sort=False, dropna=False)
+    sums = {name: (name, lambda values: values.sum(skipna=False)) for name in ("seconds", "bytes")}
+    found = groups.agg(**sums, device_memory_bytes=("device_memory_bytes", "max")).reset_index()
+    return found.assign(stage="train")
 
 
 def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
-    if costs.empty:
-        return []
     costs = costs.assign(
         device_memory_bytes=costs.get("device_memory_bytes"),
         device=costs["device"].fillna("").replace("", "not recorded"),
@@ -104,6 +132,21 @@ def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
             )
         )
     return found
+
+
+def point_costs(run: Comparison) -> dict[str, np.ndarray]:
+    """By name, for each point, the mean over its trainings: float64 [n], NaN where it is not known.
+
+    mib: of the file, in MiB; seconds: of training from its start; memory: of the device at its peak, in GiB.
+    """
+    parts = training_parts(run.tables).sort_values("epoch", kind="stable")
+    trainings = parts.groupby(["config", "seed"], dropna=False, sort=False)
+    parts["seconds"] = trainings["seconds"].transform(lambda seconds: seconds.cumsum(skipna=False))
+    parts["memory"] = trainings["device_memory_bytes"].cummax() / 2**30
+    parts["mib"] = parts["bytes"] / 2**20
+    table = run.points.table[["config", "epoch"]].reset_index(names="point")
+    means = parts.merge(table, on=["config", "epoch"]).groupby("point")[["mib", "seconds", "memory"]].mean()
+    return {name: means[name].reindex(range(len(table))).to_numpy(dtype=np.float64) for name in means}
 
 
 def percentage(part: int, whole: int) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,22 +15,21 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
 from lorabench.report.gallery import gallery_data
-from lorabench.report.health import config_costs, failure_counts, find_missing, stage_costs
+from lorabench.report.health import config_costs, failure_counts, find_missing, point_costs, stage_costs
 from lorabench.report.heatmaps import correlation_data
 from lorabench.report.leaderboard import find_views, leaderboard_data
 from lorabench.report.overview import certainty, facts, winners
 from lorabench.report.points import Comparison, Means, compare
 from lorabench.report.scatter import find_pairs, scatter_data
+from lorabench.report.styles import algorithm_styles, config_styles
 from lorabench.report.tables import Column, RunTables, headline_columns, metric_infos
 from lorabench.report.words import (
     CRITERIA,
     CRITERIA_MEANING,
-    algorithm_styles,
     algorithm_words,
     category_words,
     criterion_words,
@@ -39,16 +40,23 @@ from lorabench.report.words import (
 
 _SCRIPTS = (
     "core.js",
+    "state.js",
+    "configs.js",
     "plots.js",
     "leaderboard.js",
+    "axes.js",
     "point_pictures.js",
     "tradeoffs.js",
     "beeswarm.js",
     "curves.js",
+    "losses.js",
     "correlations.js",
     "training_grid.js",
     "gallery.js",
 )
+
+
+_ADDRESS = re.compile(r"""https?://(?!www\.w3\.org/)[^"'`\s)]*(?=["'`])""")  # in a string; w3.org names XML's spaces
 
 
 def build_report(tables: RunTables, out: Path) -> Path:
@@ -69,7 +77,7 @@ def build_report(tables: RunTables, out: Path) -> Path:
         **_words(run, cards),
         style=_inline("report.css"),
         scripts=Markup("\n").join(_inline(name) for name in _SCRIPTS),
-        plotly=Markup(get_plotlyjs()),
+        plotly=_plotly(),
         data=_embedded(_numbers(run, cards)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +101,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "failures": tables.failures.fillna("").to_dict("records"),
         "failure_counts": failure_counts(tables.failures),
         "missing": find_missing(tables.scores),
-        "stage_costs": stage_costs(tables.costs),
+        "stage_costs": stage_costs(tables),
         "config_costs": config_costs(tables),
         "glossary": _glossary(tables),
         "settings": _flat(tables.study),
@@ -124,11 +132,14 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "moments": points.moments,
         "last": points.last,
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
+        "configs": _configs(points.table),
+        "costs": {name: _rounded(values) for name, values in point_costs(run).items()},
+        "losses": _losses(tables.losses),
         "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
         "means": _means(means, columns),
         "views": leaderboard_data(run, find_views(points)),
-        "pairs": scatter_data(find_pairs(columns), means, columns),
+        "pairs": scatter_data(find_pairs(columns), columns),
         "swarm": beeswarm_data(tables, columns),
         "correlations": correlation_data(run),
         "gallery": gallery_data(tables.images, points),
@@ -161,6 +172,20 @@ def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _configs(points: pd.DataFrame) -> dict[str, dict[str, str]]:
+    looks, of_config = config_styles(points), points.drop_duplicates("config").set_index("config")["algorithm"]
+    return {name: {"algorithm": of_config[name]} | asdict(look) for name, look in looks.items()}
+
+
+def _losses(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """For each config its trainings: seed, steps and losses."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (config, seed), rows in table.groupby(["config", "seed"], sort=False):
+        steps = rows["step"].astype(int).tolist()
+        found.setdefault(config, []).append({"seed": int(seed), "steps": steps, "loss": _rounded(rows["loss"])})
+    return found
+
+
 def _setting_words(row: Mapping[str, Any]) -> dict[str, str]:
     """The settings that a config has, in words."""
     layers = row["trained_layers"]
@@ -173,6 +198,7 @@ def _setting_words(row: Mapping[str, Any]) -> dict[str, str]:
 def _column(card: Card, is_headline: bool) -> dict[str, Any]:
     column = card.column
     return {
+        "key": "/".join(part for part in column.identity if part),
         "label": column.label,
         "metric": metric_words(column.metric),
         "prompt": column.prompt_type,
@@ -231,6 +257,11 @@ def _embedded(data: Mapping[str, Any]) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def _plotly() -> Markup:
+    """plotly.js without the addresses in its strings: nothing in the page leads away from it, whatever is clicked."""
+    return Markup(_ADDRESS.sub("", _inline("plotly/plotly-cartesian.min.js")))
 
 
 def _inline(name: str) -> Markup:

@@ -13,7 +13,8 @@ from lorabench.report.schema import NEEDED, checked_facts, checked_table
 from lorabench.report.tables import TABLES, RunTables
 
 FACTS_FILE = "study.json"
-_OPTIONAL = ("images", "probes", "files")  # pictures are large, not every run was audited, or compared file by file
+# A run may come without them: pictures are large, and not every run was audited, trained here, or compared by files.
+_OPTIONAL = ("images", "losses", "probes", "files")
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:

@@ -57,31 +57,20 @@ def find_pairs(columns: Sequence[Column]) -> list[Pair]:
     return pairs
 
 
-def front(pair: Pair, means: Means, category: str, raw: bool) -> np.ndarray:
-    """Membership of each point in the Pareto front of the means, boolean [n]; errors play no part in it."""
+def front(pair: Pair, means: Means, category: str) -> np.ndarray:
+    """Membership of each point in the Pareto front of the mean scores, boolean [n]; errors play no part in it."""
     if pair.x is None or pair.y is None:
         return np.zeros(0, dtype=bool)
-    table = means.raw if raw else means.score
-    x, y = table.get((pair.x, category)), table.get((pair.y, category))
+    x, y = (means.score.get((column, category)) for column in (pair.x, pair.y))
     if x is None or y is None:
         return np.zeros(0, dtype=bool)
-    if raw:
-        return pareto_front(x, y, pair.x.info.higher_is_better, pair.y.info.higher_is_better)
     return pareto_front(x, y)
 
 
-def scatter_data(pairs: Sequence[Pair], means: Means, columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """The pairs for the page: their columns, and the points of the front by category, of scores and raw values."""
+def scatter_data(pairs: Sequence[Pair], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The pairs for the page, which finds their fronts itself: it has axes that are chosen there."""
     data = []
     for pair in pairs:
-        fronts = {
-            category: {
-                "score": np.flatnonzero(front(pair, means, category, raw=False)).tolist(),
-                "raw": np.flatnonzero(front(pair, means, category, raw=True)).tolist(),
-            }
-            for category in means.categories
-        }
         sides = {name: None if c is None else columns.index(c) for name, c in (("x", pair.x), ("y", pair.y))}
-        words = {"title": pair.title, "question": pair.question, "missing": pair.missing}
-        data.append(words | sides | {"fronts": fronts})
+        data.append({"title": pair.title, "question": pair.question, "missing": pair.missing} | sides)
     return data

@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 
 from lorabench import values
 from lorabench.errors import UserError
-from lorabench.statistics.columns import FACTORS, INTEGERS, LEAF, METRIC, PROBE_COLUMNS, with_whole_numbers
+from lorabench.statistics.columns import (
+    FACTORS,
+    INTEGERS,
+    LEAF,
+    LOSS_COLUMNS,
+    METRIC,
+    PROBE_COLUMNS,
+    with_whole_numbers,
+)
 
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -22,18 +30,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "explanations": ("category", *METRIC, "reason"),
     "images": (*FACTORS, *LEAF, "prompt_type"),
     "costs": ("stage", "item", "seconds", "bytes", "device"),
+    "losses": tuple(LOSS_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
     "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }
 _NUMBERS = INTEGERS | {
     *("lr", "alpha", "scale", "value", "score", "shap", "seconds", "mean", "difference", "low", "high", "p", "q"),
-    *("r2_train", "rmse_train", "r2_cv", "rmse_cv"),
+    *("loss", "r2_train", "rmse_train", "r2_cv", "rmse_cv"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message", "best", "verdict"),
+    *("status", "message", "file", "best", "verdict"),
 }
 
 

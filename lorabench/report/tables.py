@@ -10,7 +10,7 @@ import pandas as pd
 
 from lorabench.components import UserError, unknown
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
-from lorabench.statistics.columns import METRIC, PROBE_COLUMNS
+from lorabench.statistics.columns import LOSS_COLUMNS, METRIC, PROBE_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
 DATASET = "dataset"  # the "checkpoint" of the training images
@@ -19,7 +19,7 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "failures", "probes", "files"),
+    *("images", "costs", "losses", "failures", "probes", "files"),
 )
 
 
@@ -44,6 +44,7 @@ class RunTables:
     provenance: Mapping[str, Any]
     probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))  # `stages.audit.probe`
     files: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_files_with_best`
+    losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The words, colours and number formats of the report: one place, so that page and figures agree."""
+"""The words and number formats of the report: one place, so that page and figures agree."""
 
 from __future__ import annotations
 
@@ -34,23 +34,6 @@ _FACTORS = {
     "lr_level": "Learning rate level",
 }
 _ALGORITHMS = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"}
-# Okabe & Ito's colour-blind safe set; yellow is left out because it vanishes on white. (light page, dark page, text)
-# The third is the first, dark enough to write with on white (contrast 4.5).
-_PALETTE = {
-    "lora": ("#0072b2", "#4aa8e0", "#0069a6"),
-    "loha": ("#e69f00", "#f0b432", "#8f6200"),
-    "lokr": ("#009e73", "#2dbf95", "#00775a"),
-    "native": ("#d55e00", "#f0803c", "#b34e00"),
-    "dora": ("#cc79a7", "#dd94bb", "#a04a7c"),
-}
-_SPARE = (
-    ("#56b4e9", "#7cc8f2", "#1f74a8"),
-    ("#5b5f66", "#a9b0ba", "#5b5f66"),
-    ("#8c6d31", "#c2a25e", "#6f5626"),
-)
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
-# The names that matplotlib has for them.
-MATPLOTLIB_MARKERS = dict(zip(_SYMBOLS, ("o", "s", "D", "^", "P", "v", "*", "X")))
 
 
 def criterion_words(criterion: str) -> str:
@@ -84,19 +67,6 @@ def algorithm_order(algorithms: Sequence[str]) -> list[str]:
     """The paper's four first, then the others by name."""
     known = list(_ALGORITHMS)
     return sorted(set(algorithms), key=lambda name: (known.index(name) if name in known else len(known), name))
-
-
-def algorithm_styles(algorithms: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Label, colours, and marker of each algorithm; known ones look the same in every run."""
-    fixed = list(_PALETTE)
-    others = [name for name in algorithm_order(algorithms) if name not in fixed]
-    styles = {}
-    for name in algorithm_order(algorithms):
-        place = fixed.index(name) if name in fixed else len(fixed) + others.index(name)
-        light, dark, text = _PALETTE[name] if name in fixed else _SPARE[others.index(name) % len(_SPARE)]
-        symbol = _SYMBOLS[place % len(_SYMBOLS)]
-        styles[name] = {"label": algorithm_words(name), "light": light, "dark": dark, "text": text, "symbol": symbol}
-    return styles
 
 
 def learning_rate(value: float) -> str:

@@ -18,6 +18,7 @@ CAPTIONS = "captions"  # a factor too, in tables of studies that vary how traini
 METRIC = ["prompt_type", "metric", "encoder", "resize"]  # two values compare only where all four agree
 CLASS = ["category", "class_name"]
 LEAF = [*CLASS, "subclass"]
+LOSS_COLUMNS = ["config", "seed", "step", "loss"]  # the mean loss of the steps since the row before
 PROBE_COLUMNS = ["metric", "encoder", "resize", *LEAF, "probe", "value"]
 ALL = "all"  # the category that stands for every class of a study; metrics of scope "checkpoint" have no other
 

@@ -267,3 +267,27 @@ def test_report_is_one_file_that_needs_no_network(smoke_run):
     assert 'src="http' not in page and "src='http" not in page and "@import" not in page
     for config in table(smoke_run, "normalized")["config"].unique():
         assert config in page
+
+
+def test_losses_and_costs_of_a_training_are_those_of_its_saved_epochs(smoke_run):
+    losses, costs = table(smoke_run, "losses"), table(smoke_run, "costs")
+    for (config, seed), rows in losses.groupby(["config", "seed"]):
+        epochs = sorted((smoke_run / "checkpoints" / config / f"seed-{seed}").glob("epoch-*/training.json"))
+        parts = [json.loads(file.read_text()) for file in epochs]
+        recorded = [loss for part in parts for loss in part["losses"]]
+        assert rows["step"].iloc[-1] == parts[-1]["step"] == len(recorded) and rows["step"].is_monotonic_increasing
+        steps = np.diff([0, *rows["step"]])
+        assert np.average(rows["loss"], weights=steps) == pytest.approx(np.mean(recorded))
+        assert rows["loss"].iloc[0] == pytest.approx(np.mean(recorded[: steps[0]]))
+        metas = [json.loads((file.parent / "meta.json").read_text()) for file in epochs]
+        spent = costs[(costs["stage"] == "train") & (costs["config"] == config) & (costs["seed"] == seed)]
+        assert spent["seconds"].tolist() == [meta["provenance"]["seconds"] for meta in metas]
+        assert spent["epoch"].tolist() == [int(file.parent.name.removeprefix("epoch-")) for file in epochs]
+    assert losses.groupby(["config", "seed"]).ngroups == 3 * 2
+
+
+def test_a_picture_s_file_is_named_from_the_page(smoke_run):
+    pictures = table(smoke_run, "images")
+    named = pictures[pictures["checkpoint"] != "dataset"]
+    assert all((smoke_run / name).is_file() for name in named["file"]) and named["file"].is_unique
+    assert pictures.loc[pictures["checkpoint"] == "dataset", "file"].isna().all()

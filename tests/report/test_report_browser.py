@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from synthetic import CONFIGS, synthetic_run, with_merge_ratios
 
-from lorabench.report import build_report
+from lorabench.report import RunTables, build_report
+from lorabench.statistics.pareto import pareto_front
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -30,17 +35,18 @@ def open_page(browser):
     """Open a file; at the end of the test no error may have been logged and nothing asked of the network."""
     contexts, complaints = [], []
 
-    def open_(path: Path, width: int = 1280, **options):
+    def open_(path: Path, width: int = 1280, state: str = "", **options):
         context = browser.new_context(viewport={"width": width, "height": 860}, **options)
         contexts.append(context)
         page = context.new_page()
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "request",
             lambda r: r.url.startswith(("file:", "data:", "blob:")) or complaints.append(f"asked for {r.url}"),
         )
-        page.goto(path.as_uri())
+        page.goto(path.as_uri() + state)
         page.wait_for_selector("#leaderboard-table tbody tr")
         return page
 
@@ -128,7 +134,7 @@ _PLACE = """wanted => {
 
 def test_a_click_on_a_point_shows_its_pictures_and_what_sets_it_apart(report: Path, tables, open_page):
     page = open_page(report)
-    page.locator("#tradeoffs").scroll_into_view_if_needed()
+    page.locator("#tradeoffs-plots .plot").first.scroll_into_view_if_needed()
     page.wait_for_selector("#tradeoffs-plots .js-plotly-plot .point")
     names = page.evaluate("DATA => DATA.points.map(p => p.config + '|' + p.moment)", _data(page))
     wanted = names.index("lokr-f4|epoch 30")
@@ -195,3 +201,224 @@ def test_hostile_and_missing_content_raise_no_error(open_page, tmp_path: Path):
     _shows(page, "#epochs", "no curve to draw")
     _shows(page, "#factors", "Too few rows")
     _shows(page, "#pictures", "kept no thumbnails")
+
+
+@pytest.fixture(scope="module")
+def trained(tables: RunTables, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunTables, Path]:
+    """The run with losses, of native fine-tuning none, and with whole pictures of one config; and its page."""
+    folder = tmp_path_factory.mktemp("trained")
+    rows = [
+        {"config": config, "seed": seed, "step": step, "loss": seed / 100 + 1 / step}
+        for config, *_ in CONFIGS[:6]
+        for seed in (23, 24)
+        for step in range(10, 210, 10)
+    ]
+    names = "images/" + tables.images["checkpoint"] + "/" + tables.images["concept"] + "/a #1%.png"
+    whole = dataclasses.replace(tables, losses=pd.DataFrame(rows), images=tables.images.assign(file=names))
+    for name in names[tables.images["config"].isin(["base", "lokr-f4"])].unique():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (200, 160), "navy").save(folder / name)
+    return whole, build_report(whole, folder / "report.html")
+
+
+def test_a_filter_and_a_highlight_hold_in_every_section(trained, open_page):
+    page = open_page(trained[1])
+    field = page.locator("#tradeoffs-controls input")
+    rows = page.locator("#leaderboard-table tbody tr:not(.floor)")
+    field.fill("lokr, loha -attention")
+    playwright.expect(rows).to_have_count(3)
+    assert page.locator("#leaderboard-controls input").input_value() == "lokr, loha -attention"
+    _shows(page, "#tradeoffs-controls", "3 of 8 configs")
+    legend = page.locator("#tradeoffs-legend")
+    assert legend.locator(".mark-chip").all_inner_texts() == ["loha-4-2", "lokr-f4", "lokr-f8"]
+    legend.locator(".mark-chip", has_text="lokr-f4").click()
+    _shows(page, "#tradeoffs-controls", "1 highlighted")
+    assert rows.locator("button[aria-pressed=true]").all_inner_texts() == ["lokr-f4"]
+    page.locator("#losses").scroll_into_view_if_needed()
+    page.wait_for_selector("#losses-plots .main-svg")
+    for section in ("tradeoffs", "epochs", "losses"):
+        drawn = page.evaluate(_OPACITIES, section)
+        assert set(drawn) == {"loha-4-2", "lokr-f4", "lokr-f8"}, section
+        assert [name for name, opacity in drawn.items() if opacity == 1] == ["lokr-f4"], section
+    assert page.locator("#pictures-grid tbody tr.lit").count() == 1
+    assert page.locator("#pictures-grid tbody tr").count() == 1 + 3
+    page.locator("#losses-controls button", has_text="Show all").click()
+    playwright.expect(rows).to_have_count(len(CONFIGS))
+
+
+# Opacity by config of what is drawn in a section.
+_OPACITIES = """section => Object.fromEntries(
+  [...document.querySelectorAll(`#${section} .js-plotly-plot`)].flatMap(plot => plot.data)
+    .filter(trace => trace.text?.[0]).map(trace => [trace.text[0].match(/<b>(.*?)<.b>/)[1], trace.opacity]))"""
+
+
+def test_a_link_opens_the_view_again(trained, open_page):
+    page = open_page(trained[1])
+    page.locator("#contents a", has_text="Trade-offs").click()
+    page.wait_for_function("location.hash === '#tradeoffs'")  # what is as at the start is not in the address
+    page.locator("#tradeoffs-legend .mark-chip").first.click()
+    _choose(page, "leaderboard", "Columns", "fidelity")
+    _choose(page, "epochs", "Axis", "raw")
+    _choose(page, "pictures", "Concept", "3")
+    page.locator("#leaderboard-controls input").fill("l")
+    page.locator("#free-controls select").first.select_option(label="seconds of training (s)")
+    page.locator("#tradeoffs-plots select").nth(2).select_option(label="lokr-f4, epoch 30")
+    page.wait_for_function("location.hash.includes('tradeoffs.x=seconds') && location.hash.includes('configs.text=l')")
+    state = page.evaluate("location.hash")
+    assert state.startswith("#tradeoffs?")
+
+    def shown(page) -> list:
+        page.wait_for_selector("#tradeoffs-plots .js-plotly-plot .point")
+        values = page.locator("main select, main input").evaluate_all("all => all.map(each => each.value)")
+        return [values, page.locator("[aria-pressed=true]").all_inner_texts()]
+
+    again = open_page(trained[1], state=state)
+    assert shown(again) == shown(page)
+    playwright.expect(again.locator("#tradeoffs h2")).to_be_in_viewport()
+    again.locator("#contents a", has_text="Pictures").click()
+    again.wait_for_function("location.hash.startsWith('#pictures?')")
+    assert again.evaluate("location.hash").split("?")[1] == state.split("?")[1]
+
+    lost = "#epochs?epochs.column=gone&configs.lit=%5B%22gone%22%5D&configs.hidden=x&tradeoffs.x=y&leaderboard.view=<b>"
+    fresh = open_page(trained[1], state=lost)
+    assert shown(fresh) == shown(open_page(trained[1]))
+
+
+@pytest.mark.parametrize("axes", ["score", "raw"])
+def test_axes_are_free_and_their_front_is_that_of_what_is_drawn(trained, open_page, axes):
+    page = open_page(trained[1])
+    _choose(page, "tradeoffs", "Axes", axes)
+    horizontal, vertical = page.locator("#free-controls select").all()
+    for x, x_higher in (("size of the file (MiB)", False), ("base style preservation, style prompts", axes == "score")):
+        label = horizontal.locator("option", has_text=x).first.inner_text()
+        horizontal.select_option(label=label)
+        vertical.select_option(label=vertical.locator("option", has_text="image similarity, alter").first.inner_text())
+        card = page.locator("#tradeoffs-plots .card", has=page.locator("#free-controls"))
+        card.scroll_into_view_if_needed()
+        page.wait_for_selector("#tradeoffs-plots .js-plotly-plot .point")
+        _shows(page, "#tradeoffs-plots", x.split(" (")[0])
+        drawn = card.locator(".js-plotly-plot").evaluate(_DRAWN)
+        assert len(drawn["points"]) == 2 * len(CONFIGS)
+        values = np.array(drawn["points"])
+        expected = values[pareto_front(*values.T, x_higher, True)]
+        assert 1 < len(expected) < len(values)
+        assert sorted(map(tuple, drawn["front"])) == sorted(map(tuple, expected))
+        assert drawn["reversed"] == (not x_higher)
+
+
+_DRAWN = """plot => ({
+  points: plot.data.filter(t => t.customdata).flatMap(t => t.x.map((x, k) => [x, t.y[k]])),
+  front: plot.data.filter(t => t.mode === "lines").flatMap(t => t.x.map((x, k) => [x, t.y[k]])),
+  reversed: plot._fullLayout.xaxis.range[0] > plot._fullLayout.xaxis.range[1],
+})"""
+
+
+def test_nothing_runs_through_a_name(trained, open_page):
+    page = open_page(trained[1])
+    page.wait_for_selector("#tradeoffs-plots .errorbar")
+    found = page.locator("#tradeoffs-plots .js-plotly-plot").evaluate_all(_COVERED)
+    assert sum(each["names"] for each in found) > 8 and sum(each["bars"] for each in found) > 100
+    assert [each["covered"] for each in found] == [[]] * len(found)
+
+
+# Names in a chart over which a bar, a point or another name lies.
+_COVERED = """plots => plots.map(plot => {
+  const box = each => each.getBoundingClientRect(), all = what => [...plot.querySelectorAll(what)];
+  const names = all(".annotation-text"), bars = all(".errorbar path"), points = all(".point");
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const covered = names.filter(name => [...names, ...bars, ...points].some(o => o !== name && meet(box(name), box(o))));
+  return {names: names.length, bars: bars.length, covered: covered.map(name => name.textContent)};
+})"""
+
+
+def test_intervals_are_reached_by_keyboard_and_by_touch(report: Path, open_page):
+    page = open_page(report, width=390, has_touch=True)
+    cell = page.locator("#leaderboard-table tbody tr").nth(1).locator("td").first
+    value, interval = cell.locator("button"), cell.locator(".interval")
+    assert not interval.is_visible()
+    value.press("Enter")
+    assert "below" in interval.inner_text() and "95 %" in interval.inner_text()
+    assert value.get_attribute("aria-expanded") == "true"
+    value.tap()
+    assert not interval.is_visible()
+    _choose(page, "leaderboard", "Intervals", "shown")
+    assert page.locator("#leaderboard-table .interval:visible").count() == 4 * len(CONFIGS)
+    card = page.locator("#tradeoffs-plots .card", has_text="Behind a point")
+    _shows(page, "#tradeoffs-plots .numbers", "95 %")
+    assert card.locator(".numbers tbody tr").count() == 4
+
+
+def test_nothing_on_the_page_leads_away_or_uploads(trained, open_page):
+    page = open_page(trained[1])
+    page.wait_for_selector("#epochs-plots .main-svg")
+    buttons = page.locator(".modebar-btn").evaluate_all("all => all.map(each => each.dataset.title)")
+    assert {button.split(" as ")[0] for button in buttons} == {"Download plot", "Reset axes"}
+    links = page.locator("a[href]").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+    assert links and all(link.startswith("#") for link in links)
+    config = page.locator(".js-plotly-plot").first.evaluate("plot => JSON.stringify(plot._context)")
+    assert "http" not in config
+    inside = "[role=img] :is(a, button, select, input, [tabindex])"
+    assert page.locator(inside).count() == 0
+
+
+def test_paper_cuts_nothing(trained, open_page):
+    page = open_page(trained[1], color_scheme="dark")
+    page.wait_for_selector("#losses-plots .main-svg")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("main .main-svg").evaluate_all(_RIGHT_OF, _SHEET) == []  # a chart is not drawn again on paper
+    page.emulate_media(media="print")
+    assert page.locator("main *").evaluate_all(_RIGHT_OF, _SHEET) == []
+    assert page.locator("main *").evaluate_all(_CUT) == []
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    assert page.locator("details:not([open])").count() == 0
+    assert page.locator("#leaderboard-table .interval:visible").count() == 4 * len(CONFIGS)
+    assert page.locator("#tradeoffs-plots .main-svg").count() >= 8
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#provenance details[open]").count() == 1
+
+
+_SHEET = 703  # pixels: A4 without its margins
+_RIGHT_OF = """(all, width) => all.filter(each =>
+  each.getBoundingClientRect().right - document.querySelector("main").getBoundingClientRect().left > width
+).map(each => `${each.tagName} ${each.id} ${each.getAttribute("class")}`)"""
+_CUT = """all => all.filter(each => {
+  const style = getComputedStyle(each);
+  const isCut = (style.overflowX !== "visible" && each.scrollWidth > each.clientWidth + 2)
+    || (style.overflowY !== "visible" && each.scrollHeight > each.clientHeight + 2);
+  return isCut && !each.closest("svg");
+}).map(each => `${each.tagName} ${each.id} ${each.getAttribute("class")}`)"""
+
+
+def test_losses_are_means_of_seeds(trained, open_page):
+    page = open_page(trained[1])
+    page.locator("#losses").scroll_into_view_if_needed()
+    page.wait_for_selector("#losses-plots .main-svg")
+    assert page.locator("#losses-plots h3").all_inner_texts() == ["LoRA", "LoHa", "LoKr"]
+    _choose(page, "losses", "Running mean", "1")
+    first = "() => ['x', 'y'].map(side => [...document.querySelector('#losses .js-plotly-plot').data[0][side]])"
+    steps, loss = page.evaluate(first)
+    assert steps == list(range(10, 210, 10))
+    np.testing.assert_allclose(loss, 0.235 + 1 / np.array(steps), rtol=1e-4)
+    _choose(page, "losses", "seed", "24")
+    np.testing.assert_allclose(page.evaluate(first)[1], 0.24 + 1 / np.array(steps), rtol=1e-4)
+
+
+def test_a_run_without_losses_says_so(report: Path, open_page):
+    _shows(open_page(report), "#losses", "No losses are on record")
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_whole_pictures_are_shown_where_they_are_kept(trained, browser, is_kept):
+    page = browser.new_page()  # a picture that is gone is an error in the browser's log
+    page.goto(trained[1].as_uri())
+    config = "lokr-f4" if is_kept else "lora-8-4"
+    row = page.locator("#pictures-grid tbody tr").filter(has=page.locator("th", has_text=config)).first
+    row.locator("button").first.click()
+    own = page.locator("#viewer figure").last
+    base = page.locator("#viewer figure", has_text="base model")
+    playwright.expect(base.locator("a")).to_have_text("whole picture, 200 × 160")
+    assert base.locator("img").evaluate("img => img.naturalWidth") == 200
+    playwright.expect(own.locator("a")).to_have_count(1 if is_kept else 0)
+    assert own.locator("img").evaluate("img => img.naturalWidth") == (200 if is_kept else 32)
+    page.close()

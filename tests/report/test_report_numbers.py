@@ -15,7 +15,7 @@ from lorabench.components import UserError
 from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
 from lorabench.report.cards import find_cards, verdict
 from lorabench.report.gallery import gallery_data
-from lorabench.report.health import find_missing, stage_costs
+from lorabench.report.health import config_costs, find_missing, point_costs, stage_costs
 from lorabench.report.heatmaps import correlation_figures
 from lorabench.report.leaderboard import find_views, standings
 from lorabench.report.overview import seed_agreement
@@ -86,11 +86,11 @@ def test_views_put_last_epochs_first(run):
     assert len(views[3].points) == 2 * len(CONFIGS)
 
 
-def test_front_of_raw_values_knows_directions(run):
-    pair = find_pairs(run.columns)[1]  # Vendi up, centroid distance down
-    x, y = run.means.raw[pair.x, "all"], run.means.raw[pair.y, "all"]
-    expected = [not any((x > x[i]) & (y <= y[i]) | (x >= x[i]) & (y < y[i])) for i in range(len(x))]
-    assert front(pair, run.means, "all", raw=True).tolist() == expected
+def test_the_front_is_what_no_other_point_beats(run):
+    pair = find_pairs(run.columns)[1]
+    x, y = run.means.score[pair.x, "all"], run.means.score[pair.y, "all"]
+    expected = [not any((x > x[i]) & (y >= y[i]) | (x >= x[i]) & (y > y[i])) for i in range(len(x))]
+    assert front(pair, run.means, "all").tolist() == expected
     assert 1 < sum(expected) < len(expected)
 
 
@@ -160,8 +160,30 @@ def test_missing_values_are_counted_with_their_reason(tables):
 
 def test_costs_of_two_devices_do_not_add_up(tables):
     costs = pd.concat([tables.costs, tables.costs.query("stage == 'train'").assign(device="gpu")])
-    trained = [cost for cost in stage_costs(costs) if cost.name == "train"]
-    assert {cost.device for cost in trained} == {"cpu (2 threads)", "gpu"} and trained[0].items == 32
+    trained = [cost for cost in stage_costs(dataclasses.replace(tables, costs=costs)) if cost.name == "train"]
+    assert {cost.device for cost in trained} == {"cpu (2 threads)", "gpu"}
+    assert trained[0].items == len(CONFIGS) * 2 and trained[0].items == trained[1].items
+
+
+@pytest.mark.parametrize("names_seeds", [True, False])
+def test_the_mean_cost_of_a_training_is_that_of_all_its_epochs(tables, names_seeds):
+    seconds = {"s23-e10": 30.0, "s23-e30": 40.0, "s24-e10": 31.0, "s24-e30": 43.0}
+    rows = [
+        {"stage": "train", "item": f"lokr-f4-{name}", "checkpoint": f"lokr-f4-{name}", "config": "lokr-f4"}
+        | {"seconds": took, "bytes": 2**20, "device": "cpu"}
+        | ({"seed": int(name[1:3]), "epoch": int(name[5:])} if names_seeds else {})
+        for name, took in seconds.items()
+    ]
+    changed = dataclasses.replace(tables, costs=pd.DataFrame(rows))
+    (cost,) = config_costs(changed)
+    assert (cost.items, cost.total, cost.each) == (2, "2 min 24 s", "1 min 12 s")
+    assert [cost.each for cost in stage_costs(changed)] == ["1 min 12 s"]
+    run = compare(changed)
+    found = point_costs(run)
+    table = run.points.table
+    known = table.index[table["config"] == "lokr-f4"]
+    assert found["seconds"][known].tolist() == [30.5, 72.0] and found["mib"][known].tolist() == [1, 1]
+    assert np.isnan(np.delete(found["seconds"], known)).all() and np.isnan(found["memory"]).all()
 
 
 def test_merge_ratios_are_moments_of_their_own():

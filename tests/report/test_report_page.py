@@ -50,6 +50,8 @@ def test_report_loads_nothing_and_is_small(report: Path):
     assert page.addresses and all(address.startswith(("#", "data:")) for address in page.addresses)
     style = html[html.index("<style>") : html.index("</style>")]
     assert "url(" not in style and "@import" not in style
+    code = re.sub(r"/\*.*?\*/", "", html, flags=re.DOTALL)  # notices of licences in comments may name their authors
+    assert set(re.findall(r"""(?<!// )https?://([^/"'\s]+)""", code)) == {"www.w3.org"}
     assert report.stat().st_size < 15e6
     assert not report.with_name("report.html.part").exists()
 

@@ -1,5 +1,16 @@
 // SHAP values: a row a factor, a dot a checkpoint; categorical levels have a colour and a shape each, numbers a scale.
 const swarm = { column: null, category: "all" };
+const EXPLAINED = [...new Set(DATA.swarm.targets.map((t) => t.column))].sort((a, b) => a - b);
+if (EXPLAINED.length) {
+  const hasValues = (i) => DATA.swarm.targets.some((t) => t.column === i && t.shap);
+  swarm.column = EXPLAINED.find((i) => DATA.columns[i].headline && hasValues(i)) ?? EXPLAINED[0];
+  const targets = DATA.swarm.targets.filter((t) => t.column === swarm.column);
+  if (!targets.some((t) => t.category === "all")) swarm.category = targets[0].category;
+}
+keep("factors", swarm, {
+  column: indexIn(DATA.columns.map((c, i) => (EXPLAINED.includes(i) ? c.key : ""))),
+  category: oneOf(DATA.categories.map((c) => c.key)),
+});
 const LEVEL_COLORS = [
   ["#56b4e9", "#7cc8f2"],
   ["#a6518a", "#dd94bb"],
@@ -152,7 +163,7 @@ function swarmLevels(factors, target) {
       ),
     );
   });
-  return [el("h3", {}, "Levels: colour, and mean SHAP value"), el("div", { class: "levels" }, lists)];
+  return [el("h3", {}, "Levels: mark, and mean SHAP value"), el("div", { class: "levels" }, lists)];
 }
 
 function drawSwarm() {
@@ -176,7 +187,7 @@ function drawSwarm() {
   const width = box.clientWidth - 18,
     height = 78 * factors.length + 66,
     phone = width < 520;
-  const margin = { l: phone ? 92 : 150, r: 14, t: 8, b: 56 };
+  const margin = { l: phone ? 92 : 150, r: 14, t: TOP, b: 56 };
   const names = factors.map(([factor]) => plain(factor.label).replace(" ", phone ? "<br>" : " "));
   fill(quality, ...swarmQuality(target));
   box.style.height = `${height + 14}px`;
@@ -206,23 +217,18 @@ function drawSwarm() {
 }
 
 function startSwarm() {
-  const found = [...new Set(DATA.swarm.targets.map((t) => t.column))].sort((a, b) => a - b);
-  if (!found.length)
+  if (!EXPLAINED.length)
     return fill(
       byId("factors-quality"),
       note("Nothing was explained in this run: the explanation needs several configs with scores."),
     );
-  const explained = (i) => DATA.swarm.targets.some((t) => t.column === i && t.shap);
-  swarm.column = found.find((i) => DATA.columns[i].headline && explained(i)) ?? found[0];
-  const targets = DATA.swarm.targets.filter((t) => t.column === swarm.column);
-  if (!targets.some((t) => t.category === "all")) swarm.category = targets[0].category;
   fill(
     byId("factors-controls"),
     selector("Category", categoryOptions(), swarm.category, (value) => {
       swarm.category = value;
       drawSwarm();
     }),
-    selector("Measurement", columnOptions(found), swarm.column, (value) => {
+    selector("Measurement", columnOptions(EXPLAINED), swarm.column, (value) => {
       swarm.column = Number(value);
       drawSwarm();
     }),

@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 
 // Text only ever enters the page as text nodes, so names of configs cannot become markup.
 function el(tag, props = {}, ...children) {
-  const svg = ["svg", "rect", "line", "path"].includes(tag);
+  const svg = ["svg", "rect", "line", "path", "circle"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [key, value] of Object.entries(props)) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
@@ -91,14 +91,20 @@ byId("theme").addEventListener("click", () => {
   redrawAll();
 });
 prefersDark.addEventListener("change", redrawAll);
-addEventListener("beforeprint", () => {
-  printing = true;
+// On paper: light, as wide as a sheet, and everything that was folded open.
+function paper(now) {
+  if (printing === now) return;
+  printing = now;
+  document.body.classList.toggle("printing", now);
   redrawAll();
-});
-addEventListener("afterprint", () => {
-  printing = false;
-  redrawAll();
-});
+  for (const fold of document.querySelectorAll("details")) {
+    if (now && !fold.open) fold.dataset.folded = "";
+    if (now || "folded" in fold.dataset) fold.open = now;
+    if (!now) delete fold.dataset.folded;
+  }
+}
+addEventListener("beforeprint", () => paper(true));
+addEventListener("afterprint", () => paper(false));
 applyTheme();
 
 const SYMBOL_PATHS = {
@@ -108,16 +114,30 @@ const SYMBOL_PATHS = {
   "triangle-up": "M8 2.5l6 10.5H2z",
   cross: "M6 2h4v4h4v4h-4v4H6v-4H2V6h4z",
   "triangle-down": "M8 13.5l6-10.5H2z",
+  "triangle-left": "M2.5 8l10.5-6v12z",
+  "triangle-right": "M13.5 8L3 2v12z",
+  hourglass: "M3 2.5h10l-10 11h10z",
+  bowtie: "M2.5 3v10l11-10v10z",
   star: "M8 1.5l2 4.5 5 .5-3.7 3.3 1.1 4.8L8 12l-4.4 2.6 1.1-4.8L1 6.5l5-.5z",
   x: "M4 2l4 4 4-4 2 2-4 4 4 4-2 2-4-4-4 4-2-2 4-4-4-4z",
 };
-const symbolMark = (symbol, color) =>
-  el(
+// A marker by plotly's name of it: filled, "-open", or "-open-dot"; with `dash` on a piece of its line.
+function symbolMark(symbol, color, dash = null) {
+  const [, shape, open, dot] = symbol.match(/^(.*?)(-open)?(-dot)?$/);
+  const look = open ? { fill: dash ? "var(--surface)" : "none", stroke: color, "stroke-width": 1.7 } : { fill: color };
+  const line = { d: "M-12 8H28", fill: "none", stroke: color, "stroke-width": 2 };
+  const dashes = dash === "solid" ? null : dash?.replaceAll("px", "");
+  return el(
     "svg",
-    { width: 14, height: 14, viewBox: "0 0 16 16", "aria-hidden": "true" },
-    el("path", { d: SYMBOL_PATHS[symbol] ?? SYMBOL_PATHS.circle, fill: color }),
+    { width: dash ? 35 : 14, height: 14, viewBox: dash ? "-12 0 40 16" : "0 0 16 16", "aria-hidden": "true" },
+    dash ? el("path", { ...line, "stroke-dasharray": dashes }) : null,
+    el("path", { d: SYMBOL_PATHS[shape], "stroke-linejoin": "round", ...look }),
+    dot ? el("circle", { cx: 8, cy: 8.2, r: 1.5, fill: color }) : null,
   );
-const algorithmMark = (algorithm) => symbolMark(DATA.algorithms[algorithm].symbol, colorOf(algorithm));
+}
+const configMark = (config) => symbolMark(DATA.configs[config].symbol, colorOf(DATA.configs[config].algorithm));
+const lineMark = (config) =>
+  symbolMark(DATA.configs[config].symbol, colorOf(DATA.configs[config].algorithm), DATA.configs[config].dash);
 
 // --- contents: the section on screen is marked ---
 const links = [...document.querySelectorAll("#contents li a")];

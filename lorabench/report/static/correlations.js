@@ -1,5 +1,6 @@
 // Heat map: which measurements order the checkpoints alike.
 const agreement = { set: 0 };
+keep("correlations", agreement, { set: indexIn(DATA.correlations.sets.map((set) => set.key)) });
 const AGREEMENT_COLORS = {
   light: [
     [0, "#2166ac"],
@@ -30,7 +31,7 @@ function drawAgreement() {
   const space = box.parentElement.clientWidth,
     room = 16 + Math.max(...labels.map((label) => textWidth(label, 12)));
   // Labels keep their room: where the page is narrower, the map scrolls.
-  const cell = Math.max(20, Math.min(44, (space - room - 60) / numbers.length));
+  const cell = Math.max(printing ? 6 : 20, Math.min(44, (space - room - 60) / numbers.length));
   const side = cell * numbers.length;
   const hover = r.map((row, i) =>
     row.map((value, j) => {
@@ -57,7 +58,7 @@ function drawAgreement() {
   const layout = layoutOf({
     width: room + side + 60,
     height: room + side + 20,
-    margin: { l: room, r: 60, t: 10, b: room },
+    margin: { l: room, r: 60, t: TOP, b: room },
     dragmode: false,
     plot_bgcolor: cssColor("muted"),
     xaxis: axisOf("", { ...ticks, tickangle: 90, fixedrange: true }),

@@ -1,6 +1,10 @@
-// Curves over the epochs: one small chart an algorithm, all on one scale, lines labelled at their ends.
+// Curves over the epochs: one small chart an algorithm, all on one scale, with a legend below.
 const curves = { column: DATA.columns.findIndex((c) => c.headline), category: "all", raw: "score" };
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+keep("epochs", curves, {
+  column: indexIn(DATA.columns.map((c) => c.key)),
+  category: oneOf(DATA.categories.map((c) => c.key)),
+  raw: oneOf(["score", "raw"]),
+});
 
 function curveSeries() {
   const m = meansOf(curves.column, curves.category);
@@ -8,64 +12,35 @@ function curveSeries() {
   const raw = curves.raw === "raw",
     v = raw ? m.raw : m.score,
     e = raw ? m.rawError : m.scoreError;
-  const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && DATA.points[i].age !== null);
+  const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && DATA.points[i].age !== null && shown(i));
   return { v, e, base: raw ? m.base : null, real: raw ? m.real : null, lines: tracks(ids) };
 }
 
-function curveTraces(lines, series, color, raw) {
-  return lines.map((ids, k) => ({
+// Line and marker of a config, where lines of others of its algorithm lie beside it.
+function lineLook(config, color) {
+  const { symbol, dash } = DATA.configs[config];
+  const edge = symbol.includes("-open") ? { width: 1.8 } : { color: cssColor("surface"), width: 1 };
+  return {
     type: "scatter",
     mode: "lines+markers",
+    opacity: strength(config),
+    line: { color, width: 2, dash },
+    marker: { color, size: 9, symbol, line: edge, opacity: 1 },
+  };
+}
+
+function curveTraces(lines, series, color, raw) {
+  return lines.map((ids) => ({
+    ...lineLook(DATA.points[ids[0]].config, color),
     x: ids.map((i) => DATA.points[i].age),
     y: ids.map((i) => series.v[i]),
     error_y: { type: "data", array: ids.map((i) => series.e[i] ?? 0), thickness: 1.2, width: 3, color: `${color}99` },
-    line: { color, width: 2, dash: DASHES[k % DASHES.length] },
-    marker: {
-      color,
-      size: 7,
-      symbol: LEVEL_SYMBOLS[k % LEVEL_SYMBOLS.length],
-      line: { color: cssColor("surface"), width: 1 },
-    },
     text: ids.map(
       (i) =>
         `<b>${plain(DATA.points[i].config)}</b>, ${plain(DATA.points[i].moment)}<br>` +
         (raw ? significant(series.v[i]) : withError(series.v[i], series.e[i])),
     ),
     hovertemplate: "%{text}<extra></extra>",
-  }));
-}
-
-// The heading of a chart names its algorithm, so names need not start with it.
-function lineName(ids) {
-  const { config, algorithm } = DATA.points[ids[0]];
-  return config.startsWith(`${algorithm}-`) ? config.slice(algorithm.length + 1) : config;
-}
-
-// Names at the ends of the lines, pushed apart; `room` and `height` in pixels.
-function endLabels(lines, series, range, room, height, color) {
-  const shorten = (name) => {
-    let text = name;
-    while (text.length > 4 && textWidth(text) > room - 12) text = `${text.slice(0, -2)}…`;
-    return text;
-  };
-  const toPixels = (v) => (1 - (v - range[0]) / (range[1] - range[0])) * height;
-  const heights = spread(
-    lines.map((ids) => toPixels(series.v[ids.at(-1)])),
-    15,
-    4,
-    height - 4,
-  );
-  return lines.map((ids, k) => ({
-    xref: "paper",
-    yref: "paper",
-    x: 1,
-    y: 1 - heights[k] / height,
-    xanchor: "left",
-    yanchor: "middle",
-    xshift: 6,
-    text: plain(shorten(lineName(ids))),
-    showarrow: false,
-    font: { size: 12, color },
   }));
 }
 
@@ -83,25 +58,20 @@ function referenceLine(value, name) {
 function drawCurve(box, algorithm, series, range, raw) {
   const lines = series.lines.filter((ids) => DATA.points[ids[0]].algorithm === algorithm);
   const [width, height] = [box.clientWidth, 300];
-  const widest = Math.max(40, ...lines.map((ids) => textWidth(lineName(ids)) + 14));
-  const room = Math.min(width * 0.42, widest);
-  const margin = { l: 50, r: room, t: 10, b: 44 };
+  const margin = { l: 50, r: 14, t: TOP, b: 44 };
   const ages = [...new Set(series.lines.flat().map((i) => DATA.points[i].age))].sort((a, b) => a - b);
   const pad = ages.length > 1 ? (ages.at(-1) - ages[0]) * 0.06 : 1;
-  const color = textColorOf(algorithm);
-  const annotations = endLabels(lines, series, range, room, height - margin.t - margin.b, color);
   const references = [
     [series.base, "base model"],
     [series.real, "real images"],
   ]
     .filter(([value]) => value !== null)
     .map(([value, name]) => referenceLine(value, name));
-  annotations.push(...references.map((each) => each.label));
   const layout = layoutOf({
     width,
     height,
     margin,
-    annotations,
+    annotations: references.map((each) => each.label),
     shapes: references.map((each) => each.shape),
     xaxis: axisOf(DATA.points[lines[0][0]].moment.startsWith("step") ? "Step" : "Epoch", {
       tickvals: ages.length <= 6 ? ages : undefined,
@@ -118,7 +88,7 @@ function drawCurves() {
     raw = curves.raw === "raw";
   for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
   if (!series || !series.lines.length)
-    return fill(host, note("Nothing to draw: no value of this measurement in this category has an epoch."));
+    return fill(host, note("Nothing to draw: no value of this measurement in this category, of a config shown, has an epoch."));
   const column = DATA.columns[curves.column];
   const ends = series.lines.flat().flatMap((i) => [series.v[i] - (series.e[i] ?? 0), series.v[i] + (series.e[i] ?? 0)]);
   const range = paddedRange([...ends, series.base, series.real]);
@@ -128,13 +98,19 @@ function drawCurves() {
   );
   const boxes = names.map((name) => [
     name,
-    el("div", { class: "plot", role: "img", "aria-label": `${DATA.algorithms[name].label} over the epochs` }),
+    el("div", { class: "plot", role: "group", "aria-label": `${DATA.algorithms[name].label} over the epochs` }),
   ]);
   host.className = `plots ${names.length === 3 || names.length > 4 ? "three" : "two"}`;
   fill(
     host,
     ...boxes.map(([name, box]) =>
-      el("div", { class: "card" }, el("h3", {}, algorithmMark(name), DATA.algorithms[name].label), box),
+      el(
+        "div",
+        { class: "card" },
+        el("h3", {}, swatch(colorOf(name)), DATA.algorithms[name].label),
+        box,
+        lineLegend(series.lines.map((ids) => DATA.points[ids[0]].config).filter((c) => DATA.configs[c].algorithm === name)),
+      ),
     ),
   );
   for (const [name, box] of boxes) drawCurve(box, name, series, range, raw);
@@ -174,6 +150,7 @@ function startCurves() {
       },
     ),
   );
+  configBar(byId("epochs-controls"));
   host.before(el("p", { class: "hint", id: "epochs-axis" }));
   live(byId("epochs"), drawCurves);
   return redraws.push(drawCurves);

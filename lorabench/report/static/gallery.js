@@ -1,8 +1,16 @@
 // Image grids: concept, epoch, training seed and prompt type are chosen; a click compares with the base model.
-const gallery = { concept: 0, moment: "last", seed: null, type: "every" };
+const gallery = { concept: 0, moment: "last", seed: DATA.gallery.seeds[0] ?? null, type: "every" };
+keep("pictures", gallery, {
+  concept: indexIn(DATA.gallery.concepts.map((c) => c.name)),
+  moment: oneOf(["last", ...DATA.moments]),
+  seed: oneOf(DATA.gallery.seeds),
+  type: oneOf([...new Set(DATA.gallery.concepts.flatMap((c) => c.columns.map((k) => k.type)))]),
+});
+const baseRow = (concept) => (concept.base ? { cells: concept.base, files: concept.baseFiles } : null);
 
-// A picture as a button that opens the viewer; `cells` are numbers into DATA.gallery.pictures, -1 = none.
-function thumbnail(concept, cells, k, name) {
+// A picture as a button that opens the viewer; a row's `cells` are numbers into DATA.gallery.pictures, -1 = none.
+function thumbnail(concept, row, k, name) {
+  const { cells } = row;
   if (cells[k] < 0) return el("span", { class: "none" }, "none");
   const column = concept.columns[k];
   return el(
@@ -11,7 +19,7 @@ function thumbnail(concept, cells, k, name) {
       type: "button",
       class: "thumb",
       "aria-label": `${name}: ${column.prompt}`,
-      onclick: () => view(concept, cells, k, name),
+      onclick: () => view(concept, row, k, name),
     },
     el("img", {
       src: DATA.gallery.pictures[cells[k]],
@@ -23,15 +31,26 @@ function thumbnail(concept, cells, k, name) {
   );
 }
 
-function figure(number, caption) {
+// A thumbnail, and the whole picture in its place where it still lies beside the page: the page is complete without.
+function figure(number, caption, file = "") {
   const img = el("img", { src: DATA.gallery.pictures[number], alt: caption });
+  const words = el("figcaption", {}, caption);
+  if (file) {
+    const whole = new Image();
+    whole.addEventListener("load", () => {
+      img.src = whole.src;
+      const link = el("a", { href: file, target: "_blank", rel: "noopener" }, `whole picture, ${whole.naturalWidth} × ${whole.naturalHeight}`);
+      words.append(el("br"), link);
+    });
+    whole.src = file;
+  }
   const sharpen = () => img.classList.toggle("small-source", img.naturalWidth <= 96);
   if (img.complete) sharpen();
   else img.addEventListener("load", sharpen);
-  return el("figure", {}, img, el("figcaption", {}, caption));
+  return el("figure", {}, img, words);
 }
 
-function view(concept, cells, k, name) {
+function view(concept, { cells, files }, k, name) {
   const column = concept.columns[k],
     training = concept.dataset[0];
   const draw = (place) => {
@@ -43,8 +62,10 @@ function view(concept, cells, k, name) {
         "div",
         { class: "compare" },
         training ? figure(training.picture, "a training image") : null,
-        concept.base && concept.base[k] >= 0 && concept.base !== cells ? figure(concept.base[k], "base model") : null,
-        figure(cells[k], name),
+        concept.base && concept.base[k] >= 0 && concept.base !== cells
+          ? figure(concept.base[k], "base model", concept.baseFiles?.[k])
+          : null,
+        figure(cells[k], name, files?.[k]),
       ),
       el("p", {}, el("b", {}, `${c.type} prompt: `), c.prompt),
       el(
@@ -77,7 +98,7 @@ function galleryRows(concept) {
   const inView = (row) =>
     gallery.moment === "last" ? DATA.last.includes(row.point) : DATA.points[row.point].moment === gallery.moment;
   return concept.rows
-    .filter((row) => inView(row) && (row.seed === null || row.seed === gallery.seed))
+    .filter((row) => inView(row) && shown(row.point) && (row.seed === null || row.seed === gallery.seed))
     .sort((a, b) => a.point - b.point);
 }
 
@@ -105,17 +126,17 @@ function drawGallery() {
     concept = DATA.gallery.concepts[gallery.concept];
   const places = concept.columns.map((_, k) => k).filter((k) => inType(concept, k));
   const starts = (k, n) => (n === 0 || concept.columns[k].type !== concept.columns[places[n - 1]].type ? "starts" : "");
-  const row = (head, cells, name, kind = "") =>
+  const row = (head, shownRow, name, kind = "") =>
     el(
       "tr",
       { class: kind },
       head,
-      places.map((k, n) => el("td", { class: starts(k, n) }, thumbnail(concept, cells, k, name))),
+      places.map((k, n) => el("td", { class: starts(k, n) }, thumbnail(concept, shownRow, k, name))),
     );
   const base = concept.base
     ? row(
         el("th", { scope: "row" }, "base model", el("small", {}, "before fine-tuning")),
-        concept.base,
+        baseRow(concept),
         "base model",
         "floor",
       )
@@ -125,11 +146,11 @@ function drawGallery() {
     const head = el(
       "th",
       { scope: "row" },
-      el("span", { class: "dot", "data-algorithm": p.algorithm, style: `background:${colorOf(p.algorithm)}` }),
-      p.config,
+      configMark(p.config),
+      ` ${p.config}`,
       el("small", {}, p.moment),
     );
-    return row(head, r.cells, `${p.config}, ${p.moment}`);
+    return row(head, r, `${p.config}, ${p.moment}`, chosen.lit.has(p.config) ? "lit" : "");
   });
   const training = concept.dataset.length
     ? [
@@ -157,7 +178,7 @@ function drawGallery() {
         ),
       ]
     : [];
-  const none = rows.length ? null : note("No pictures of this epoch and seed are in the page.");
+  const none = rows.length ? null : note("No pictures of this epoch, seed and filter are in the page.");
   const table = places.length
     ? el(
         "div",
@@ -179,7 +200,6 @@ function drawGallery() {
 function startGallery() {
   if (!DATA.gallery.concepts.length)
     return fill(byId("pictures-grid"), note("This run kept no thumbnails, so there is nothing to show."));
-  gallery.seed = DATA.gallery.seeds[0] ?? null;
   const groups = new Map();
   DATA.gallery.concepts.forEach((c, i) => {
     const label = DATA.categories.find((k) => k.key === c.category)?.label ?? c.category;
@@ -216,8 +236,10 @@ function startGallery() {
     seeds,
     selector("Prompts", [["every", "every type"], ...types.map((t) => [t, t])], gallery.type, set("type", String)),
   );
+  configBar(byId("pictures-controls"));
   drawGallery();
   return redraws.push(drawGallery);
 }
 startGallery();
 drawPointPictures();
+returnToPlace();

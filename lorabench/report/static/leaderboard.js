@@ -1,5 +1,20 @@
 // The leaderboard: rows are points of a view, columns measurements; sortable.
-const board = { category: "all", view: 0, columns: "headline", sort: null, ascending: false };
+const board = { category: "all", view: 0, columns: "headline", sort: null, ascending: false, intervals: "asked" };
+const firstHeadline = DATA.columns.findIndex((c, i) => c.headline && meansOf(i, "all"));
+if (firstHeadline >= 0) board.sort = firstHeadline;
+const BOARD_KEYS = [...DATA.columns.map((c) => c.key), "name"];
+keep("leaderboard", board, {
+  category: oneOf(DATA.categories.map((c) => c.key)),
+  view: indexIn(DATA.views.map((v) => v.label)),
+  columns: oneOf(["headline", ...new Set(DATA.columns.map((c) => c.criterion))]),
+  sort: {
+    write: (key) => (key === null ? "" : key === "name" ? "name" : DATA.columns[key].key),
+    read: (text) => (text === "name" ? "name" : BOARD_KEYS.includes(text) ? BOARD_KEYS.indexOf(text) : undefined),
+  },
+  ascending: oneOf([true, false]),
+  intervals: oneOf(["asked", "shown"]),
+});
+const opened = new Set(); // cells whose interval is shown
 
 function boardColumns() {
   const numbers = DATA.columns.map((_, i) => i).filter((i) => meansOf(i, board.category));
@@ -35,15 +50,15 @@ function meter(score, error) {
 const MARKS = { best: "★", tied: "≈", "cannot be told": "?" };
 
 // How a point stands to the best of its column: verdict, and in words by how much.
-function standing(column, point) {
-  const marks = DATA.views[board.view].marks[column]?.[board.category],
+function standing(column, point, category = board.category, view = board.view) {
+  const marks = DATA.views[view].marks[column]?.[category],
     at = marks ? marks.points.indexOf(point) : -1;
   if (at < 0) return { verdict: "", words: "" };
   const verdict = marks.verdict[at];
   if (verdict === "best") return { verdict, words: "highest mean" };
   const by = `${fixed(-marks.difference[at], 3)} below ${DATA.points[marks.best].config}`;
   if (verdict === "cannot be told") return { verdict, words: `${by}, which cannot be tested` };
-  const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, q ${significant(marks.q[at])}`;
+  const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, q ${marks.q[at] === 0 ? "below 0.001" : fixed(marks.q[at], 3)}`;
   return { verdict, words: `${by} (${interval}): ${verdict === "tied" ? "not told apart" : "worse"}` };
 }
 
@@ -55,44 +70,55 @@ function boardCell(column, point) {
     return el("td", {}, el("div", { class: "value" }, el("span", { class: "raw" }, "not measured")), raw);
   const { verdict, words } = standing(column, point);
   const kind = verdict === "best" ? "best" : verdict in MARKS ? "tied" : "";
-  const mark = kind
-    ? el("span", { class: `mark ${kind}`, "aria-label": words, role: "img" }, MARKS[verdict])
-    : null;
+  const mark = kind ? el("span", { class: `mark ${kind}`, "aria-hidden": "true" }, MARKS[verdict]) : null;
+  const all = [words, `${m.n[point]} class × seed rows`].filter(Boolean).join("; ");
+  const name = `${board.view} ${board.category} ${column} ${point}`;
+  const open = () => board.intervals === "shown" || printing || opened.has(name);
+  const interval = el("small", { class: "interval", hidden: !open() }, all);
+  // A button, because an interval that takes a mouse to see is none on a phone and for a keyboard.
+  const value = el(
+    "button",
+    {
+      type: "button",
+      class: "value",
+      "aria-expanded": String(open()),
+      title: all,
+      onclick: () => {
+        if (!opened.delete(name)) opened.add(name);
+        interval.hidden = !open();
+        value.setAttribute("aria-expanded", String(open()));
+      },
+    },
+    el(
+      "span",
+      {},
+      el("b", {}, fixed(score, 2)),
+      m.scoreError[point] === null ? "" : ` ± ${fixed(m.scoreError[point], 2)}`,
+    ),
+    mark,
+  );
   return el(
     "td",
-    { class: `${kind} ${doubtful(column)}`.trim(), title: [words, `${m.n[point]} class × seed rows`].filter(Boolean).join("; ") },
-    el(
-      "div",
-      { class: "value" },
-      el(
-        "span",
-        {},
-        el("b", {}, fixed(score, 2)),
-        m.scoreError[point] === null ? "" : ` ± ${fixed(m.scoreError[point], 2)}`,
-      ),
-      mark,
-    ),
+    { class: `${kind} ${doubtful(column)}`.trim() },
+    value,
     meter(score, m.scoreError[point]),
     raw,
+    interval,
   );
 }
 
 function boardHead(columns) {
-  const sortButton = (key, ...content) =>
-    el(
-      "button",
-      {
-        type: "button",
-        onclick: () => {
-          board.ascending = board.sort === key ? !board.ascending : key === "name";
-          board.sort = key;
-          drawBoard();
-          byId("leaderboard-table").querySelector(`[data-key="${key}"]`)?.focus();
-        },
-        "data-key": key,
-      },
-      content,
-    );
+  const sortButton = (key, ...content) => {
+    // On paper there is nothing to press, and Chromium repeats no buttons at the head of the next sheet.
+    if (printing) return el("span", {}, content);
+    const sort = () => {
+      board.ascending = board.sort === key ? !board.ascending : key === "name";
+      board.sort = key;
+      drawBoard();
+      byId("leaderboard-table").querySelector(`[data-key="${key}"]`)?.focus();
+    };
+    return el("button", { type: "button", onclick: sort, "data-key": key }, content);
+  };
   const arrow = (key) => (board.sort === key ? (board.ascending ? " ▲" : " ▼") : "");
   const order = (key) => (board.sort === key ? (board.ascending ? "ascending" : "descending") : "none");
   return el(
@@ -130,8 +156,22 @@ function boardName(point) {
     el(
       "span",
       { class: "name" },
-      el("span", { class: "dot", "data-algorithm": p.algorithm, style: `background:${colorOf(p.algorithm)}` }),
-      el("span", {}, p.config),
+      configMark(p.config),
+      el(
+        "button",
+        {
+          type: "button",
+          class: "highlight",
+          title: "Highlight in every section",
+          "aria-pressed": String(chosen.lit.has(p.config)),
+          "data-config": p.config,
+          onclick: () => {
+            toggle(chosen.lit, p.config);
+            byId("leaderboard-table").querySelector(`[data-config="${CSS.escape(p.config)}"]`)?.focus();
+          },
+        },
+        p.config,
+      ),
     ),
     el("small", {}, `${DATA.algorithms[p.algorithm].label}${p.settings ? ` · ${p.settings}` : ""}`),
     differs ? el("small", {}, p.moment) : null,
@@ -139,7 +179,7 @@ function boardName(point) {
 }
 
 function sortedPoints(columns) {
-  const points = [...DATA.views[board.view].points];
+  const points = DATA.views[board.view].points.filter(shown);
   if (board.sort !== "name" && !columns.includes(board.sort)) {
     board.sort = columns[0] ?? "name";
     board.ascending = board.sort === "name";
@@ -178,7 +218,7 @@ function drawBoard() {
   const rows = sortedPoints(columns).map((point) =>
     el(
       "tr",
-      {},
+      { class: chosen.lit.has(DATA.points[point].config) ? "lit" : null },
       boardName(point),
       columns.map((i) => boardCell(i, point)),
     ),
@@ -223,7 +263,17 @@ function drawBoardControls() {
       change("view"),
     ),
     selector("Columns", [["headline", "One for each criterion"], ...criteria], board.columns, change("columns")),
+    selector(
+      "Intervals",
+      [
+        ["asked", "of a cell that is pressed"],
+        ["shown", "in every cell"],
+      ],
+      board.intervals,
+      change("intervals"),
+    ),
   );
+  configBar(byId("leaderboard-controls"));
 }
 drawBoardControls();
 drawBoard();

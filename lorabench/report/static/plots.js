@@ -2,15 +2,20 @@
 const FONT = getComputedStyle(document.documentElement).getPropertyValue("--font").trim();
 // Plotly reads a few tags in its texts; names must come out as they are.
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+// The buttons are named one by one: plotly's own set grows, and has one that uploads the chart.
 const CONFIG = {
   displaylogo: false,
   responsive: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"],
+  modeBarButtons: [["toImage", "resetScale2d"]],
+  plotlyServerURL: "",
+  topojsonURL: "none",
   toImageButtonOptions: { format: "svg", filename: "lorabench" },
   displayModeBar: "hover",
 };
-// On touch screens a drag scrolls the page.
-const dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
+// On touch screens a drag scrolls the page, and the buttons are always there: they need room above the chart.
+const isTouched = matchMedia("(pointer: coarse)").matches;
+const dragmode = isTouched ? false : "zoom";
+const TOP = isTouched ? 34 : 10;
 
 function layoutOf(extra) {
   return {
@@ -19,6 +24,7 @@ function layoutOf(extra) {
     plot_bgcolor: "rgba(0,0,0,0)",
     showlegend: false,
     hovermode: "closest",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: cssColor("muted"), activecolor: cssColor("ink") },
     dragmode,
     hoverlabel: {
       bgcolor: cssColor("surface"),
@@ -43,12 +49,13 @@ function axisOf(title, extra) {
 }
 
 // Labels of axes in words: what, of which prompts and encoder, and which way is better.
-// Two lines where one is longer than `length` pixels.
 function axisTitle(c, raw, length) {
   const way = !raw ? "score, higher is better" : c.higher ? "higher is better" : "lower is better, axis reversed";
-  const line = `${c.label} (${way})`;
-  return textWidth(line, 13) > length ? `${c.label}\n(${way})` : line;
+  return twoLines(c.label, `(${way})`, length);
 }
+// Two lines where one is longer than `length` pixels.
+const twoLines = (first, second, length) =>
+  textWidth(`${first} ${second}`, 13) > length ? `${first}\n${second}` : `${first} ${second}`;
 
 const canvas = document.createElement("canvas").getContext("2d");
 function textWidth(text, size = 12) {
@@ -58,12 +65,14 @@ function textWidth(text, size = 12) {
 const overlap = (a, b) =>
   Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 
-// Greedy: each label takes the free place nearest to its point; one without a free place is left to the hover text.
-// Points are never covered, lines only where there is no better place.
-// items: {x, y, text, ...} in pixels, the most important first; points, lines: [x, y] of each.
+// Greedy: each label takes the free place nearest to its point; one without a free place is left to legend and hover text.
+// Points and error bars are never covered, lines only where there is no better place.
+// items: {x, y, text, ...} in pixels, the most important first; points, lines: [x, y] of each; bars: their two ends.
 // Returns the items that found a place, x and y now the centres of their labels.
-function placeLabels(items, points, lines, width, height) {
-  const taken = points.map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
+function placeLabels(items, points, bars, lines, width, height) {
+  const taken = points.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+  for (const [[x0, y0], [x1, y1]] of bars)
+    taken.push([Math.min(x0, x1) - 1, Math.min(y0, y1) - 1, Math.max(x0, x1) + 1, Math.max(y0, y1) + 1]);
   const placed = [];
   for (const item of items) {
     const w = textWidth(item.text) / 2 + 2,
@@ -111,23 +120,6 @@ function along(corners) {
       n = Math.ceil(Math.hypot(x - x0, y - y0) / 6);
     return Array.from({ length: n }, (_, i) => [x0 + ((x - x0) * i) / n, y0 + ((y - y0) * i) / n]);
   });
-}
-
-// One dimension: labels at the ends of lines are pushed apart, keeping their order.
-function spread(ys, gap, low, high) {
-  const order = ys.map((y, i) => [y, i]).sort((a, b) => a[0] - b[0]);
-  const out = new Array(ys.length);
-  let last = -Infinity;
-  for (const [y, i] of order) {
-    out[i] = Math.max(y, last + gap, low);
-    last = out[i];
-  }
-  let next = high + gap;
-  for (const [, i] of order.reverse()) {
-    out[i] = Math.min(out[i], next - gap);
-    next = out[i];
-  }
-  return out;
 }
 
 function paddedRange(values, fraction = 0.08) {

@@ -1,13 +1,40 @@
 // What is behind a point of the trade-offs: pictures from the same noise as the base's and another point's, what sets
 // the two configs apart, and which checkpoints they are.
-const pointCard = el("div", { class: "card" });
+const pointCard = el("div", { class: "card whole" });
 const pointName = (i) => `${DATA.points[i].config}, ${DATA.points[i].moment}`;
+
+// Its numbers, for who cannot hover: each criterion with its error, and how it stands to the best.
+function pointNumbers() {
+  const view = DATA.views.findIndex((each) => each.points.includes(trade.point));
+  const best = `Against the best, ${DATA.views[view].label}`;
+  const head = ["Criterion", "Score", "Raw", best].map((word) => el("th", { scope: "col" }, word));
+  const rows = DATA.columns.flatMap((c, i) => {
+    const m = c.headline ? meansOf(i, trade.category) : null;
+    if (!m || m.score[trade.point] === null) return [];
+    const raw = significant(m.raw[trade.point]);
+    const error = m.rawError[trade.point];
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, c.criterionLabel, el("small", {}, c.label)),
+      el("td", {}, withError(m.score[trade.point], m.scoreError[trade.point])),
+      el("td", {}, error === null ? raw : `${raw} ± ${significant(error, 2)}`),
+      el("td", {}, standing(i, trade.point, trade.category, view).words || "–"),
+    );
+  });
+  if (!rows.length) return null;
+  return el(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": "Numbers of the point" },
+    el("table", { class: "plain numbers" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)),
+  );
+}
 
 function pointStrips(concept, row, other) {
   const places = [...new Map(concept.columns.map((c, k) => [c.type, k])).values()].slice(0, 4);
-  const strip = (word, cells, name) => [
+  const strip = (word, shownRow, name) => [
     el("small", {}, word),
-    el("div", { class: "strip" }, cells ? places.map((k) => thumbnail(concept, cells, k, name)) : "no pictures"),
+    el("div", { class: "strip" }, shownRow ? places.map((k) => thumbnail(concept, shownRow, k, name)) : "no pictures"),
   ];
   const heads = places.map((k) => el("small", {}, concept.columns[k].type));
   const seed = row.seed === null ? "" : `, training seed ${row.seed}`;
@@ -17,9 +44,9 @@ function pointStrips(concept, row, other) {
       "div",
       { class: "pair-strips" },
       [el("span"), el("div", { class: "strip heads" }, heads)],
-      strip("base", concept.base, "base model"),
-      strip("this", row.cells, pointName(trade.point)),
-      trade.other === null ? null : strip("other", other?.cells, pointName(trade.other)),
+      strip("base", baseRow(concept), "base model"),
+      strip("this", row, pointName(trade.point)),
+      trade.other === null ? null : strip("other", other, pointName(trade.other)),
     ),
   ];
 }
@@ -44,8 +71,6 @@ function pointOrigin() {
 
 function drawPointPictures() {
   const head = el("h3", {}, "Behind a point");
-  if (trade.point === null)
-    trade.point = DATA.pairs.flatMap((pair) => pair.fronts[trade.category]?.score ?? [])[0] ?? DATA.last[0] ?? null;
   if (trade.point === null) return fill(pointCard, head, el("p", { class: "hint" }, "There is no point to show."));
   const rowOf = (concept, point) => concept.rows.find((r) => r.point === point);
   // Two concepts are enough beside the charts; the section of pictures has them all.
@@ -70,6 +95,7 @@ function drawPointPictures() {
         drawPointPictures();
       }),
     ),
+    pointNumbers(),
     strips.length ? strips.flat() : kept,
     trade.other === null ? null : pointDifference(),
     pointOrigin(),

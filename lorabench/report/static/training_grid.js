@@ -1,13 +1,14 @@
 // One config through its training; concept, seed and prompts are the gallery's. A row an epoch and a column a prompt; with
 // several merge ratios a column an epoch and a row a prompt and ratio.
 const grown = { config: null };
+keep("training", grown, { config: { write: (name) => name ?? "", read: (text) => CONFIGS.find((c) => c === text) } });
 
 function grownTable(concept, own, ages, scales) {
   const places = concept.columns.map((_, k) => k).filter((k) => inType(concept, k));
   const find = (age, scale) =>
     own.find((row) => DATA.points[row.point].age === age && DATA.points[row.point].scale === scale);
-  const cell = (row, k) => el("td", {}, row ? thumbnail(concept, row.cells, k, pointName(row.point)) : null);
-  const base = (k) => el("td", {}, concept.base ? thumbnail(concept, concept.base, k, "base model") : null);
+  const cell = (row, k) => el("td", {}, row ? thumbnail(concept, row, k, pointName(row.point)) : null);
+  const base = (k) => el("td", {}, concept.base ? thumbnail(concept, baseRow(concept), k, "base model") : null);
   const words = (age) => (age === null ? "end of training" : `epoch ${age}`);
   const row = (name, cells, kind = "") => el("tr", { class: kind }, el("th", { scope: "row" }, name), cells);
   if (scales.length === 1) {
@@ -47,15 +48,15 @@ function drawGrown() {
     host = byId("pictures-training");
   const rows = concept.rows.filter((row) => row.seed === null || row.seed === gallery.seed);
   const configs = [...new Set(rows.map((row) => DATA.points[row.point].config))];
-  if (!configs.includes(grown.config)) grown.config = configs[0] ?? null;
-  const own = rows.filter((row) => DATA.points[row.point].config === grown.config);
+  const config = configs.includes(grown.config) ? grown.config : configs[0];
+  const own = rows.filter((row) => DATA.points[row.point].config === config);
   const distinct = (key) => [...new Set(own.map((row) => DATA.points[row.point][key]))].sort((a, b) => a - b);
   const [ages, scales] = [distinct("age"), distinct("scale")];
   if (DATA.moments.length < 2 || !own.length) return fill(host);
   const choose = selector(
     "Config",
     configs.map((name) => [name, name]),
-    grown.config,
+    config,
     (value) => {
       grown.config = value;
       drawGrown();

@@ -1,0 +1,113 @@
+// Training losses: one small chart an algorithm, a line a config. The loss of a step is mostly the luck of its noise, so
+// what is drawn is a running mean.
+const losses = { seed: "mean", window: 9 };
+const LOSS_SEEDS = [...new Set(Object.values(DATA.losses).flatMap((runs) => runs.map((run) => run.seed)))];
+LOSS_SEEDS.sort((a, b) => a - b);
+const WINDOWS = [1, 5, 9, 25];
+keep("losses", losses, { seed: oneOf(["mean", ...LOSS_SEEDS]), window: oneOf(WINDOWS) });
+
+// Means of `width` neighbours, fewer at the ends.
+const running = (values, width) =>
+  values.map((_, i) => {
+    const near = values.slice(Math.max(0, i - (width >> 1)), i + (width >> 1) + 1);
+    return near.reduce((sum, v) => sum + v, 0) / near.length;
+  });
+
+// Steps and losses of a config: of one seed, or the mean over those that have the same steps.
+function lossOf(config) {
+  const runs = (DATA.losses[config] ?? []).filter((run) => losses.seed === "mean" || run.seed === losses.seed);
+  if (!runs.length) return null;
+  const { steps } = runs[0];
+  const same = runs.filter((run) => run.steps.length === steps.length);
+  const mean = steps.map((_, i) => same.reduce((sum, run) => sum + run.loss[i], 0) / same.length);
+  return { config, steps, loss: running(mean, losses.window), seeds: same.map((run) => run.seed) };
+}
+
+function lossTrace(line, color) {
+  const step = Math.max(1, Math.ceil(line.steps.length / 6));
+  const look = lineLook(line.config, color);
+  return {
+    ...look,
+    // A marker every so often: enough to tell the lines apart.
+    marker: { ...look.marker, size: line.steps.map((_, i) => (i % step === step >> 1 ? 9 : 0)) },
+    x: line.steps,
+    y: line.loss,
+    text: line.steps.map(
+      (at, i) =>
+        `<b>${plain(line.config)}</b>, step ${at}<br>loss ${significant(line.loss[i])}` +
+        `<br>${line.seeds.length > 1 ? `mean of seeds ${line.seeds.join(", ")}` : `seed ${line.seeds[0]}`}`,
+    ),
+    hovertemplate: "%{text}<extra></extra>",
+  };
+}
+
+function drawLoss(box, algorithm, lines, range, most) {
+  const [width, height] = [box.clientWidth, 280];
+  const margin = { l: 50, r: 14, t: TOP, b: 44 };
+  const layout = layoutOf({
+    width,
+    height,
+    margin,
+    xaxis: axisOf("Step", { range: [0, most * 1.02] }),
+    yaxis: axisOf("", { range }),
+  });
+  Plotly.react(box, lines.map((line) => lossTrace(line, colorOf(algorithm))), layout, CONFIG);
+}
+
+function drawLosses() {
+  const host = byId("losses-plots");
+  for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
+  const lines = CONFIGS.filter(showsConfig).map(lossOf).filter((line) => line);
+  if (!lines.length) return fill(host, note("No config that is shown has losses of this seed."));
+  const range = paddedRange(lines.flatMap((line) => line.loss));
+  const most = Math.max(...lines.map((line) => line.steps.at(-1)));
+  const names = Object.keys(DATA.algorithms).filter((name) => lines.some((l) => DATA.configs[l.config].algorithm === name));
+  const boxes = names.map((name) => [
+    name,
+    el("div", { class: "plot", role: "group", "aria-label": `${DATA.algorithms[name].label}: loss over the steps` }),
+  ]);
+  host.className = `plots ${names.length === 3 || names.length > 4 ? "three" : "two"}`;
+  fill(
+    host,
+    ...boxes.map(([name, box]) =>
+      el(
+        "div",
+        { class: "card" },
+        el("h3", {}, swatch(colorOf(name)), DATA.algorithms[name].label),
+        box,
+        lineLegend(lines.map((line) => line.config).filter((c) => DATA.configs[c].algorithm === name)),
+      ),
+    ),
+  );
+  for (const [name, box] of boxes)
+    drawLoss(box, name, lines.filter((l) => DATA.configs[l.config].algorithm === name), range, most);
+}
+
+function startLosses() {
+  if (!Object.keys(DATA.losses).length)
+    return fill(
+      byId("losses-plots"),
+      note("No losses are on record: given adapters were trained elsewhere, and runs of before did not gather them."),
+    );
+  const change = (key, read) => (value) => {
+    losses[key] = read(value);
+    drawLosses();
+  };
+  const seeds = [["mean", "mean of all"], ...LOSS_SEEDS.map((seed) => [seed, String(seed)])];
+  fill(
+    byId("losses-controls"),
+    LOSS_SEEDS.length > 1
+      ? selector("Training seed", seeds, losses.seed, change("seed", (v) => (v === "mean" ? v : Number(v))))
+      : null,
+    selector(
+      "Running mean of",
+      WINDOWS.map((n) => [n, n === 1 ? "nothing: as recorded" : `${n} records`]),
+      losses.window,
+      change("window", Number),
+    ),
+  );
+  configBar(byId("losses-controls"));
+  live(byId("losses"), drawLosses);
+  return redraws.push(drawLosses);
+}
+startLosses();
