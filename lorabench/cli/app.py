@@ -74,6 +74,7 @@ def _quiet_libraries() -> None:
     """Other people's warnings are not results, and a user cannot mend them."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module=r"peft\.")
     for name in ("diffusers", "transformers", "timm", "open_clip", "root"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
