@@ -7,13 +7,16 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorabench.cli import door
-from lorabench.cli.output import on_screen, show
+from lorabench.cli.output import on_screen, print_json, rows_of, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
+
+if TYPE_CHECKING:
+    from lorabench.pipeline.plan import Plan
 from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 app = typer.Typer(
@@ -100,7 +103,8 @@ def grid(
             door.check_study(study, anchors)
             from lorabench.cli import studies
 
-            rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit, anchors))
+            plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
+            rows += [*studies.describe(plan), *_judges(plan)]
         finally:
             show(rows, as_json)
         return
@@ -108,7 +112,7 @@ def grid(
     from lorabench.cli import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json)
+    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json, leads=True)
 
 
 @app.command()
@@ -140,11 +144,19 @@ def evaluate(
     )
     if dry_run:
         left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
-        show([*studies.describe(plan), *left_out], as_json)
+        show([*studies.describe(plan), *_judges(plan), *left_out], as_json)
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
-    _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
+    _finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
+
+
+def _judges(plan: Plan) -> list[dict[str, object]]:
+    """What each criterion will be judged by, as rows of a dry run."""
+    from lorabench.cli import auditing, words
+
+    lines = words.judges(auditing.planned_judges(plan))
+    return [{"stage": "judge", "count": "", "what": line, "tasks to do": ""} for line in lines]
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -173,10 +185,41 @@ _stage_command("train", "Train the configs of a study, each with each seed.")
 _stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
 _stage_command("encode", "Turn images, data set and texts into feature vectors.")
 _stage_command("score", "Compute every metric of every checkpoint.")
-_stage_command("audit", "Probe the metrics on the data set's own images: do they know the concept, and damage?")
 _stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
 _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
 _stage_command("report", "Write the HTML report.")
+
+
+@app.command()
+def audit(
+    study: StudyFile,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    only: Only = None,
+    limit: Limit = None,
+    verify: Verify = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Ask which metrics can be trusted on your data: probe them on its own images, before anything is trained.
+
+    Do they tell the concept from another, and notice damage? Where a study has been scored, also whether its seeds and
+    its other encoders agree. What fails is grey in the report.
+    """
+    door.check_study(study)
+    from lorabench.cli import auditing, studies, words
+
+    plan = studies.planned(study, out, device, workers, only or (), limit)
+    result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
+    found = auditing.verdicts(plan)
+    if as_json:
+        summary = studies.summary(result, plan.root)
+        print_json(summary | {"audit": found.assign(why=[words.why(row) for row in rows_of(found)])})
+    else:
+        print("\n".join(words.audit(found)))
+        print(studies.closing_words(studies.summary(result, plan.root), [f"Probes: {plan.root / 'probes.parquet'}"]))
+    raise typer.Exit(result.exit_code)
 
 
 @app.command()
@@ -265,15 +308,30 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:
-    """Say where the results are, what failed, and leave with the code that goes with it."""
+def _finish(
+    result: object, root: Path, as_json: bool, leads: bool = False, table: list[dict[str, object]] | None = None
+) -> None:
+    """Say what failed, who leads, where the results are, and leave with the code that goes with it."""
     from lorabench.cli import studies
 
     summary = studies.summary(result, root)
+    leaders, words = _leaders(root) if leads else (None, [])
     if as_json:
-        print(json.dumps(summary | ({"checkpoints": table} if table is not None else {}), indent=1))
+        beside = {"leaderboard": leaders} if leads else {}
+        print_json(summary | beside | ({"checkpoints": table} if table is not None else {}))
     else:
-        if table is not None:
+        if table:
             show(table, as_json=False)
-        print(studies.closing_words(summary))
+        print(studies.closing_words(summary, words))
     raise typer.Exit(int(summary["exit_code"]))
+
+
+def _leaders(root: Path) -> tuple[object, list[str]]:
+    """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
+    from lorabench.cli import choosing, findings, words
+
+    try:
+        found = choosing.leaderboard(root)
+    except UserError as error:
+        return [], [str(error)]
+    return found, list(words.closing(found, findings.identified(root)))

@@ -144,8 +144,8 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
     }
 
 
-def closing_words(summary: dict[str, Any]) -> str:
-    """The summary for a person: failures first by kind, then where to look."""
+def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:
+    """The summary for a person: failures first by kind, then who leads, then where to look."""
     lines = []
     if summary["damage"]:
         more = len(summary["damage"]) - SHOWN_DAMAGE
@@ -156,6 +156,10 @@ def closing_words(summary: dict[str, Any]) -> str:
         lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")
         lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
     made = sum(summary["made"].values())
-    lines.append("Everything was up to date." if not made and not summary["failures"] else f"{made} artifacts made.")
+    if not made and not summary["failures"]:
+        lines.append("Everything was up to date.")
+    elif not leaders:
+        lines.append(f"{made} artifacts made.")
+    lines += leaders
     lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
     return "\n".join(lines)
