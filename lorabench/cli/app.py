@@ -144,7 +144,10 @@ def evaluate(
     )
     if dry_run:
         left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
-        show([*studies.describe(plan), *_judges(plan), *left_out], as_json)
+        rows = [*studies.describe(plan), *_judges(plan)]
+        show([*rows, *left_out] if as_json else rows, as_json)
+        for each in () if as_json else refused:  # no table folds the path of a file
+            print(on_screen(f"left out: {each.message}"))
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify)
     ranked = not any(failure.stage == "rank" for failure in result.failures)

@@ -67,7 +67,8 @@ def _said(run: RunTables) -> dict[str, str]:
     made = {name: run.provenance.get(name) for name in ("version", "git_commit", "git_dirty", "python", "packages")}
     study = {key: value for key, value in run.study.items() if key not in _NO_SETTINGS}
     found = _flat("", study | made | {"device": run.provenance.get("device")})
-    found["concepts"] = ", ".join(sorted(set(run.images["concept"].dropna()))) if "concept" in run.images else ""
+    leaves = run.scores[LEAF].fillna("").drop_duplicates().itertuples(index=False)
+    found["concepts"] = ", ".join(sorted("/".join(filter(None, leaf)) for leaf in leaves))
     found["configs"] = ", ".join(sorted(set(run.scores["config"]) - {DATASET, BASE_CHECKPOINT}))
     return found
 
@@ -123,12 +124,8 @@ def _check_alike(column: Column, tables: Sequence[pd.DataFrame], differs: pd.Dat
         named = "; ".join(f"{row.what} ({_short(row.first)} and {_short(row.second)})" for row in why.itertuples())
         raise UserError(
             f"{column.label} was not measured in the same way in both runs: metric, encoder, data, prompts, sampling "
-            "and (for preservation) base model have to be the same. "
-            + (
-                f"They differ in {named}."
-                if named
-                else "What they say of themselves does not show in what they differ."
-            )
+            "and (for preservation) base model have to be the same."
+            + (f" They differ in {named}." if named else " What they say of themselves does not show in what.")
         )
 
 

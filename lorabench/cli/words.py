@@ -38,7 +38,7 @@ def leaderboard(found: pd.DataFrame) -> Iterator[str]:
         yield heading
         told = _span(block["detectable"])
         if told:
-            yield f"A study like this tells differences of {told} from the best in 80 % of cases."
+            yield from _wrapped(f"A study like this tells differences of {told} from the best in 80 % of cases.")
         yield table([_standing(row, block) for row in rows_of(block)])
         yield from _disagreement(block)
         yield ""
@@ -119,7 +119,7 @@ def nearest(found: Recipe, at_least: Mapping[str, float], max_mib: float | None)
         ]
         if max_mib is not None and (row["mib"] is None or row["mib"] > max_mib):
             lacks.append(f"{_size(row['mib'])} MiB, {max_mib:g} allowed")
-        yield f"  {_moment(row)}: {'; '.join(lacks)}"
+        yield from _wrapped(f"  {_moment(row)}: {'; '.join(lacks)}", "  ")
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, object]:
@@ -163,7 +163,7 @@ def identified(found: pd.DataFrame) -> Iterator[str]:
                 for row in rows_of(rows)
             ]
         )
-    yield "95 %: Wilson's interval of the share, which speaks of these prompts."
+    yield from _wrapped("95 %: Wilson's interval of the share, which speaks of these prompts.")
 
 
 def audit(found: pd.DataFrame) -> Iterator[str]:
