@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench.cli import door
-from lorabench.cli.output import on_screen, print_json, rows_of, show
+from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 app = typer.Typer(
     name="lorabench",
-    help="Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +47,21 @@ Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"lorabench {importlib.metadata.version('lorabench')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def lorabench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say which version this is")
+    ] = False,
+) -> None:
+    """Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report."""
 
 
 def main() -> None:
@@ -112,7 +127,7 @@ def grid(
     from lorabench.cli import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json, leads=True)
+    finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify), plan.root, as_json, leads=True)
 
 
 @app.command()
@@ -151,7 +166,7 @@ def evaluate(
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
-    _finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
+    finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
 
 
 def _judges(plan: Plan) -> list[dict[str, object]]:
@@ -178,7 +193,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
-        _finish(studies.carry_out(plan, (stage,), quiet, verify=verify), plan.root, as_json)
+        finish(studies.carry_out(plan, (stage,), quiet, verify=verify), plan.root, as_json)
 
     command.__doc__ = help_text
     app.command(name=stage)(command)
@@ -190,39 +205,6 @@ _stage_command("encode", "Turn images, data set and texts into feature vectors."
 _stage_command("score", "Compute every metric of every checkpoint.")
 _stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
 _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
-_stage_command("report", "Write the HTML report.")
-
-
-@app.command()
-def audit(
-    study: StudyFile,
-    out: Out = None,
-    device: Device = None,
-    workers: Workers = None,
-    only: Only = None,
-    limit: Limit = None,
-    verify: Verify = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Ask which metrics can be trusted on your data: probe them on its own images, before anything is trained.
-
-    Do they tell the concept from another, and notice damage? Where a study has been scored, also whether its seeds and
-    its other encoders agree. What fails is grey in the report.
-    """
-    door.check_study(study)
-    from lorabench.cli import auditing, studies, words
-
-    plan = studies.planned(study, out, device, workers, only or (), limit)
-    result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
-    found = auditing.verdicts(plan)
-    if as_json:
-        summary = studies.summary(result, plan.root)
-        print_json(summary | {"audit": found.assign(why=[words.why(row) for row in rows_of(found)])})
-    else:
-        print("\n".join(words.audit(found)))
-        print(studies.closing_words(studies.summary(result, plan.root), [f"Probes: {plan.root / 'probes.parquet'}"]))
-    raise typer.Exit(result.exit_code)
 
 
 @app.command()
@@ -291,27 +273,29 @@ def doctor(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check this machine: versions, devices, memory, disk, weights. Says what is missing and how to get it.
+    """Check this machine: versions, device, disk, weights, hub cache, extras. Says what is missing and how to get it.
 
     With RUN read all that a study has made and list what is damaged, orphaned (the study does not come to it any more)
     or from another study; the next `grid` makes what is damaged again. Exit code 1 if something is missing or damaged.
     """
-    from lorabench.cli import inventory
-
     if run is not None:
+        from lorabench.cli import inventory
+
         rows = inventory.check_up(run, quiet)
         if rows or as_json:
             show(rows, as_json)
         else:
             print("Nothing is damaged, orphaned or from another study.")
         raise typer.Exit(int(any(row["finding"] == "damaged" for row in rows)))
-    checks = inventory.doctor()
+    from lorabench.cli import machine
+
+    checks = machine.checks()
     show(checks, as_json)
     if any(check["status"] == "missing" for check in checks):
         raise typer.Exit(1)
 
 
-def _finish(
+def finish(
     result: object, root: Path, as_json: bool, leads: bool = False, table: list[dict[str, object]] | None = None
 ) -> None:
     """Say what failed, who leads, where the results are, and leave with the code that goes with it."""

@@ -82,11 +82,11 @@ def mini_identified(
     One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
     """
     door.check_run(run)
-    from lorabench.cli import findings, words
+    from lorabench.cli import finding_words, findings
 
     found = findings.identified(run)
     if found.empty:
         raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
     if sheet is not None:
         findings.adapter_sheet(run, found, config, sheet)
-    show_answer(found, as_json, words.identified)
+    show_answer(found, as_json, finding_words.identified)

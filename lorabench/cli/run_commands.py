@@ -30,9 +30,9 @@ def claims(
 ) -> None:
     """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
     door.check_run(run)
-    from lorabench.cli import findings, words
+    from lorabench.cli import finding_words, findings
 
-    show_answer(findings.claims_table(run), as_json, words.claims)
+    show_answer(findings.claims_table(run), as_json, finding_words.claims)
 
 
 @app.command()
@@ -128,9 +128,9 @@ def compare(
     """
     door.check_run(first)
     door.check_run(second)
-    from lorabench.cli import runs, words
+    from lorabench.cli import finding_words, runs
 
-    show_answer(runs.compare(first, second, category), as_json, words.comparison)
+    show_answer(runs.compare(first, second, category), as_json, finding_words.comparison)
 
 
 @app.command()

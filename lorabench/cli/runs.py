@@ -15,11 +15,15 @@ from lorabench.cli.measurements import identity
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import BASE_CHECKPOINT
 from lorabench.report.figures import write_figures
-from lorabench.report.runs import read_part, read_run
+from lorabench.report.page import build_report
+from lorabench.report.runs import FACTS_FILE, read_part, read_run
+from lorabench.report.schema import checked_facts
 from lorabench.report.tables import DATASET, TABLES, Column, RunTables, find_columns, headline_columns
 from lorabench.statistics.columns import ALL, LEAF, METRIC
 from lorabench.statistics.comparisons import paired_mean
 from lorabench.statistics.errors import class_scores, with_all_classes
+
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,24 @@ def export(run: Path, out: Path, kind: Literal["csv", "parquet", "json"]) -> lis
             else:
                 table.to_json(target, orient="records", indent=1)
     return [out / f"{name}.{kind}" for name in names]
+
+
+def pages(run: Path, out: Path) -> list[Path]:
+    """Write the report of each study in a folder of tables, the first as report.html.
+
+    UserError for a folder that a study still writes its own report to: it would count as damaged there.
+    """
+    made = store.read_manifest(out)[0]
+    if REPORT in made.files:
+        raise UserError(
+            f"{out / REPORT} is the report of a finished run: `lorabench report STUDY.toml` brings it up to date. "
+            "To make one from the tables alone, name another folder with --out."
+        )
+    names = list(checked_facts(run / FACTS_FILE)) if (run / FACTS_FILE).exists() else [None]
+    return [
+        build_report(read_run(run, name), out / (f"report_{name}.html" if place else REPORT))
+        for place, name in enumerate(names)
+    ]
 
 
 def figures(run: Path, out: Path | None, study: str | None) -> list[Path]:

@@ -151,8 +151,14 @@ def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[
         scored = any(not checkpoint.is_base for checkpoint in _scored(plan))
         return "" if scored else "no checkpoint has been scored: run `lorabench score` first, or see its failures"
     needed = "rank" if stage == "explain" else "explain"
-    there = needed in manifest.keys and not faults.keys() & set(_WRITES[needed])
-    return "" if there else f"its tables are not there: run `lorabench {needed}` first, or see its failure"
+    if needed in manifest.keys and not faults.keys() & set(_WRITES[needed]):
+        return ""
+    if stage == "report" and not manifest.keys and all((plan.root / name).exists() for name in _WRITES[needed]):
+        return (
+            f"the tables in {plan.root} are not on record as made by a run there: `lorabench report {plan.root}` "
+            "makes the page from them as they are"
+        )
+    return f"the tables of {needed} are not there: run `lorabench {needed}` first, or see its failure"
 
 
 # --- audit, rank, explain --------------------------------------------------------------------------------------------
