@@ -143,6 +143,7 @@ class EncoderSpec:
     resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch")
     description: str = ""
     version: int = 1  # rises when its features change
+    published: tuple[str, ...] = ()  # the hub's repository of its weights, and its files, of which one is enough
 
 
 def encoder(
@@ -150,12 +151,13 @@ def encoder(
     reads_text: bool = False,
     stored: bool = True,
     resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch"),
+    published: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Path | None, torch.device], Encoder]], EncoderSpec]:
     """Turn a loader function, named after the encoder, into an EncoderSpec."""
 
     def wrap(load: Callable[[Path | None, torch.device], Encoder]) -> EncoderSpec:
         description = (load.__doc__ or "").strip()
-        return EncoderSpec(load.__name__, load, reads_text, stored, resize_modes, description)
+        return EncoderSpec(load.__name__, load, reads_text, stored, resize_modes, description, published=published)
 
     return wrap
 

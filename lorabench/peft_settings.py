@@ -5,6 +5,7 @@ Others are no update of single layers, or follow what a setting names: a model o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -111,14 +112,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         **{"n_frequency_pattern": _Nothing, "proportional_parameters": bool},
     },
 }
+# Sizes that have to divide the sides of a layer, with peft's defaults.
+DIVISORS = {"C3A": ("block_size", 256), "ROAD": ("group_size", 64), "VBLORA": ("vector_length", 256)}
 _OF_ALL = {"bias": Literal["none"] | None, "fan_in_fan_out": bool, "init_weights": _Start}
 
 
 def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with `peft_type`, all of them known and of their kind. ValueError naming what is not."""
+    """The settings, with `peft_type` as peft spells it, all known and of their kind. ValueError naming what is not."""
     method = settings.get("peft_type")
     if not isinstance(method, str):
         raise ValueError('it needs a table of its settings: peft = { peft_type = "VERA", r = 8 }, say')
+    method = method.upper()  # papers write MiSS and VeRA
     if method not in SETTINGS:
         raise ValueError(f"'peft_type': lorabench has no method {given(method)}; it has {', '.join(SETTINGS)}")
     kinds = _OF_ALL | SETTINGS[method]
@@ -130,7 +134,21 @@ def checked_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         record.model_validate(dict(settings))
     except ValidationError as error:
         raise ValueError(f"peft's {method}: {first_problem(error)}") from error
-    return dict(settings)
+    return {**settings, "peft_type": method}
+
+
+def for_layer(settings: Mapping[str, Any], rows: int, columns: int) -> dict[str, Any]:
+    """The settings with what peft's defaults leave open, or get wrong, for a layer of that size."""
+    method = settings["peft_type"]
+    found: dict[str, Any] = {}
+    if method in DIVISORS:
+        name, default = DIVISORS[method]
+        found[name] = math.gcd(default, rows, columns)
+    if method == "IA3":  # peft knows which layers are feed-forward by the names of language models
+        found["feedforward_modules"] = []
+    if method == "OFT" and settings.get("r"):  # either the blocks or their size
+        found["oft_block_size"] = 0
+    return found | dict(settings)
 
 
 def of_a_file(config: Mapping[str, Any]) -> dict[str, Any]:

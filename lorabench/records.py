@@ -135,7 +135,7 @@ class TrainConfig:
     def method(self) -> str:
         """The algorithm as tables have it: "dora" is LoRA's, "dora:loha" LoHa's; peft's methods apart, "peft:VERA"."""
         if self.peft:
-            return f"{self.algorithm}:{self.peft.get('peft_type', '')}"
+            return f"{self.algorithm}:{str(self.peft.get('peft_type', '')).upper()}"
         if self.dora:
             return "dora" if self.algorithm == "lora" else f"dora:{self.algorithm}"
         return self.algorithm

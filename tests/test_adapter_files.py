@@ -52,6 +52,22 @@ def test_count_as_a_command():
     assert 28 < found["bytes"] / 2**20 <= 29
 
 
+def test_count_takes_a_method_of_peft_by_its_name():
+    done = lorabench_here("count", "--base", "mini", "--peft", "MiSS", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["algorithm"] == "peft:MISS"
+    assert "Name what to count" in lorabench_here("count").stderr
+    done = lorabench_here("count", "--peft", "VEAR")
+    assert done.returncode == 2 and "no method 'VEAR'" in done.stderr
+
+
+def test_convolutions_that_peft_would_not_wrap_are_not_written_for_it(tmp_path, base):
+    layers = r"regex:down_blocks\.1\.attentions\.0\.proj_in$"
+    path = saved(tmp_path, base, "peft", layers, peft={"peft_type": "MISS", "r": 4})
+    with pytest.raises(UserError, match="peft's MISS wraps no convolution"):
+        adapter_files.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
+    assert not (tmp_path / "out").exists()
+
+
 def test_count_of_less_than_a_preset():
     config = TrainConfig("c", "lora", "full", 1e-4, dim=8, conv_dim=4, train_text_encoder=False)
     alone = adapter_files.count("sd15", config)

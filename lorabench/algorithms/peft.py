@@ -1,9 +1,10 @@
 """Methods of the peft library for Linear and Conv2d, by its own config: `peft = { peft_type = "VERA", r = 8 }`.
 
 A layer is wrapped on its own, so methods that share matrices between layers (VeRA) draw them for each shape; peft's own
-files hold them once, and every layer's params refer to those. Refused is what is no update of a weight and a bias:
-methods that are not linear in their input (LILY), that turn the patches of a kernel (OFT), or that keep matrices made
-from the base model's weights (PSOFT).
+files hold them once, and every layer's params refer to those. A 1 x 1 convolution is a matrix: methods that wrap no
+convolution are given it as one. Refused is what is no update of a weight and a bias: methods that are not linear in
+their input (LILY), that turn the patches of a kernel (OFT), or that keep matrices made from the base model's weights
+(PSOFT).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional
 from lorabench.components import SHARED_SUFFIX, Algorithm, Params
 from lorabench.errors import UserError
 from lorabench.foreign import offline
-from lorabench.peft_settings import checked_settings
+from lorabench.peft_settings import checked_settings, for_layer
 from lorabench.records import TrainConfig
 
 PREFIX = "peft."
@@ -39,6 +40,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     Some methods do not start at dW = 0 unless their settings say so (C3A, FourierFT).
     """
     settings = _settings(config)
+    weight = _as_wrapped(weight, settings)
     seed = int(torch.randint(2**31, (), generator=rng))
     wrapped = _wrapped(tuple(weight.shape), settings, seed)
     for check in (_check, _check_start):
@@ -51,12 +53,13 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
 def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     """W' - W, W' read off the wrapped layer's answers to unit inputs: what `_check` lets pass is linear in them."""
     settings = _settings(config)
+    given = _as_wrapped(weight, settings)
     if weight.is_meta:  # only whether it fits is asked for, and not every method can answer without numbers
-        _layer_with(params, _skeleton(tuple(weight.shape), settings, torch.device("cpu")))
-        _refuse_unless_update(settings, tuple(weight.shape[2:]))
+        _layer_with(params, _skeleton(tuple(given.shape), settings, torch.device("cpu")))
+        _refuse_unless_update(settings, tuple(given.shape[2:]))
         return torch.empty_like(weight)
-    layer = _layer_with(params, _skeleton(tuple(weight.shape), settings, weight.device), weight)
-    return _kernel_of(layer, weight) - weight
+    layer = _layer_with(params, _skeleton(tuple(given.shape), settings, weight.device), given)
+    return (_kernel_of(layer, given) - given).reshape(weight.shape)
 
 
 def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig) -> Tensor | None:
@@ -64,8 +67,27 @@ def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig
     settings = _settings(config)
     if not _moves_bias(settings):
         return None
+    weight = _as_wrapped(weight, settings)
     layer = _layer_with(params, _skeleton(tuple(weight.shape), settings, weight.device, bias=True), weight, bias)
     return layer(_unit_inputs(weight)[:1] * 0).flatten(1)[0].reshape(len(bias), -1)[:, 0] - bias
+
+
+def _as_wrapped(weight: Tensor, settings: str) -> Tensor:
+    """The weight as peft is given it: a 1 x 1 kernel as a matrix where the method wraps no convolution."""
+    return weight if weight.shape[2:] != (1, 1) or _wraps_kernels(settings) else weight.flatten(1)
+
+
+def wraps_kernels(config: TrainConfig) -> bool:
+    """Whether peft itself wraps convolutions with the method of a config."""
+    return _wraps_kernels(_settings(config))
+
+
+@functools.cache
+def _wraps_kernels(settings: str) -> bool:
+    try:
+        return _example(settings, (1, 1)) is not None
+    except ValueError:
+        return False
 
 
 def saved_names(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -259,7 +281,7 @@ def _wrapped(shape: tuple[int, ...], settings: str, seed: int) -> nn.Module:
 def _tuner(shape: tuple[int, ...], settings: str, seed: int, base_seed: int = 0, bias: bool = False) -> nn.Module:
     """peft's model around that layer, with whatever its layers share; ValueError for what it refuses."""
     peft = _library()
-    options: dict[str, Any] = json.loads(settings)
+    options = for_layer(json.loads(settings), *shape[:2])
     method = options.pop("peft_type")
     kinds = {str(getattr(kind, "value", kind)): config for kind, config in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     if method not in kinds:

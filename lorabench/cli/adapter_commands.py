@@ -10,12 +10,15 @@ import typer
 from lorabench.cli import door
 from lorabench.cli.app import AllowUnused, Json, app
 from lorabench.cli.output import show_one
+from lorabench.errors import UserError
 from lorabench.values import WIDEST
 
 
 @app.command()
 def count(
-    algorithm: Annotated[str, typer.Option(help="lora, loha, lokr, native, ...; see `lorabench list algorithms`")],
+    algorithm: Annotated[
+        str | None, typer.Option(help="lora, loha, lokr, native, ...; see `lorabench list algorithms`")
+    ] = None,
     base: Annotated[str, typer.Option(help="sd15, sd2, sdxl, mini, hub id, diffusers folder or .safetensors")] = "sd15",
     layers: Annotated[str, typer.Option(help="attention, linear, full or regex:<expression>")] = "linear",
     dim: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="rank; lokr: none = a full second block")] = None,
@@ -25,12 +28,17 @@ def count(
     decompose_both: Annotated[bool, typer.Option("--decompose-both", help="lokr: first block of low rank too")] = False,
     tucker: Annotated[bool, typer.Option("--tucker", help="kernels by Tucker decomposition")] = False,
     dora: Annotated[bool, typer.Option("--dora", help="magnitude and direction apart")] = False,
-    peft: Annotated[str | None, typer.Option(help='of peft: JSON, {"peft_type": "VERA", "r": 8}')] = None,
+    peft: Annotated[
+        str | None, typer.Option(help='method of peft: VERA, or JSON, {"peft_type": "VERA", "r": 8}')
+    ] = None,
     unet: Annotated[bool, typer.Option(help="train the U-Net")] = True,
     text_encoder: Annotated[bool, typer.Option(help="train the text encoder")] = True,
     as_json: Json = False,
 ) -> None:
     """Count what an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights."""
+    if algorithm is None and peft is None:
+        raise UserError("Name what to count: --algorithm lora, say, or --peft and a method of peft.")
+    algorithm = algorithm or "peft"
     door.check_component("algorithms", algorithm, "--algorithm")
     from lorabench.cli import adapter_files
     from lorabench.records import TrainConfig

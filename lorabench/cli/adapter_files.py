@@ -14,12 +14,13 @@ import torch
 
 from lorabench import adapters, architectures, components, diffusion, formats, mini, store
 from lorabench.adapters import Adapter
+from lorabench.algorithms.peft import wraps_kernels
 from lorabench.components import LoadedAdapter
 from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
 from lorabench.records import TrainConfig
 
-MERGED, KOHYA, DIFFUSERS = "merged", "kohya", "diffusers"
+MERGED, KOHYA, DIFFUSERS, PEFT = "merged", "kohya", "diffusers", "peft"
 MINI = "mini"
 
 
@@ -34,7 +35,7 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
     modules = Counter(name.split(".", 1)[0] for name in adapter.modules)
     return {
         "base": base,
-        "algorithm": config.algorithm,
+        "algorithm": config.method,
         "trained_layers": config.trained_layers,
         "parameters": adapters.count_parameters(adapter),
         "modules": {component: modules[component] for component in found},
@@ -43,13 +44,15 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
 
 
 def peft_settings(text: str | None) -> dict[str, Any] | None:
-    """The table `peft` of a config from JSON. UserError if it is none."""
+    """The table `peft` of a config from JSON, or from the name of a method. UserError if it is neither."""
     if text is None:
         return None
+    if text.isalnum():
+        return {"peft_type": text}
     try:
         settings = json.loads(text)
     except ValueError as error:
-        raise UserError(f"--peft is not JSON: {error}.") from error
+        raise UserError(f"--peft is neither the name of a method nor JSON: {error}.") from error
     if not isinstance(settings, dict):
         raise UserError('--peft must be a table of settings: {"peft_type": "VERA", "r": 8}, say.')
     return settings
@@ -115,9 +118,19 @@ def convert(
     else:
         if scale != 1:
             raise UserError("--scale is for --to merged: an adapter's merge ratio is chosen when it is used.")
-        _, _, adapter = _fitted(loaded, base)
+        _, found, adapter = _fitted(loaded, base)
+        if to == PEFT:
+            _check_wrapped(found, adapter)
         formats.save_adapter(out, adapter, loaded.origin, dtype, to)
     return {"from": str(path), "to": str(out), "format": to}
+
+
+def _check_wrapped(found: Components, adapter: Adapter) -> None:
+    """UserError for convolutions that peft's own method would not wrap when it loads the folder."""
+    kernels = [name for name in adapter.modules if isinstance(module_of(found, name), torch.nn.Conv2d)]
+    if adapter.algorithm.name == "peft" and kernels and not wraps_kernels(adapter.config):
+        method = adapter.config.method.partition(":")[2]
+        raise UserError(f"peft's {method} wraps no convolution ('{kernels[0]}' is one); write kohya instead.")
 
 
 def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorabench.cli import door
-from lorabench.cli.output import on_screen, show
+from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
+
+if TYPE_CHECKING:
+    from lorabench.pipeline.plan import Plan
 from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 app = typer.Typer(
     name="lorabench",
-    help="Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -45,6 +48,21 @@ Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
 Replace = Annotated[bool, typer.Option("--replace", help="do finished work anew where the study says otherwise now")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"lorabench {importlib.metadata.version('lorabench')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def lorabench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say which version this is")
+    ] = False,
+) -> None:
+    """Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report."""
 
 
 def main() -> None:
@@ -75,6 +93,7 @@ def _quiet_libraries() -> None:
     """Other people's warnings are not results, and a user cannot mend them."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module=r"peft\.")
     for name in ("diffusers", "transformers", "timm", "open_clip", "root"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -101,7 +120,8 @@ def grid(
             door.check_study(study, anchors)
             from lorabench.cli import studies
 
-            rows += studies.describe(studies.planned(study, out, device, workers, only or (), limit, anchors))
+            plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
+            rows += [*studies.describe(plan), *_judges(plan)]
         finally:
             show(rows, as_json)
         return
@@ -109,7 +129,8 @@ def grid(
     from lorabench.cli import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    _finish(studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace), plan.root, as_json)
+    result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
+    finish(result, plan.root, as_json, leads=True)
 
 
 @app.command()
@@ -142,11 +163,22 @@ def evaluate(
     )
     if dry_run:
         left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
-        show([*studies.describe(plan), *left_out], as_json)
+        rows = [*studies.describe(plan), *_judges(plan)]
+        show([*rows, *left_out] if as_json else rows, as_json)
+        for each in () if as_json else refused:  # no table folds the path of a file
+            print(on_screen(f"left out: {each.message}"))
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
-    _finish(result, plan.root, as_json, table=evaluation.table(plan.root) if ranked else [])
+    finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
+
+
+def _judges(plan: Plan) -> list[dict[str, object]]:
+    """What each criterion will be judged by, as rows of a dry run."""
+    from lorabench.cli import auditing, words
+
+    lines = words.judges(auditing.planned_judges(plan))
+    return [{"stage": "judge", "count": "", "what": line, "tasks to do": ""} for line in lines]
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -166,7 +198,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         from lorabench.cli import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
-        _finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
+        finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
 
     command.__doc__ = help_text
     app.command(name=stage)(command)
@@ -176,10 +208,8 @@ _stage_command("train", "Train the configs of a study, each with each seed.")
 _stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
 _stage_command("encode", "Turn images, data set and texts into feature vectors.")
 _stage_command("score", "Compute every metric of every checkpoint.")
-_stage_command("audit", "Probe the metrics on the data set's own images: do they know the concept, and damage?")
 _stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
 _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
-_stage_command("report", "Write the HTML report.")
 
 
 @app.command()
@@ -248,35 +278,52 @@ def doctor(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check this machine: versions, devices, memory, disk, weights. Says what is missing and how to get it.
+    """Check this machine: versions, device, disk, weights, hub cache, extras. Says what is missing and how to get it.
 
     With RUN read all that a study has made and list what is damaged, orphaned (the study does not come to it any more)
     or from another study; the next `grid` makes what is damaged again. Exit code 1 if something is missing or damaged.
     """
-    from lorabench.cli import inventory
-
     if run is not None:
+        from lorabench.cli import inventory
+
         rows = inventory.check_up(run, quiet)
         if rows or as_json:
             show(rows, as_json)
         else:
             print("Nothing is damaged, orphaned or from another study.")
         raise typer.Exit(int(any(row["finding"] == "damaged" for row in rows)))
-    checks = inventory.doctor()
+    from lorabench.cli import machine
+
+    checks = machine.checks()
     show(checks, as_json)
     if any(check["status"] == "missing" for check in checks):
         raise typer.Exit(1)
 
 
-def _finish(result: object, root: Path, as_json: bool, table: list[dict[str, object]] | None = None) -> None:
-    """Say where the results are, what failed, and leave with the code that goes with it."""
+def finish(
+    result: object, root: Path, as_json: bool, leads: bool = False, table: list[dict[str, object]] | None = None
+) -> None:
+    """Say what failed, who leads, where the results are, and leave with the code that goes with it."""
     from lorabench.cli import studies
 
     summary = studies.summary(result, root)
+    leaders, words = _leaders(root) if leads else (None, [])
     if as_json:
-        print(json.dumps(summary | ({"checkpoints": table} if table is not None else {}), indent=1))
+        beside = {"leaderboard": leaders} if leads else {}
+        print_json(summary | beside | ({"checkpoints": table} if table is not None else {}))
     else:
-        if table is not None:
+        if table:
             show(table, as_json=False)
-        print(studies.closing_words(summary))
+        print(studies.closing_words(summary, words))
     raise typer.Exit(int(summary["exit_code"]))
+
+
+def _leaders(root: Path) -> tuple[object, list[str]]:
+    """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
+    from lorabench.cli import choosing, findings, words
+
+    try:
+        found = choosing.leaderboard(root)
+    except UserError as error:
+        return [], [str(error)]
+    return found, list(words.closing(found, findings.identified(root)))

@@ -1,18 +1,20 @@
-"""Which config, which epoch: what the tables of a finished study say to somebody who has to choose."""
+"""Which config, which epoch: what the tables of a finished study say to somebody who has to choose.
+
+Answers are tables of numbers, each named by study, criterion, metric, prompt type, encoder, resizing and category.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lorabench import components
-from lorabench.cli.findings import by_study, table_of
+from lorabench.cli.findings import identified
+from lorabench.cli.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies, rows_of
 from lorabench.errors import UserError, unknown
-from lorabench.report.tables import Column, columns_of, headline_columns, metric_infos
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.comparisons import compare_with_best
 from lorabench.statistics.errors import class_scores, summarise, with_all_classes
@@ -20,124 +22,149 @@ from lorabench.statistics.pareto import front_probability
 
 MIB = 2**20
 BOOTSTRAP_SEED = 0
+_STANDING = ["score", "difference", "low", "high", "q", "verdict"]
+_POWER = ["detectable", "more_seeds", "more_images"]
+_IDENTIFIED = ["identified_right", "identified_images"]
+_NAMED = ["study", *CRITERION, "stands_in_for", "category", "n_classes"]
+_NEAREST = 3  # points shown of those that do not qualify
 
 
-def leaderboard(run: Path, category: str = ALL) -> list[dict[str, Any]]:
-    """Of each criterion's headline measurement every config's last epoch, best first, and what is tied with the best.
+def leaderboard(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
+    """Every config by each criterion, best first: its score, and its difference from the best.
 
-    UserError for a folder without scores, for one in which nothing is ranked, and for an unknown category.
+    Of its last epoch, or each of the epochs asked for. `stands_in_for` names the measurement that the criterion is
+    judged by where a study has it. `identified_right` of `identified_images` trigger images are named right by the
+    classifier of the miniature world, where it was asked (fidelity only). UserError for a folder without scores, for
+    one in which nothing is ranked, and for what it does not have.
     """
-    rows = []
-    for study, normalized in _of_category(run, category):
-        age = normalized["epoch"].fillna(-1)
-        last = normalized[age == age.groupby(normalized["config"]).transform("max")]
-        found = _compared(last, "config", (), category)
-        found = found.sort_values(["criterion", "mean"], ascending=[True, False], kind="stable")
-        rows += [{"study": study} | _row(row, ("criterion", "config")) for row in found.to_dict("records")]
-    return rows
+    named = _named_right(run, selection)
+    parts = [_leaders(each, selection, named) for each in ranked_studies(run, selection)]
+    return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(["more_seeds", *_IDENTIFIED], "Int64"))
 
 
-def epochs(run: Path, category: str = ALL) -> list[dict[str, Any]]:
-    """Of each config and criterion the best epoch, and the epochs that are tied with it."""
-    rows = []
-    for study, normalized in _of_category(run, category):
-        found = _compared(normalized[normalized["epoch"].notna()], "epoch", ("config",), category)
-        for (criterion, config), group in found.groupby(["criterion", "config"], sort=False, observed=True):
-            best = group[group["verdict"] == "best"].iloc[0]
-            named = {name: group.loc[group["verdict"] == name, "epoch"].tolist() for name in ("tied", "cannot be told")}
-            words = {name: ", ".join(map(str, values)) for name, values in named.items()}
-            rows.append(
-                {"study": study, "criterion": criterion, "config": config, "best epoch": best["epoch"]}
-                | {"score": round(best["mean"], 3), "tied with": words["tied"]}
-                | {"cannot be told from": words["cannot be told"]}
-            )
-    if not rows:
+def _leaders(ranked: Ranked, selection: Selection, named: pd.DataFrame) -> pd.DataFrame:
+    rows = ranked.rows
+    if not selection.epochs:
+        age = rows["epoch"].fillna(-1)
+        rows = rows[age == age.groupby(rows["config"]).transform("max")]
+    keys = ["config", "epoch"]
+    points = rows[[*keys, "algorithm"]].drop_duplicates(keys).reset_index(drop=True).rename_axis("point").reset_index()
+    rows = rows.merge(points[["point", *keys]], on=keys, how="left")
+    found = _compared(ranked, rows, "point", (), selection.category)
+    found = found.merge(points, on="point").sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
+    found = found.merge(named, on=["study", *keys], how="left")
+    found.loc[found["criterion"] != "fidelity", _IDENTIFIED] = pd.NA
+    found = found[[*_NAMED, "config", "algorithm", "epoch", *_STANDING, *_POWER, *_IDENTIFIED]]
+    return found.astype({"criterion": object})
+
+
+def epochs(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
+    """Every epoch of each config by each criterion: its score, and its difference from the config's best epoch."""
+    parts = []
+    for ranked in ranked_studies(run, selection):
+        rows = ranked.rows[ranked.rows["epoch"].notna()]
+        found = _compared(ranked, rows, "epoch", ("config",), selection.category)
+        order = rows["config"].unique()
+        found = found.assign(config=pd.Categorical(found["config"], order))
+        found = found.sort_values(["criterion", "config", "epoch"], kind="stable").astype(
+            {"config": object, "criterion": object}
+        )
+        parts.append(found[[*_NAMED, "config", "epoch", *_STANDING]])
+    table = pd.concat(parts, ignore_index=True)
+    if table.empty:
         raise UserError(f"No ranked checkpoint in {run} says which epoch it is of.")
-    return rows
+    return table
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Configs and epochs that are good enough, the likeliest members of the Pareto front first.
+
+    `points` and `nearest` have the columns study, config, epoch, the criteria (normalised scores in [0, 1]), on_front
+    (chance), mib and shortfall; `nearest` holds those that come nearest where none is good enough. `judged_by` names
+    the measurement behind each criterion.
+    """
+
+    judged_by: pd.DataFrame
+    points: pd.DataFrame
+    nearest: pd.DataFrame
 
 
 def recipe(
-    run: Path, at_least: Mapping[str, float], max_mib: float | None = None, category: str = ALL
-) -> list[dict[str, Any]]:
-    """Configs and epochs whose mean scores reach `at_least` (criterion -> score), best chance of the front first.
+    run: Path, at_least: Mapping[str, float], max_mib: float | None = None, selection: Selection = AS_REPORTED
+) -> Recipe:
+    """Configs and epochs whose mean scores reach `at_least` (criterion -> score), with files of at most `max_mib`.
 
-    `on the front` is the share of bootstrap samples over classes and seeds in which no other point of the whole study
-    beats it in every criterion. UserError where the study has not measured a criterion, or sizes if `max_mib` asks.
+    `on_front` is the share of bootstrap samples over classes and seeds in which no other point that is asked about
+    beats it in every criterion. `shortfall` is what a point lacks, summed: score for score, and of its size the share
+    that is too much. UserError where the study has not measured a criterion, or sizes if `max_mib` asks for them.
     """
-    rows = []
-    for study, normalized in _of_category(run, category):
-        headlines = _headlines(normalized)
+    judged, parts = [], []
+    for ranked in ranked_studies(run, selection):
+        criteria = [column.info.criterion for column in ranked.columns]
         for criterion in at_least:
-            if criterion not in headlines:
-                raise UserError(unknown("criterion", criterion, sorted(headlines), f"measured by {study}"))
-        points = _points(normalized, headlines, category)
-        points["MiB"] = _sizes(run, points["config"], needed=max_mib is not None)
-        kept = points
-        for criterion, least in at_least.items():
-            kept = kept[kept[criterion] >= least]
+            if criterion not in criteria:
+                raise UserError(unknown("criterion", criterion, sorted(criteria), f"measured by {ranked.study}"))
+        points = _points(ranked, selection.category)
+        points["mib"] = _sizes(run, points["config"], needed=max_mib is not None)
+        lacking = [(least - points[name]).clip(lower=0).fillna(least) for name, least in at_least.items()]
         if max_mib is not None:
-            kept = kept[kept["MiB"] <= max_mib]
-        kept = kept.sort_values("on the front", ascending=False, kind="stable")
-        rows += [{"study": study} | _plain(row) for row in kept.to_dict("records")]
-    return rows
+            lacking.append((points["mib"] / max(max_mib, 1e-9) - 1).clip(lower=0).fillna(np.inf))
+        parts.append(points.assign(study=ranked.study, shortfall=sum(lacking, np.zeros(len(points)))))
+        judged.append(judged_by(ranked))
+    table = pd.concat(parts, ignore_index=True)
+    table = table[["study", *(name for name in table if name != "study")]]
+    good = table["shortfall"] == 0
+    points = table[good].sort_values(["study", "on_front"], ascending=[True, False], kind="stable")
+    nearest = table[~good].sort_values("shortfall", kind="stable").head(0 if good.any() else _NEAREST)
+    return Recipe(pd.concat(judged, ignore_index=True), points, nearest)
 
 
-def _of_category(run: Path, category: str) -> list[tuple[str, pd.DataFrame]]:
-    normalized = table_of(run, "normalized")
-    there = [ALL, *sorted(set(normalized["category"]) - {ALL})]
-    if category not in there:
-        raise UserError(unknown("category", category, there, str(run)))
-    if normalized["score"].isna().all():
-        raise UserError(f"Nothing in {run} is ranked: a rank takes two checkpoints of adapters with values.")
-    # Of several merge ratios the trained one: two checkpoints of one config, seed and epoch cannot be paired.
-    return by_study(normalized[normalized["scale"].fillna(1.0) == 1.0])
+def judged_by(ranked: Ranked) -> pd.DataFrame:
+    """What each criterion of a study is judged by, a row each."""
+    rows = [{"study": ranked.study, **identity(column)} for column in ranked.columns]
+    return pd.DataFrame(rows).assign(stands_in_for=[ranked.stands_in.get(row["criterion"]) for row in rows])
 
 
-def _headlines(normalized: pd.DataFrame) -> dict[str, Column]:
-    """criterion -> the measurement that the report judges it by; metrics of plug-ins not loaded are left out."""
-    known = set(components.names("metrics")) & set(normalized["metric"])
-    infos = metric_infos([components.find("metrics", name) for name in sorted(known)])
-    columns = columns_of(normalized[normalized["metric"].isin(known)], infos)
-    return {column.info.criterion: column for column in headline_columns(columns)}
-
-
-def _compared(normalized: pd.DataFrame, level: str, by: Sequence[str], category: str) -> pd.DataFrame:
-    """`compare_with_best` of the headline measurements in one category, with their criteria."""
-    headlines = {column.identity: criterion for criterion, column in _headlines(normalized).items()}
-    identity = pd.MultiIndex.from_frame(normalized[METRIC].fillna(""))
-    rows = normalized[identity.isin(list(headlines))]
-    if category != ALL:
-        rows = rows[rows["category"] == category]
+def _compared(ranked: Ranked, rows: pd.DataFrame, level: str, by: Sequence[str], category: str) -> pd.DataFrame:
+    """`compare_with_best` of the measurements in one category, named; the best has no difference from itself."""
+    rows = rows_of(rows, ranked.columns)
     found = compare_with_best(rows, level, by)
-    found = found[found["category"] == category]
-    names = [headlines[tuple(each)] for each in found[METRIC].fillna("").to_numpy().tolist()]
-    return found.assign(criterion=pd.Categorical(names, list(headlines.values())))
+    found = found[found["category"] == category].rename(columns={"mean": "score"})
+    found = found.assign(**found[METRIC].fillna("")).merge(judged_by(ranked), on=METRIC)
+    found = found.merge(_class_counts(rows), on=METRIC, how="left").fillna({"n_classes": 0})
+    lead = found["verdict"] == "best"
+    found[["difference", "low", "high", "q"]] = found[["difference", "low", "high", "q"]].mask(lead)
+    order = [column.info.criterion for column in ranked.columns]
+    return found.assign(criterion=pd.Categorical(found["criterion"], order))
 
 
-def _row(found: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """A comparison for a person."""
-    interval = "" if np.isnan(found["low"]) else f"{found['low']:+.3f} to {found['high']:+.3f}"
-    lead = found["verdict"] != "best"
-    return {name: found[name] for name in keys} | {
-        "score": round(found["mean"], 3),
-        "less the best": round(found["difference"], 3) if lead else None,
-        "95 %": interval if lead else "",
-        "q": _number(found["q"], 3),
-        "verdict": found["verdict"],
-        "detectable": _number(found["detectable"], 3) if lead else None,
-        "more seeds": _number(found["more_seeds"], 0),
-        "more images": _number(found["more_images"], 1),
-    }
+def _class_counts(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many classes each measurement has scores of; means of whole categories name none."""
+    named = rows[rows["score"].notna() & (rows["class_name"].fillna("") != "")]
+    named = named.assign(**named[METRIC].fillna("")).drop_duplicates([*METRIC, "category", "class_name"])
+    return named.groupby(METRIC).size().rename("n_classes").reset_index()
 
 
-def _points(normalized: pd.DataFrame, headlines: Mapping[str, Column], category: str) -> pd.DataFrame:
+def _named_right(run: Path, selection: Selection) -> pd.DataFrame:
+    """Of each study, config and epoch the images that the classifier names right; empty where it was not asked."""
+    table = identified(run, selection.epochs) if (run / "scores.parquet").exists() else None
+    if table is None or table.empty:
+        return pd.DataFrame(columns=["study", "config", "epoch", *_IDENTIFIED])
+    if selection.category != ALL:
+        table = table[table["category"] == selection.category]
+    counts = table.groupby(["study", "config", "epoch"], dropna=False)[["right", "images"]].sum().reset_index()
+    return counts.rename(columns=dict(zip(("right", "images"), _IDENTIFIED)))
+
+
+def _points(ranked: Ranked, category: str) -> pd.DataFrame:
     """Mean score of every config and epoch by criterion, and its chance of the Pareto front."""
-    identities = [column.identity for column in headlines.values()]
-    rows = normalized[pd.MultiIndex.from_frame(normalized[METRIC].fillna("")).isin(identities)]
-    names = {column.metric: criterion for criterion, column in headlines.items()}
+    rows = rows_of(ranked.rows, ranked.columns)
+    names = {column.metric: column.info.criterion for column in ranked.columns}
     keys = ["config", "epoch"]
     means = summarise(rows, keys).query("category == @category")
     points = means.assign(criterion=means["metric"].map(names)).pivot(index=keys, columns="criterion", values="mean")
+    points = points.reindex(columns=list(names.values()))
     classes = class_scores(rows)
     classes = with_all_classes(classes.assign(home=classes["category"])).query("category == @category")
     classes = classes.merge(rows[["checkpoint", "seed", *keys]].drop_duplicates("checkpoint"), on="checkpoint")
@@ -150,7 +177,7 @@ def _points(normalized: pd.DataFrame, headlines: Mapping[str, Column], category:
     scores = np.full((len(points), *(int(each.max()) + 1 for each in places)), np.nan)
     scores[:, places[0], places[1], places[2]] = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     chance = front_probability(scores, np.random.default_rng(BOOTSTRAP_SEED))
-    return points[list(headlines)].assign(**{"on the front": chance}).reset_index().rename_axis(columns=None)
+    return points.assign(on_front=chance).reset_index().rename_axis(columns=None)
 
 
 def _sizes(run: Path, configs: pd.Series, needed: bool) -> pd.Series:
@@ -161,13 +188,3 @@ def _sizes(run: Path, configs: pd.Series, needed: bool) -> pd.Series:
     if needed and sizes.empty:
         raise UserError(f"{run} does not say how large its checkpoints are: leave out --max-mib.")
     return configs.map(sizes).astype("float64")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _number(value, 3) if isinstance(value, float) else value for name, value in row.items()}
-
-
-def _number(value: float, digits: int) -> float | int | None:
-    if np.isnan(value):
-        return None
-    return round(float(value), digits) if digits else int(value)

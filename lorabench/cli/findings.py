@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lorabench.errors import UserError, unknown
 from lorabench.report import runs
 
 
-def claims_table(run: Path) -> list[dict[str, Any]]:
-    """One row a study and statement of the paper's claims: effect, interval, verdict.
+def claims_table(run: Path) -> pd.DataFrame:
+    """One row a study and statement of the paper's claims: effect, interval, the bootstrap's interval, verdict.
 
     UserError for a folder without scores.
     """
     from lorabench.stages.claims import claims
 
-    return [
-        {
-            "study": study,
-            "claim": finding.claim,
-            "statement": finding.statement,
-            "expected": finding.expected,
-            "effect": finding.effect and _rounded(finding.effect.mean),
-            "low": finding.effect and _rounded(finding.effect.low),
-            "high": finding.effect and _rounded(finding.effect.high),
-            "bootstrap": finding.bootstrap and _interval(finding.bootstrap),
-            "verdict": finding.verdict,
-        }
+    rows = [
+        {"study": study, "claim": finding.claim, "statement": finding.statement, "expected": finding.expected}
+        | {name: getattr(finding.effect, field, None) for name, field in _EFFECT.items()}
+        | dict(zip(("bootstrap_low", "bootstrap_high"), finding.bootstrap or (None, None)))
+        | {"verdict": finding.verdict}
         for study, table in by_study(table_of(run, "normalized"))
         for finding in claims(table)
     ]
+    return pd.DataFrame(rows).astype({name: "float64" for name in (*_EFFECT, "bootstrap_low", "bootstrap_high")})
 
 
-def _interval(ends: tuple[float, float]) -> str | None:
-    return None if np.isnan(ends[0]) else f"{ends[0]:+.3f} to {ends[1]:+.3f}"
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 3)
+_EFFECT = {"effect": "mean", "low": "low", "high": "high"}
 
 
 def by_study(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -49,21 +37,22 @@ def by_study(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(str(name), rows) for name, rows in table.groupby("study", sort=False)]
 
 
-def identified(run: Path) -> list[dict[str, Any]]:
-    """Rows of `lorabench.mini.identified`. UserError for a folder without scores, or without these."""
+def identified(run: Path, epochs: Sequence[int] = ()) -> pd.DataFrame:
+    """`lorabench.mini.identified` of each study of a run; empty where `identification` was not scored.
+
+    UserError for a folder without scores.
+    """
     from lorabench.mini.identified import identified as counted
 
-    table = counted(table_of(run, "scores"))
-    if table.empty:
-        raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
-    return table.to_dict("records")
+    tables = by_study(table_of(run, "scores"))
+    return pd.concat([counted(rows, epochs=epochs).assign(study=study) for study, rows in tables], ignore_index=True)
 
 
-def adapter_sheet(run: Path, rows: list[dict[str, Any]], config: str | None, file: Path) -> None:
+def adapter_sheet(run: Path, table: pd.DataFrame, config: str | None, file: Path) -> None:
     """Training images, the base's and a config's trigger images of one concept a category, as a PNG."""
     from lorabench.mini.sheets import adapter_rows, save_sheet
 
-    trained = pd.DataFrame([row for row in rows if row["algorithm"] != "none"])
+    trained = table[table["algorithm"] != "none"]
     if config is None:
         config = str(trained.groupby("config")["share"].mean().idxmax())
     images = table_of(run, "images")

@@ -10,7 +10,8 @@ import typer
 
 from lorabench.cli import door
 from lorabench.cli.app import Json, mini_app
-from lorabench.cli.output import show
+from lorabench.cli.output import show, show_answer
+from lorabench.errors import UserError
 
 
 @mini_app.command(name="dataset")
@@ -81,9 +82,11 @@ def mini_identified(
     One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
     """
     door.check_run(run)
-    from lorabench.cli import findings
+    from lorabench.cli import finding_words, findings
 
-    rows = findings.identified(run)
+    found = findings.identified(run)
+    if found.empty:
+        raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
     if sheet is not None:
-        findings.adapter_sheet(run, rows, config, sheet)
-    show(rows, as_json)
+        findings.adapter_sheet(run, found, config, sheet)
+    show_answer(found, as_json, finding_words.identified)

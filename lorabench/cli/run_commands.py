@@ -10,11 +10,16 @@ import typer
 
 from lorabench.cli import door
 from lorabench.cli.app import Json, app
-from lorabench.cli.output import show
+from lorabench.cli.output import show_answer
 from lorabench.errors import UserError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished study")]
 Category = Annotated[str, typer.Option(help="category to judge by")]
+Epochs = Annotated[list[int] | None, typer.Option("--epoch", help="epoch to judge; repeatable")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="metric to judge its criterion by; repeatable, one a criterion")
+]
+Prompts = Annotated[str, typer.Option(help="prompt type to judge by, where the metric has it: train, trigger, ...")]
 AtLeast = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="normalised score, 0 = last, 1 = first")]
 
 
@@ -25,32 +30,51 @@ def claims(
 ) -> None:
     """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
     door.check_run(run)
-    from lorabench.cli import findings
+    from lorabench.cli import finding_words, findings
 
-    show(findings.claims_table(run), as_json)
+    show_answer(findings.claims_table(run), as_json, finding_words.claims)
 
 
 @app.command()
-def leaderboard(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+def leaderboard(
+    run: RunFolder,
+    category: Category = "all",
+    epoch: Epochs = None,
+    metric: Metrics = None,
+    prompts: Prompts = "",
+    as_json: Json = False,
+) -> None:
     """Order the configs of a study by each criterion, and say which of them cannot be told from the best.
 
-    Differences are paired by class and training seed, intervals clustered by both; q is Benjamini and Hochberg's over
-    all pairs of configs. For those that are tied: which difference such a study detects in 80 % of cases, and how
-    many more training seeds, or how many times the images at the least, would tell this one (empty: none would).
+    Of each config's last epoch, unless --epoch names others. Differences are paired by class and training seed,
+    intervals clustered by both; q is Benjamini and Hochberg's over all pairs of configs. For those that are tied: which
+    difference such a study detects in 80 % of cases, and how many more training seeds, or how many times the images at
+    the least, would tell this one (empty: none would).
     """
     door.check_run(run)
-    from lorabench.cli import choosing
+    from lorabench.cli import choosing, words
+    from lorabench.cli.measurements import Selection
 
-    show(choosing.leaderboard(run, category), as_json)
+    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
+    show_answer(choosing.leaderboard(run, asked), as_json, words.leaderboard)
 
 
 @app.command()
-def epochs(run: RunFolder, category: Category = "all", as_json: Json = False) -> None:
+def epochs(
+    run: RunFolder,
+    category: Category = "all",
+    epoch: Epochs = None,
+    metric: Metrics = None,
+    prompts: Prompts = "",
+    as_json: Json = False,
+) -> None:
     """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
     door.check_run(run)
-    from lorabench.cli import choosing
+    from lorabench.cli import choosing, words
+    from lorabench.cli.measurements import Selection
 
-    show(choosing.epochs(run, category), as_json)
+    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
+    show_answer(choosing.epochs(run, asked), as_json, words.epochs)
 
 
 @app.command()
@@ -62,26 +86,31 @@ def recipe(
     min_preservation: AtLeast = None,
     max_mib: Annotated[float | None, typer.Option(min=0.0, help="size of a checkpoint")] = None,
     category: Category = "all",
+    epoch: Epochs = None,
+    metric: Metrics = None,
+    prompts: Prompts = "",
     as_json: Json = False,
 ) -> None:
     """Find configs and epochs that are good enough in what you name, the likeliest members of the Pareto front first.
 
-    Exit code 1 if there is none.
+    Exit code 1 if there is none; then it says how near the nearest came.
     """
     door.check_run(run)
-    from lorabench.cli import choosing
+    from lorabench.cli import choosing, words
+    from lorabench.cli.measurements import Selection
 
-    asked = {
+    limits = {
         "fidelity": min_fidelity,
         "controllability": min_controllability,
         "diversity": min_diversity,
         "base_model_preservation": min_preservation,
     }
-    wanted = {name: least for name, least in asked.items() if least is not None}
-    rows = choosing.recipe(run, wanted, max_mib, category)
-    show(rows, as_json)
-    if not rows:
-        print("No config and epoch of this study reaches all of that.", file=sys.stderr)
+    wanted = {name: least for name, least in limits.items() if least is not None}
+    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
+    found = choosing.recipe(run, wanted, max_mib, asked)
+    show_answer(found, as_json, words.recipe)
+    if found.points.empty:
+        print("\n".join(words.nearest(found, wanted, max_mib)), file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -99,9 +128,9 @@ def compare(
     """
     door.check_run(first)
     door.check_run(second)
-    from lorabench.cli import runs
+    from lorabench.cli import finding_words, runs
 
-    show(runs.compare(first, second, category), as_json)
+    show_answer(runs.compare(first, second, category), as_json, finding_words.comparison)
 
 
 @app.command()

@@ -157,8 +157,8 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
     }
 
 
-def closing_words(summary: dict[str, Any]) -> str:
-    """The summary for a person: failures first by kind, then where to look."""
+def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:
+    """The summary for a person: failures first by kind, then who leads, then where to look."""
     lines = []
     if summary["damage"]:
         more = len(summary["damage"]) - SHOWN_DAMAGE
@@ -169,7 +169,11 @@ def closing_words(summary: dict[str, Any]) -> str:
         lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")
         lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
     made = sum(summary["made"].values())
-    lines.append("Everything was up to date." if not made and not summary["failures"] else f"{made} artifacts made.")
+    if not made and not summary["failures"]:
+        lines.append("Everything was up to date.")
+    elif not leaders:
+        lines.append(f"{made} artifacts made.")
+    lines += leaders
     if summary["report_is_stale"]:
         lines.append(f"Results: {summary['results']}")
         lines.append("The report there is of what was there before; run the whole study to bring it up to date.")

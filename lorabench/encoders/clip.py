@@ -19,12 +19,17 @@ from lorabench.foreign import FileRecord, checked, clean_folder, read_json, toke
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"
+HUB_ID = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"  # of these weights in open_clip's own list
 FOLDER_CONFIG, FOLDER_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
-@components.encoder(reads_text=True, resize_modes=RESIZE_MODES)
+@components.encoder(
+    reads_text=True,
+    resize_modes=RESIZE_MODES,
+    published=(HUB_ID, "open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+)
 def clip(weights: Path | None, device: torch.device) -> ClipEncoder:
     """OpenCLIP ViT-L/14 trained on DataComp-1B, features after the projection (768), pictures at 224 (LyCORIS D.5).
 
@@ -144,7 +149,7 @@ def _published() -> tuple[Path, dict[str, torch.Tensor]]:
     try:
         file = Path(open_clip.download_pretrained(settings))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, RuntimeError) as error:
-        raise UserError(_weights.missing_weights("clip", settings["hf_hub"].strip("/"))) from error
+        raise UserError(_weights.missing_weights("clip", HUB_ID)) from error
     if file.suffix == ".safetensors":
         return file, _weights.read_state("clip", file)
     # The repository may hold torch's format only; `weights_only` keeps code in it from running.

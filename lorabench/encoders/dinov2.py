@@ -9,6 +9,7 @@ import torch
 from lorabench import components
 from lorabench.encoders._pictures import PictureEncoder
 from lorabench.encoders._timm import Published, timm_encoder
+from lorabench.encoders._weights import WEIGHTS
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 PUBLISHED = Published(
@@ -16,7 +17,7 @@ PUBLISHED = Published(
 )
 
 
-@components.encoder(resize_modes=RESIZE_MODES)
+@components.encoder(resize_modes=RESIZE_MODES, published=(PUBLISHED.hub_id, WEIGHTS))
 def dinov2(weights: Path | None, device: torch.device) -> PictureEncoder:
     """DINOv2 ViT-L/14, class token after the last norm (1024), pictures at 224 pixels (LyCORIS D.5)."""
     return timm_encoder("dinov2", PUBLISHED, weights, device, RESIZE_MODES)

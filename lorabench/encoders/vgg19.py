@@ -30,7 +30,7 @@ class VggConfig(_weights.PictureConfig):
     layers: list[Annotated[int, Field(ge=1, le=2**14)] | Literal["M"]]
 
 
-@components.encoder(stored=False, resize_modes=RESIZE_MODES)
+@components.encoder(stored=False, resize_modes=RESIZE_MODES, published=(HUB_ID, _weights.WEIGHTS))
 def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
     """Gram matrices of conv1_1, 2_1, 3_1, 4_1, 5_1, each divided by c h w, flattened and joined (610,304 numbers).
 

@@ -27,6 +27,7 @@ from lorabench.formats._peft_config import (
     scales_inputs,
     settings_of,
 )
+from lorabench.peft_settings import DIVISORS
 from lorabench.records import TrainConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -228,6 +229,9 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
     """What peft needs to build the same layers before it loads them."""
     if adapter.algorithm == OTHERS:
         paths = [name.removeprefix(f"{component}.") for name in modules]
+        method, (size, _) = adapter.config.peft["peft_type"], DIVISORS.get(adapter.config.peft["peft_type"], ("", 0))
+        if size and size not in adapter.config.peft:
+            raise UserError(f"peft keeps one {size} for all layers, and this {method} has one for each; write kohya.")
         return {**adapter.config.peft, "target_modules": paths, "base_model_name_or_path": adapter.origin.base}
     sizes = find("algorithms", adapter.algorithm).sizes_of
     ranks, alphas = {}, {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from scipy.stats import binomtest
 
 _COLUMNS = ["config", "algorithm", "epoch", "category", "right", "images", "share", "low", "high"]
 
 
-def identified(scores: pd.DataFrame, prompt_type: str = "trigger") -> pd.DataFrame:
-    """Of the scores of a run, one row a config and category: last epoch, all seeds and leaves pooled.
+def identified(scores: pd.DataFrame, prompt_type: str = "trigger", epochs: Sequence[int] = ()) -> pd.DataFrame:
+    """Of the scores of a run, one row a config, epoch and category: all seeds and leaves pooled.
 
+    Of the last epoch of each config, or of `epochs`; the base model, which has none, stands beside them.
     Columns: config, algorithm, epoch, category, right (images named right), images, share, and the 95 % interval of the
     share after Wilson (low, high). Images of one leaf share their prompts, so the interval speaks of these prompts.
     """
@@ -18,12 +21,12 @@ def identified(scores: pd.DataFrame, prompt_type: str = "trigger") -> pd.DataFra
         subset=["value"]
     )
     last = rows.groupby("config")["epoch"].transform("max")
-    rows = rows[rows["epoch"].isna() | (rows["epoch"] == last)]
+    rows = rows[rows["epoch"].isna() | (rows["epoch"].isin(epochs) if epochs else rows["epoch"] == last)]
     rows = rows.assign(right=(rows["value"] * rows["n_images"]).round().astype(int), images=rows["n_images"])
     keys = ["config", "algorithm", "epoch", "category"]
     table = rows.groupby(keys, dropna=False, sort=False)[["right", "images"]].sum().reset_index()
     intervals = [binomtest(r, n).proportion_ci(method="wilson") for r, n in zip(table["right"], table["images"])]
-    table["share"] = (table["right"] / table["images"]).round(3)
-    table["low"] = [round(interval.low, 3) for interval in intervals]
-    table["high"] = [round(interval.high, 3) for interval in intervals]
+    table["share"] = table["right"] / table["images"]
+    table["low"] = [interval.low for interval in intervals]
+    table["high"] = [interval.high for interval in intervals]
     return table[_COLUMNS]

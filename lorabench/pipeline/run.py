@@ -136,7 +136,8 @@ class _Run:
         self._executor.close()
         try:
             tell = self._progress.line, self._say_damage
-            self.result.done |= tables.update(self._plan, self._stages, self.result.failures, *tell)
+            written = tables.update(self._plan, self._stages, self.result.failures, *tell)
+            self.result.done |= {stage: self.result.done.get(stage, 0) + n for stage, n in written.items()}
         except DamagedArtifact as error:
             if error.folder in self._mended:
                 raise UserError(_message(error)) from error

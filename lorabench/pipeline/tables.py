@@ -15,7 +15,7 @@ import pandas as pd
 from lorabench import components, config, store
 from lorabench.components import Metric
 from lorabench.errors import UserError
-from lorabench.pipeline.auditing import gathered_probes, is_audited
+from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.losses import loss_rows, trained_folders
 from lorabench.pipeline.pictures import drawn_sets, picture_rows
@@ -48,7 +48,7 @@ def update(
     `say_damage` is told of tables that are not what was written; they are made again. DamagedArtifact if something that
     they are made from is not.
     """
-    makers = {"rank": _rank, "explain": _explain, "report": _report}
+    makers = {"audit": _audit, "rank": _rank, "explain": _explain, "report": _report}
     done = {}
     manifest, faults = _looked_at(plan.root, say_damage)
     listed = [*_earlier_failures(plan, stages, manifest, faults), *failures]
@@ -116,10 +116,11 @@ def read(plan: Plan) -> RunTables:
 
 
 _WRITES: dict[str, tuple[str, ...]] = {
+    "audit": (PROBES_FILE,),
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *("images.parquet", "costs.parquet", "losses.parquet", FAILURES_FILE, "probes.parquet"),
+        *("images.parquet", "costs.parquet", "losses.parquet", FAILURES_FILE, PROBES_FILE),
         *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
@@ -132,17 +133,22 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         parameters: list[Any] = [_directions(plan), plan.study.name, [asdict(checkpoint) for checkpoint in scored]]
         inputs = [plan.folder.content(plan.scores_folder(checkpoint)) for checkpoint in scored]
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
+    elif stage == "audit":
+        parameters, inputs = [], _audited(plan)
     elif stage == "explain":
         parameters = [plan.study.explain.model_dump()]
         inputs = _hashes(manifest, "rank")
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
         parameters.append(plan.remarks)
-        audited = [plan.audit_folder(name) for name in plan.encoder_ids if is_audited(plan, name)]
         drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
-        inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain")]
-        inputs += [plan.folder.content(folder) for folder in (*audited, *drawn, *trained_folders(plan))]
+        inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
+        inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan))]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
+
+
+def _audited(plan: Plan) -> list[str]:
+    return [plan.folder.content(plan.audit_folder(name)) for name in plan.encoder_ids if is_audited(plan, name)]
 
 
 def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
@@ -150,15 +156,28 @@ def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
 
 
 def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[str, str]) -> str:
+    if stage == "audit":
+        return ""
     if stage == "rank":
         scored = any(not checkpoint.is_base for checkpoint in _scored(plan))
         return "" if scored else "no checkpoint has been scored: run `lorabench score` first, or see its failures"
     needed = "rank" if stage == "explain" else "explain"
-    there = needed in manifest.keys and not faults.keys() & set(_WRITES[needed])
-    return "" if there else f"its tables are not there: run `lorabench {needed}` first, or see its failure"
+    if needed in manifest.keys and not faults.keys() & set(_WRITES[needed]):
+        return ""
+    if stage == "report" and not manifest.keys and all((plan.root / name).exists() for name in _WRITES[needed]):
+        return (
+            f"the tables in {plan.root} are not on record as made by a run there: `lorabench report {plan.root}` "
+            "makes the page from them as they are"
+        )
+    return f"the tables of {needed} are not there: run `lorabench {needed}` first, or see its failure"
 
 
-# --- rank, explain ---------------------------------------------------------------------------------------------------
+# --- audit, rank, explain --------------------------------------------------------------------------------------------
+
+
+def _audit(plan: Plan, failures: Sequence[Failure]) -> int:
+    store.write_table(gathered_probes(plan), plan.root / PROBES_FILE)
+    return 1
 
 
 def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
@@ -280,7 +299,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / FAILURES_FILE)
-    store.write_table(gathered_probes(plan), plan.root / "probes.parquet")
+    _audit(plan, failures)
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / REPORT_FILE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,12 +44,15 @@ class Card:
     encoders: float  # mean correlation with the same metric on other encoders, in [-1, 1]
 
     @property
+    def damage(self) -> float:
+        """Mean of blur, jpeg and crop."""
+        known = [value for value in (self.blur, self.jpeg, self.crop) if not np.isnan(value)]
+        return float(np.mean(known)) if known else float("nan")
+
+    @property
     def failures(self) -> list[str]:
         """The names in WORDS of what it fails."""
-        damage = np.array([self.blur, self.jpeg, self.crop])
-        damage = damage[~np.isnan(damage)]
-        measured = {"identity": self.identity, "seeds": self.seeds, "encoders": self.encoders}
-        measured["damage"] = float(damage.mean()) if len(damage) else float("nan")
+        measured = {name: getattr(self, name) for name in LIMITS}
         failed = [name for name, limit in LIMITS.items() if measured[name] < limit]  # NaN is not below anything
         sign = 1 if self.column.info.higher_is_better else -1
         if self.column.info.criterion == "diversity" and sign * (self.copies - self.real) > 0:
@@ -61,7 +64,8 @@ class Card:
     @property
     def is_probed(self) -> bool:
         """Whether it was tried on real images."""
-        return not np.isnan([self.identity, self.blur, self.jpeg, self.crop]).all()
+        copies = self.copies if self.column.info.criterion == "diversity" else float("nan")
+        return not np.isnan([self.identity, self.blur, self.jpeg, self.crop, copies]).all()
 
     @property
     def is_known(self) -> bool:
@@ -75,7 +79,6 @@ def find_cards(run: Comparison) -> list[Card]:
     seeds, encoders = _seeds(run), _encoders(run)
     cards = []
     for column in run.columns:
-        found = probes.get((column.metric, column.encoder, column.resize), {})
         cards.append(
             Card(
                 column=column,
@@ -83,10 +86,22 @@ def find_cards(run: Comparison) -> list[Card]:
                 ceiling=run.means.real.get((column, ALL), float("nan")),
                 seeds=seeds.get(column.identity, float("nan")),
                 encoders=encoders.get(column.identity, float("nan")),
-                **{name: found.get(name, float("nan")) for name in ("identity", *DAMAGES, "copies", "real")},
+                **_answers(probes, column),
             )
         )
     return cards
+
+
+def probed_cards(columns: Sequence[Column], probes: pd.DataFrame) -> list[Card]:
+    """The cards of measurements of which nothing is known but their probes on real images."""
+    found = _probe_means(probes)
+    unknown = dict.fromkeys(("floor", "ceiling", "seeds", "encoders"), float("nan"))
+    return [Card(column=column, **unknown, **_answers(found, column)) for column in columns]
+
+
+def _answers(probes: Mapping[tuple[str, str, str], Mapping[str, float]], column: Column) -> dict[str, float]:
+    found = probes.get((column.metric, column.encoder, column.resize), {})
+    return {name: found.get(name, float("nan")) for name in ("identity", *DAMAGES, "copies", "real")}
 
 
 def _probe_means(probes: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:

@@ -36,7 +36,11 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
     UserError if the folder holds no finished run, or no study of that name.
     """
     if not (folder / FACTS_FILE).exists():
-        raise UserError(f"{folder} holds no {FACTS_FILE}: give the folder of a finished study (its report is there).")
+        there = ", ".join(sorted(file.name for file in folder.glob("*.parquet")))
+        alone = f", which says what its tables are of ({there})" if there else ""
+        raise UserError(
+            f"{folder} holds no {FACTS_FILE}{alone}: give the folder of a finished study (its report is there)."
+        )
     store.require_intact(folder / FACTS_FILE)
     facts = checked_facts(folder / FACTS_FILE)
     name = next(iter(facts)) if study is None else study

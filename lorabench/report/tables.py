@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +117,11 @@ def columns_of(scores: pd.DataFrame, infos: Mapping[str, MetricInfo]) -> list[Co
         if identity.metric not in infos:
             raise UserError(unknown("metric", identity.metric, sorted(infos), "report, scores table"))
         columns.append(Column(*(getattr(identity, name) for name in METRIC), info=infos[identity.metric]))
+    return sorted_columns(columns)
+
+
+def sorted_columns(columns: Iterable[Column]) -> list[Column]:
+    """By criterion, metric, prompt type, and the metric's own order of encoders."""
     return sorted(columns, key=_order)
 
 
@@ -143,6 +148,11 @@ _HEADLINES = {
     "diversity": ("vendi", "trigger"),
     "base_model_preservation": ("style_loss_base", "style"),
 }
+
+
+def usual_column(criterion: str) -> tuple[str, str] | None:
+    """Metric and prompt type that a criterion is judged by where a study has them; None of criteria without any."""
+    return _HEADLINES.get(criterion)
 
 
 def headline_columns(columns: Sequence[Column]) -> list[Column]:

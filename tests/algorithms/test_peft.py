@@ -7,8 +7,9 @@ from drawn_updates import LAYERS, layer_of
 from saved_adapters import saved, tiny, trained
 from torch import nn
 
-from lorabench import adapters, components, formats
+from lorabench import adapters, components, diffusion, formats, mini
 from lorabench.algorithms import peft as module
+from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
@@ -27,6 +28,8 @@ LINEAR = {
     "WAVEFT": {"n_frequency": 20},
 }
 KERNELS = {name: LINEAR[name] for name in ("LORA", "LOHA", "LOKR", "HRA", "BOFT")}
+# By their names alone: peft's defaults, and what is chosen where those do not fit a layer.
+NAMED = [*LINEAR, "BEFT", "GRALORA", "HIRA", "IA3", "PEANUT", "PVERA", "ROAD", "SHIRA", "UNILORA", "VBLORA", "MiSS"]
 CASES = [("linear", name) for name in LINEAR] + [("conv3x3", name) for name in KERNELS]
 
 
@@ -94,6 +97,41 @@ def test_methods_that_leave_the_bias_alone_say_so():
     weight, bias = torch.randn(16, 16), torch.randn(16)
     algorithm, config = components.find("algorithms", "peft"), config_of("HRA")
     assert algorithm.delta_bias(algorithm.init(weight, config, torch.Generator()), weight, bias, config) is None
+
+
+@pytest.mark.parametrize("method", NAMED)
+def test_a_method_named_alone_trains_matrices_and_projections_that_are_convolutions(method):
+    base = diffusion.architecture(str(mini.base_path()))
+    config = TrainConfig(
+        "c", "peft", r"regex:down_blocks\.1\.attentions\.0\.(proj_in|.*attn1\.to_q)$", 1e-3, peft={"peft_type": method}
+    )
+    adapter = adapters.create(base, components.find("algorithms", "peft"), config, 1)
+    shapes = [base["unet"].get_submodule(name.removeprefix("unet.")).weight.ndim for name in adapter.modules]
+    assert shapes == [4, 2] and adapters.count_parameters(adapter) > 0 and config.method == f"peft:{method.upper()}"
+
+
+@pytest.mark.parametrize("method", ["VERA", "MISS", "C3A", "ROAD", "BEFT"])
+def test_a_1x1_convolution_is_the_matrix_that_it_is(method):
+    algorithm, config = components.find("algorithms", "peft"), config_of(method, {"r": 4} if method == "MISS" else {})
+    weight, bias = layer_of("conv1x1").weight.detach(), torch.randn(40)
+    of_kernel, of_matrix = (
+        algorithm.init(each, config, torch.Generator().manual_seed(5)) for each in (weight, weight.flatten(1))
+    )
+    assert all(torch.equal(tensor, of_matrix[name]) for name, tensor in of_kernel.items())
+    params = {name: torch.randn_like(tensor) for name, tensor in of_kernel.items()}
+    update = algorithm.delta_weight(params, weight, config)
+    assert update.shape == weight.shape and (update.any() or method == "BEFT")
+    torch.testing.assert_close(update.flatten(1), algorithm.delta_weight(params, weight.flatten(1), config))
+    moved = [algorithm.delta_bias(params, each, bias, config) for each in (weight, weight.flatten(1))]
+    assert (moved[0] is None and moved[1] is None) or torch.equal(*moved)
+
+
+def test_a_size_of_each_layer_s_own_is_nothing_for_peft_s_files(tmp_path):
+    base = tiny()
+    adapter = trained(base, "peft", r"regex:mid_block.*attn1\.to_q$", peft={"peft_type": "C3A"})
+    with pytest.raises(UserError, match="one block_size for all layers"):
+        formats.save_adapter(tmp_path / "peft", adapter, Origin("tiny-0", 1, 1, 1), format_name="peft")
+    assert formats.load_adapter(saved(tmp_path, adapter), base)[0].config == adapter.config
 
 
 def skeleton(kind: str, config: TrainConfig) -> nn.Module:

@@ -70,7 +70,7 @@ def test_base_model_is_a_floor_and_not_a_point(run, tables):
 
 def test_the_page_and_the_command_line_agree_on_who_is_tied(run, tables, tmp_path):
     tables.normalized.assign(study="s").to_parquet(tmp_path / "normalized.parquet")
-    told = {(row["criterion"], row["config"]): row["verdict"] for row in choosing.leaderboard(tmp_path)}
+    told = choosing.leaderboard(tmp_path).set_index(["criterion", "config"])["verdict"].to_dict()
     shown = {}
     for (column, category), found in standings(run, run.points.last, headline_columns(run.columns)).items():
         if category == "all":

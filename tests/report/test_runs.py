@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,9 @@ def test_two_runs_are_compared_config_by_config(folder):
         chosen = (scores["config"] == "lora-8-4") & (scores["metric"] == "image_similarity")
         return scores.assign(value=scores["value"].mask(chosen, scores["value"] + 0.1))
 
-    rows = pd.DataFrame(runs.compare(folder, changed(folder, shifted)))
+    found = runs.compare(folder, changed(folder, shifted))
+    rows = found.configs
+    assert found.differs.empty
     assert set(rows["criterion"]) == {"fidelity", "controllability"}
     moved = (rows["config"] == "lora-8-4") & (rows["criterion"] == "fidelity")
     assert set(rows.loc[moved, "verdict"]) == {"better"}
@@ -57,9 +61,30 @@ def test_two_runs_are_compared_config_by_config(folder):
         runs.compare(folder, folder, "no such category")
 
 
-def test_what_was_measured_otherwise_is_not_compared(folder):
-    other = changed(folder, lambda scores: scores.assign(metric_id="n"))
-    with pytest.raises(UserError, match="not measured in the same way"):
+def told_otherwise(folder: Path, **study) -> Path:
+    """The run with another word on its study."""
+    copy = changed(folder, lambda scores: scores)
+    facts = json.loads((copy / "study.json").read_text())
+    for each in facts.values():
+        each["study"] |= study
+        each["provenance"] |= {"version": "9.9"}
+    (copy / "study.json").write_text(json.dumps(facts))
+    return copy
+
+
+def test_what_differs_between_two_runs_is_named(folder):
+    other = told_otherwise(folder, images={"steps": 77, "size": 512})
+    differs = runs.compare(folder, other).differs.set_index("what")["second"]
+    assert differs["images.steps"] == "77" and differs["version"] == "9.9" and "configs" not in differs
+    done = CliRunner().invoke(app, ["compare", str(folder), str(other)])
+    assert "What differs" in done.stdout and "images.steps" in done.stdout
+
+
+def test_what_was_measured_otherwise_is_not_compared_and_the_sentence_says_in_what(folder):
+    other = told_otherwise(folder, images={"steps": 77, "size": 512})
+    scores = pd.read_parquet(other / "scores.parquet")
+    scores.assign(metric_id="n").to_parquet(other / "scores.parquet")
+    with pytest.raises(UserError, match=r"not measured in the same way.* differ in .*images\.steps \(.*77\)"):
         runs.compare(folder, other)
 
 
@@ -79,7 +104,7 @@ def test_a_run_without_pictures_is_compared_exported_and_drawn_all_the_same(fold
     shutil.copytree(folder, copy)
     for name in ("images", "probes"):
         (copy / f"{name}.parquet").unlink()
-    assert {row["verdict"] for row in runs.compare(folder, copy)} == {"no difference", "cannot be told"}
+    assert set(runs.compare(folder, copy).configs["verdict"]) == {"no difference", "cannot be told"}
     assert runs.figures(copy, None, None)
     result = CliRunner().invoke(app, ["export", str(copy), "--json"])
     assert result.exit_code == 0 and (copy / "json/scores.json").exists() and not (copy / "json/images.json").exists()

@@ -1,0 +1,96 @@
+"""Numbers and names as a terminal shows them: rounded, named once, folded to its width."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lorabench.cli.measurements import CRITERION
+from lorabench.cli.output import rows_of, width
+from lorabench.report.words import category_words, count, criterion_words, metric_words, prompt_words
+from lorabench.statistics.columns import ALL
+
+
+def blocks(found: pd.DataFrame, moment: bool = True) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(heading, rows) of each study and criterion: what is the same in all rows is said once."""
+    several = found["study"].nunique() > 1
+    for _, block in found.groupby(["study", *CRITERION], sort=False, observed=True):
+        row = rows_of(block.head(1))[0]
+        parts = [measurement(row)]
+        if moment and block["epoch"].nunique(dropna=False) == 1 and row["epoch"] is not None:
+            parts.append(f"epoch {row['epoch']}")
+        elif moment and block["epoch"].nunique() > 1 and block["config"].is_unique:
+            parts.append("last epoch of each config")
+        parts.append(scope(row))
+        name = f"study {row['study']}: " if several else ""
+        heading = f"{name}{criterion_words(row['criterion'])}: {'; '.join(parts)}"
+        yield "\n".join(wrapped(heading, "  ")), block
+
+
+def scope(row: Mapping[str, Any]) -> str:
+    """The classes that a score is a mean over; whole categories of other people's tables name none."""
+    n = count(row["n_classes"], "class", "classes") if row["n_classes"] else ""
+    if row["category"] != ALL:
+        return category_words(row["category"]).lower() + (f", {n}" if n else "")
+    return n or "all classes"
+
+
+def measurement(row: Mapping[str, Any]) -> str:
+    seen = " ".join(part for part in (row["encoder"], row["resize"]) if part)
+    words = ", ".join(part for part in (metric_words(row["metric"]), prompt_words(row["prompt_type"]), seen) if part)
+    stands_in = row.get("stands_in_for")
+    return f"{words} (instead of {stands_in.replace('_', ' ')}, which this study has not)" if stands_in else words
+
+
+def without_empty(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Without columns in which nothing stands."""
+    kept = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)] if rows else []
+    return [{name: row[name] for name in kept} for row in rows]
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width(), subsequent_indent=indent * 2, break_on_hyphens=False, drop_whitespace=True)
+
+
+def two(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def interval(middle: float | None, low: float | None, high: float | None) -> str:
+    """A difference ± half its interval, which lies evenly around it."""
+    if middle is None:
+        return ""
+    return signed(middle) if low is None or high is None else f"{signed(middle)} ± {(high - low) / 2:.2f}"
+
+
+def ends(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+
+
+def q(value: float | None) -> str:
+    return "" if value is None else "<0.01" if value < 0.01 else f"{value:.2f}"
+
+
+def share(right: float | None, images: float | None) -> str:
+    return "" if right is None or images is None else f"{right:.0f} of {images:.0f}"
+
+
+def size(mib: float | None) -> str:
+    return "" if mib is None else f"{mib:.3g}"
+
+
+def span(values: pd.Series) -> str:
+    known = values.dropna()
+    low, high = (f"{known.min():.2f}", f"{known.max():.2f}") if len(known) else ("", "")
+    return low if low == high else f"{low} to {high}"
+
+
+def moment(row: Mapping[str, Any]) -> str:
+    return row["config"] + (f", epoch {row['epoch']}" if row["epoch"] is not None else "")

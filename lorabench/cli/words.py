@@ -1,0 +1,200 @@
+"""Choices in words for a terminal: who leads, which epoch, what is good enough, what a criterion is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lorabench.cli.cells import blocks, interval, measurement, moment, q, share, size, span, two, without_empty, wrapped
+from lorabench.cli.choosing import Recipe
+from lorabench.cli.measurements import identity
+from lorabench.cli.output import rows_of, table
+from lorabench.report.tables import Column
+from lorabench.report.words import category_words, criterion_words
+from lorabench.statistics.comparisons import FALSE_DISCOVERIES
+
+MOST_TIED = 3  # names in a closing line
+
+
+_LEAD = ("Score: mean rank of a config's classes and seeds among all checkpoints, 0 = last, 1 = first. Less best: "
+         "difference from the best ± its 95 % interval. ")  # fmt: skip
+
+
+_LEGEND = (
+    _LEAD + f"q: share of false discoveries, over all pairs of configs; at most {FALSE_DISCOVERIES:g} = worse, else "
+    "tied. To tell: more training seeds (+), or times the images at the least (×), that would tell this one."
+)
+
+
+_EPOCHS_LEGEND = (
+    "Score: mean rank of the epoch's classes and seeds among all checkpoints, 0 = last, 1 = first. Tied: epochs whose "
+    f"difference from the best is no discovery at q = {FALSE_DISCOVERIES:g}."
+)
+
+
+_NAMED = " Named: share of the trigger images that the miniature world's classifier, which knows decoys, names right."
+
+
+def leaderboard(found: pd.DataFrame) -> Iterator[str]:
+    """A block a criterion, and what its columns mean."""
+    for heading, block in blocks(found):
+        yield heading
+        told = span(block["detectable"])
+        if told:
+            yield from wrapped(f"A study like this tells differences of {told} from the best in 80 % of cases.")
+        yield table([_standing(row, block) for row in rows_of(block)])
+        yield from _disagreement(block)
+        yield ""
+    yield from wrapped(_LEGEND + (_NAMED if found["identified_images"].notna().any() else ""))
+
+
+def _standing(row: Mapping[str, Any], block: pd.DataFrame) -> dict[str, object]:
+    marked = row["verdict"] + ("*" if _excludes_zero(row) and row["verdict"] == "tied" else "")
+    cells: dict[str, object] = {"config": row["config"]}
+    if block["epoch"].nunique() > 1:
+        cells["epoch"] = row["epoch"]
+    cells |= {"score": two(row["score"]), "less best": interval(row["difference"], row["low"], row["high"])}
+    cells |= {"q": q(row["q"]), "verdict": marked}
+    if block[["more_seeds", "more_images"]].notna().any(axis=None):
+        cells["to tell"] = _to_tell(row)
+    if block["identified_images"].notna().any():
+        cells["named"] = two(row["identified_right"] and row["identified_right"] / row["identified_images"])
+    return cells
+
+
+def _disagreement(block: pd.DataFrame) -> Iterator[str]:
+    """Why a difference whose interval excludes 0 may be called tied: one line."""
+    if any(row["verdict"] == "tied" and _excludes_zero(row) for row in rows_of(block)):
+        configs = len(block)
+        yield from wrapped(
+            "* Its interval excludes 0, and yet it is tied: the interval is of this pair alone, the verdict of all "
+            f"{configs * (configs - 1) // 2} pairs together (q)."
+        )
+
+
+def _excludes_zero(row: Mapping[str, Any]) -> bool:
+    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+
+
+def epochs(found: pd.DataFrame) -> Iterator[str]:
+    """A block a criterion, a line a config."""
+    for heading, block in blocks(found, moment=False):
+        yield heading
+        lines = []
+        for config, each in block.groupby("config", sort=False):
+            best = each[each["verdict"] == "best"].iloc[0]
+            verdicts = each.groupby("verdict")["epoch"].apply(lambda values: ", ".join(map(str, values)))
+            lines.append(
+                {"config": config, "best epoch": best["epoch"], "score": two(best["score"])}
+                | {"tied": verdicts.get("tied", ""), "worse": verdicts.get("worse", "")}
+                | {"cannot be told": verdicts.get("cannot be told", "")}
+            )
+        yield table(without_empty(lines))
+        yield ""
+    yield from wrapped(_EPOCHS_LEGEND)
+
+
+def recipe(found: Recipe) -> Iterator[str]:
+    """Configs and epochs that are good enough."""
+    yield from _judged(found.judged_by)
+    for study, points in found.points.groupby("study", sort=False):
+        yield ""
+        if found.judged_by["study"].nunique() > 1:
+            yield f"study {study}"
+        yield table(without_empty([_point(row) for row in rows_of(points)]))
+    if found.points.empty:
+        return
+    yield ""
+    yield from wrapped(
+        "Scores: mean rank among all checkpoints, 0 = last, 1 = first. Front: share of bootstrap samples over classes "
+        "and seeds in which no other config and epoch beats this one in every criterion. MiB: of its file."
+    )
+
+
+def nearest(found: Recipe, at_least: Mapping[str, float], max_mib: float | None) -> Iterator[str]:
+    """How near the nearest came where nothing is good enough."""
+    yield "No config and epoch of this study reaches all of that. The nearest:"
+    for row in rows_of(found.nearest):
+        lacks = [
+            f"{criterion_words(name).lower()} {two(row[name]) or 'not measured'} of {least:g}"
+            for name, least in at_least.items()
+            if row[name] is None or row[name] < least
+        ]
+        if max_mib is not None and (row["mib"] is None or row["mib"] > max_mib):
+            lacks.append(f"{size(row['mib'])} MiB, {max_mib:g} allowed")
+        yield from wrapped(f"  {moment(row)}: {'; '.join(lacks)}", "  ")
+
+
+def _point(row: Mapping[str, Any]) -> dict[str, object]:
+    criteria = [name for name in row if name not in ("study", "config", "epoch", "on_front", "mib", "shortfall")]
+    cells: dict[str, object] = {"config": row["config"], "epoch": row["epoch"]}
+    cells |= {_SHORT.get(name, name): two(row[name]) for name in criteria}
+    return cells | {"front": two(row["on_front"]), "MiB": size(row["mib"])}
+
+
+_SHORT = {"controllability": "control", "base_model_preservation": "preservation"}
+
+
+def judges(planned: tuple[Sequence[Column], Mapping[str, str]]) -> list[str]:
+    """A line a criterion of a study that has not run: what it will be judged by."""
+    columns, stands_in = planned
+    rows = [identity(column) | {"stands_in_for": stands_in.get(column.info.criterion)} for column in columns]
+    return judged_by(pd.DataFrame(rows))
+
+
+def closing(found: pd.DataFrame, identified: pd.DataFrame) -> Iterator[str]:
+    """The end of a run in a few lines: of each criterion the best, and what it is tied with."""
+    for heading, block in blocks(found):
+        best = block[block["verdict"] == "best"]
+        if best.empty:
+            continue
+        yield heading
+        lead = rows_of(best)[0]
+        line = f"  best {lead['config']} ({two(lead['score'])})"
+        named = {verdict: block.loc[block["verdict"] == verdict, "config"].tolist() for verdict in _OTHERS}
+        parts = [words.format(_some(named[verdict])) for verdict, words in _OTHERS.items() if named[verdict]]
+        yield from wrapped("; ".join([line, *parts]), "  ")
+        if lead["identified_images"] is not None:
+            yield from wrapped(f"  {_named_right(lead, identified)}", "  ")
+    if found.empty:
+        yield "Nothing is ranked."
+
+
+_OTHERS = {"tied": "tied with {}", "cannot be told": "cannot be told from {}"}
+
+
+def _named_right(lead: Mapping[str, Any], identified: pd.DataFrame) -> str:
+    """Of the winner's images how many the classifier names right, and of which category the fewest."""
+    whole = share(lead["identified_right"], lead["identified_images"])
+    of_config = identified[(identified["study"] == lead["study"]) & (identified["config"] == lead["config"])]
+    weakest = of_config.loc[of_config["share"].idxmin()]
+    fewest = f"{weakest['right']} of {weakest['images']}"
+    category = category_words(weakest["category"]).lower()
+    return f"identification: {whole} trigger images named right; fewest: {category}, {fewest}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_TIED
+    return ", ".join(names[:MOST_TIED]) + (f" and {more} more" if more > 0 else "")
+
+
+def judged_by(table_: pd.DataFrame) -> list[str]:
+    """A line a criterion: what it is judged by."""
+    return [f"{criterion_words(row['criterion'])}: {measurement(row)}" for row in rows_of(table_)]
+
+
+def _judged(judged: pd.DataFrame) -> Iterator[str]:
+    several = judged["study"].nunique() > 1
+    for study, rows in judged.groupby("study", sort=False):
+        if several:
+            yield f"study {study}"
+        for line in judged_by(rows):
+            yield from wrapped(line, "  ")
+
+
+def _to_tell(row: Mapping[str, Any]) -> str:
+    seeds, images = row["more_seeds"], row["more_images"]
+    parts = [f"+{seeds:.0f}" if seeds is not None else "", f"×{images:.1f}" if images is not None else ""]
+    return " ".join(part for part in parts if part)
