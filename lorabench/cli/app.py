@@ -320,10 +320,12 @@ def finish(
 
 def _leaders(root: Path) -> tuple[object, list[str]]:
     """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
-    from lorabench.cli import choosing, findings, words
+    from lorabench.cli import choosing, file_words, files, findings, words
 
     try:
         found = choosing.leaderboard(root)
+        if found["verdict"].isin(["best", "cannot be told"]).all():
+            return found, list(file_words.closing(files.files(root)))
     except UserError as error:
         return [], [str(error)]
     return found, list(words.closing(found, findings.identified(root)))

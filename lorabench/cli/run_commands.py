@@ -60,6 +60,28 @@ def leaderboard(
 
 
 @app.command()
+def files(
+    run: RunFolder,
+    category: Category = "all",
+    metric: Metrics = None,
+    prompts: Prompts = "",
+    as_json: Json = False,
+) -> None:
+    """Compare the adapter files of a run on its own data: this file against that one, image by image.
+
+    Differences from the best file are paired by class, prompt and noise. They say nothing of other trainings of the
+    same configs: that is `lorabench leaderboard`, which needs seeds.
+    """
+    door.check_run(run)
+    from lorabench.cli import file_words
+    from lorabench.cli import files as capability
+    from lorabench.cli.measurements import Selection
+
+    asked = Selection(category, (), tuple(metric or ()), prompts)
+    show_answer(capability.files(run, asked), as_json, file_words.files)
+
+
+@app.command()
 def epochs(
     run: RunFolder,
     category: Category = "all",

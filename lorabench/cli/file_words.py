@@ -1,0 +1,93 @@
+"""What is said of the files of a run, one by one, in words for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from lorabench.cli.cells import measurement, q, wrapped
+from lorabench.cli.output import rows_of, table
+from lorabench.report.words import category_words, criterion_words
+from lorabench.statistics.columns import ALL
+from lorabench.statistics.comparisons import FALSE_DISCOVERIES
+
+_SHOWN = 12  # files of a block
+_SOME = 3  # names in a closing line
+
+_LEGEND = (
+    "These files on this data, paired by class, prompt and noise: nothing is said of other trainings of their configs "
+    "(that is `lorabench leaderboard`, and takes seeds). Value: raw mean over classes. Less best: difference from the "
+    "best ± its 95 % interval, over classes and images. q: share of false discoveries, over all pairs of files; at "
+    f"most {FALSE_DISCOVERIES:g} = worse, else tied."
+)
+
+
+def files(found: pd.DataFrame) -> Iterator[str]:
+    """A block a criterion, the best files first."""
+    for heading, block in _blocks(found):
+        yield from wrapped(heading, "  ")
+        decimals = _decimals(block)
+        yield table(
+            [
+                {
+                    "file": row["checkpoint"],
+                    "value": f"{row['mean']:.{decimals}f}",
+                    "less best": _interval(row, decimals),
+                }
+                | {"q": q(row["q"]), "verdict": row["verdict"]}
+                for row in rows_of(block.head(_SHOWN))
+            ]
+        )
+        if len(block) > _SHOWN:
+            yield f"and {len(block) - _SHOWN} more (all of them with --json)"
+        yield ""
+    yield from wrapped(_LEGEND)
+
+
+def closing(found: pd.DataFrame) -> Iterator[str]:
+    """The end of a run in which no config was trained twice: of each criterion the best file, and what is tied."""
+    yield from wrapped(
+        "Each config was trained once, so nothing can be told of configs. Of these files on these images "
+        "(`lorabench files`):"
+    )
+    for heading, block in _blocks(found):
+        named = {verdict: block.loc[block["verdict"] == verdict, "checkpoint"].tolist() for verdict in _VERDICTS}
+        best = rows_of(block[block["verdict"] == "best"])[0]
+        parts = [f"  best {best['checkpoint']} ({best['mean']:.{_decimals(block)}f})"]
+        parts += [f"{words}{_some(named[verdict])}" for verdict, words in _VERDICTS.items() if named[verdict]]
+        yield from wrapped(heading, "  ")
+        yield from wrapped("; ".join(parts), "  ")
+
+
+_VERDICTS = {"tied": "tied with ", "worse": "worse: ", "cannot be told": "cannot be told from "}
+
+
+def _blocks(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    several = found["study"].nunique() > 1
+    for (study, criterion), block in found.groupby(["study", "criterion"], sort=False):
+        row = rows_of(block.head(1))[0]
+        place = "" if row["category"] == ALL else f"; {category_words(row['category']).lower()}"
+        name = f"study {study}: " if several else ""
+        yield f"{name}{criterion_words(criterion)}: {measurement(row)}{place}", block
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _SOME
+    return ", ".join(names[:_SOME]) + (f" and {more} more" if more > 0 else "")
+
+
+def _decimals(block: pd.DataFrame) -> int:
+    """Two significant digits of a block's intervals, or three of its values where there are none."""
+    half = ((block["high"] - block["low"]) / 2).median()
+    largest, digits = (block["mean"].abs().max(), 3) if pd.isna(half) or half <= 0 else (half, 2)
+    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 2
+
+
+def _interval(row: dict[str, Any], decimals: int) -> str:
+    if row["difference"] is None:
+        return ""
+    text = f"{row['difference']:+.{decimals}f}".replace("-", "−")
+    return text if row["low"] is None else f"{text} ± {(row['high'] - row['low']) / 2:.{decimals}f}"
