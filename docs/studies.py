@@ -27,7 +27,7 @@ HEADLINES = {
 
 def sweep() -> str:
     """Share of trigger images named right, by config and category."""
-    table = pd.DataFrame(findings.identified(SWEEP))
+    table = findings.identified(SWEEP)
     wide = table.pivot(index="config", columns="category", values="share").reindex(table["config"].unique())
     pooled = table.groupby("config")[["right", "images"]].sum()
     wide["all images"] = pooled["right"] / pooled["images"]
@@ -36,7 +36,7 @@ def sweep() -> str:
 
 def learnt() -> str:
     """The defaults' trigger images named right at the last epoch, of how many, with Wilson's 95 % interval."""
-    table = pd.DataFrame(findings.identified(PAPER))
+    table = findings.identified(PAPER)
     table = table[table["config"].isin(("base", *DEFAULTS))]
     counts = table[["right", "images", "low", "high"]].to_numpy()
     table["cell"] = [f"{right:.0f} of {n:.0f} ({low:.2f} to {high:.2f})" for right, n, low, high in counts]
@@ -46,7 +46,7 @@ def learnt() -> str:
 
 def claims() -> str:
     """The paper's claims with our effects, intervals and verdicts."""
-    rows = pd.DataFrame(findings.claims_table(PAPER))
+    rows = findings.claims_table(PAPER)
     signed = "{:+.2f}".format
     rows["95 % interval"] = [
         "" if pd.isna(low) else f"{signed(low)} to {signed(high)}" for low, high in zip(rows["low"], rows["high"])
@@ -70,7 +70,7 @@ def ranking() -> str:
 
 def told() -> str:
     """Of each criterion the best config, how many a test tells from it, and the difference that it would see."""
-    rows = pd.DataFrame(choosing.leaderboard(PAPER))
+    rows = choosing.leaderboard(PAPER)
     table = []
     for criterion, found in rows.groupby("criterion", sort=False):
         counts = found["verdict"].value_counts()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from command_line import ROOT, lorabench
+from command_line import ROOT, lorabench, lorabench_here
 from PIL import Image
 from scipy import stats
 
@@ -291,3 +292,40 @@ def test_a_picture_s_file_is_named_from_the_page(smoke_run):
     named = pictures[pictures["checkpoint"] != "dataset"]
     assert all((smoke_run / name).is_file() for name in named["file"]) and named["file"].is_unique
     assert pictures.loc[pictures["checkpoint"] == "dataset", "file"].isna().all()
+
+
+def test_a_run_ends_with_who_leads(smoke_run, tmp_path):
+    shutil.copytree(smoke_run, tmp_path / "run")
+    done = lorabench_here("grid", "configs/smoke.toml", "--out", str(tmp_path / "run"), "--quiet")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and len(lines) <= 15 and "artifacts made" not in done.stdout
+    assert "Fidelity: image similarity, train prompts, dinov2 letterbox; epoch 2; 3 classes" in lines
+    assert lines[-1] == f"Report: {tmp_path / 'run/report.html'}" and sum("best " in line for line in lines) == 4
+    told = json.loads(lorabench_here("grid", "configs/smoke.toml", "--out", str(tmp_path / "run"), "--json").stdout)
+    best = [row for row in told["leaderboard"] if row["verdict"] == "best"]
+    assert [row["criterion"] for row in best][:2] == ["fidelity", "controllability"]
+    assert all(row["metric"] and row["prompt_type"] and row["encoder"] and row["epoch"] == 2 for row in best)
+
+
+def test_a_dry_run_says_what_criteria_will_be_judged_by():
+    done = lorabench_here("grid", "configs/smoke.toml", "--dry-run")
+    assert "Controllability: text similarity, alter prompts, clip" in done.stdout
+
+
+def test_a_page_is_written_from_tables_alone(smoke_run, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for file in smoke_run.glob("*.parquet"):
+        if file.stem not in ("images", "probes"):
+            shutil.copy(file, kept)
+    shutil.copy(smoke_run / "study.json", kept)
+    told = lorabench_here("report", "configs/smoke.toml", "--out", str(kept))
+    assert told.returncode == 1 and f"`lorabench report {kept}`" in told.stdout
+    (kept / "run.json").unlink(missing_ok=True)
+    done = lorabench_here("report", str(kept))
+    assert done.returncode == 0 and done.stdout.strip() == str(kept / "report.html")
+    assert "image similarity" in (kept / "report.html").read_text().lower()
+    refused = lorabench_here("report", str(smoke_run))
+    assert refused.returncode == 2 and "name another folder with --out" in refused.stderr
+    (kept / "study.json").unlink()
+    assert "holds no study.json, which says what its tables are of" in lorabench_here("report", str(kept)).stderr
