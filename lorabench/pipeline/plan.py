@@ -53,6 +53,7 @@ class Plan:
     base_id: str
     encoder_ids: dict[str, str]
     device: str
+    remarks: tuple[str, ...] = ()  # what works, and may not be meant
 
     @cached_property
     def folder(self) -> store.RunFolder:
