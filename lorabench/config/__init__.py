@@ -3,6 +3,7 @@
 from lorabench.config.grid import config_name as config_name
 from lorabench.config.grid import expand as expand
 from lorabench.config.reading import MINI as MINI
+from lorabench.config.reading import PACKAGE_SCHEME as PACKAGE_SCHEME
 from lorabench.config.reading import base_source as base_source
 from lorabench.config.reading import load_study as load_study
 from lorabench.config.reading import portable as portable
