@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from lorabench import components
 from lorabench.cli import app
-from lorabench.config import Study
+from lorabench.config.schema import EncoderChoice, GridRow, MetricChoice, Study
+from lorabench.datasets.description import ConceptEntry, Description
 
 DOCS = Path(__file__).parent
 
@@ -58,6 +59,12 @@ def settings() -> str:
     rows = ["| key | default | what |", "|---|---|---|"]
     rows += _settings_of(Study, "")
     return "\n".join(rows)
+
+
+def data_set() -> str:
+    """One row a key of dataset.toml."""
+    rows = ["| key | default | what |", "|---|---|---|"]
+    return "\n".join(rows + _settings_of(Description, ""))
 
 
 def mini_gates() -> str:
@@ -109,6 +116,14 @@ def _audit() -> dict[str, Any]:
     return json.loads((DOCS / "pictures" / "audit.json").read_text(encoding="utf-8"))
 
 
+# Keys that hold tables of their own: the keys of these, and how they are written.
+TABLES = {
+    "concept": (ConceptEntry, "concept[]."),
+    "grid": (GridRow, "grid[]."),
+    "encoders": (EncoderChoice, "encoders.*."),
+    "metrics": (MetricChoice, "metrics[]."),
+}
+
 SECTIONS = {
     "mini gates": ("mini.md", mini_gates),
     "mini base": ("mini.md", mini_base),
@@ -128,6 +143,7 @@ SECTIONS = {
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),
     "settings": ("cli.md", settings),
+    "data set": ("datasets.md", data_set),
 }
 
 
@@ -155,8 +171,10 @@ def _settings_of(model: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(default, BaseModel):
             rows += _settings_of(type(default), f"{prefix}{key}.")
             continue
-        shown = "required" if field.is_required() else f"`{_short(default)}`"
-        rows.append(f"| `{prefix}{key}` | {shown} | {field.description or ''} |")
+        shown = "required" if field.is_required() else "" if default is None else f"`{_short(default)}`"
+        rows.append(f"| `{prefix}{key}` | {shown} | {_cell(field.description)} |")
+        if prefix + key in TABLES:
+            rows += _settings_of(*TABLES[prefix + key])
     return rows
 
 

@@ -26,6 +26,7 @@ from lorabench.base_files import base_id, clean_base, locate_base, settings_fold
 from lorabench.errors import UserError
 from lorabench.foreign import known
 from lorabench.records import Sampling
+from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE
 
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
 # The decoder's activations are the largest of all (3 GB for 8 pictures of 512 x 512); smaller batches cost no time.
@@ -189,12 +190,27 @@ def save_folder(base: BaseModel, source: str, folder: Path) -> None:
 
 def check_size(source: str, size: int) -> None:
     """UserError if the base model cannot draw pictures of that side, found without its weights."""
-    path = locate_base(source)
-    factor = 2 ** (len(_config(path, "vae").get("block_out_channels", (64,))) - 1)
+    factor = _pixels_per_latent(locate_base(source))
     if size % factor:
         raise UserError(
             f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of {factor}."
         )
+
+
+def own_side(source: str) -> int | None:
+    """Pixels of a side of the pictures that a base model was made for, as its configs say; None where they do not."""
+    path = locate_base(source)
+    latents = _config(path, "unet").get("sample_size")
+    if isinstance(latents, list) and len(set(map(str, latents))) == 1:
+        latents = latents[0]
+    if isinstance(latents, bool) or not isinstance(latents, int):
+        return None
+    side = latents * _pixels_per_latent(path)
+    return side if SMALLEST_SIDE <= side <= LARGEST_SIDE else None
+
+
+def _pixels_per_latent(path: Path) -> int:
+    return 2 ** (len(_config(path, "vae").get("block_out_channels", (64,))) - 1)
 
 
 def _parts_of_folder(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Literal
 from lorabench.errors import UserError, unknown
 from lorabench.records import Concept, Dataset, ImageRequest, Prompt, PromptSet, PromptType
 from lorabench.seeds import derive_seed
+from lorabench.shipped import PROMPTS
 
 NoiseSeeds = Literal["hashed", "index"]
 PLACEHOLDER = "{}"
@@ -33,9 +34,9 @@ def build_prompt_sets(
 ) -> list[PromptSet]:
     """One set of `images_per_set` requests for each evaluated concept and prompt type that it has.
 
-    Concepts without a template have no `alter` set; no `style` set where the category is "styles" or the concept says
-    so. "hashed" noise depends on (study seed, concept, type, index), "index" is 1000 + index, the paper's. UserError
-    for a template that does not exist or has lines without {}.
+    Concepts whose data set wants none have no `alter` set; no `style` set where the category is "styles" or the concept
+    says so. "hashed" noise depends on (study seed, concept, type, index), "index" is 1000 + index, the paper's.
+    UserError for a template that does not exist or has lines without {}.
     """
     sets = []
     for concept in dataset.concepts:
@@ -48,6 +49,35 @@ def build_prompt_sets(
                 prompts = [Prompt(concept.id, type_, text, _alignment(text, concept, type_)) for text in texts]
                 sets.append(PromptSet(concept, type_, _requests(prompts, images_per_set, study_seed, noise)))
     return sets
+
+
+def alter_template(concept: Concept, prompts_folder: Path) -> tuple[Path, str]:
+    """Folder and stem of the template of a concept's `alter` prompts.
+
+    One that the data set names is looked for in `prompts_folder` alone; an assumed one, or what stands for it, is taken
+    from the shipped prompts where `prompts_folder` has none of them.
+    """
+    own = prompts_folder / "alter"
+    if concept.alter_else:
+        for folder in (own, PROMPTS / "alter"):
+            for stem in (concept.alter, *concept.alter_else):
+                if (folder / f"{stem}.txt").is_file():
+                    return folder, stem
+    return own, concept.alter
+
+
+def stand_ins(dataset: Dataset, prompts_folder: Path) -> list[str]:
+    """A sentence for each evaluated concept whose assumed template is not in the folder of prompts."""
+    sentences = []
+    for concept in dataset.concepts:
+        folder, stem = alter_template(concept, prompts_folder)
+        if concept.evaluated and (folder, stem) != (prompts_folder / "alter", concept.alter):
+            place = " of the shipped prompts" if folder != prompts_folder / "alter" else ""
+            sentences.append(
+                f"Concept '{concept.id}': images.prompts has no template '{concept.alter}', so '{stem}'{place} stands "
+                "for it."
+            )
+    return sentences
 
 
 def text_for_alignment(text: str, concept: Concept) -> str:
@@ -104,7 +134,7 @@ def _texts(concept: Concept, type_: PromptType, captions: list[str], folder: Pat
     if type_ == "style":
         templates = [] if concept.category == "styles" or not concept.has_style_prompts else _templates(folder, "style")
     elif type_ == "alter":
-        templates = _templates(folder / "alter", concept.alter) if concept.alter else []
+        templates = _templates(*alter_template(concept, folder)) if concept.alter else []
     else:
         raise UserError(unknown("prompt type", type_, ("train", "trigger", "alter", "style", "drift")))
     return [template.replace(PLACEHOLDER, concept.descriptor) for template in templates]

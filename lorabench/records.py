@@ -27,6 +27,7 @@ class Concept:
     class_word: str
     keyword: str = ""  # sub-class keyword, e.g. "[V_dark uniform] outfit"
     alter: str = ""  # stem of the template file in prompts/alter; "" = no `alter` prompts
+    alter_else: tuple[str, ...] = ()  # stems that stand for it where prompts lack it; () = the data set names it
     alignment: str | None = (
         None  # stands for the descriptor in text for alignment; None = the class word; "" removes it
     )

@@ -17,7 +17,9 @@ MANY = 1_000_000  # epochs, repeats: more of them nobody waits for
 MOST_PICTURES = 100_000  # of a prompt set, or drawn at once
 LARGEST_SIDE = 8_192  # pixels
 SMALLEST_SIDE = 16  # pixels: the smallest bucket
-WIDEST = 65_536  # rank, factor: wider than any layer
+WIDEST = 16_384  # rank, factor, alpha: wider than any layer
+FASTEST = 1.0  # learning rate: AdamW moves each number by about as much in a step
+LARGEST_RATIO = 1_000.0  # of a merge, either way
 MOST_WORKERS = 1_024
 LARGEST_SEED = 2**63 - 1  # what tables hold
 MOST_CONFIGS = 10_000  # of one row's product
@@ -46,10 +48,14 @@ Side = Annotated[int, _Number, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 Width = Annotated[int, _Number, Field(ge=1, le=WIDEST)]
 Workers = Annotated[int, _Number, Field(ge=0, le=MOST_WORKERS)]
 Seed = Annotated[int, _Number, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)]
-Real = Annotated[float, _Number]
+Rate = Annotated[float, _Number, Field(gt=0, le=FASTEST)]
+Strength = Annotated[float, _Number, Field(gt=0, le=WIDEST)]
+Guidance = Annotated[float, _Number, Field(ge=0, le=1_000)]
+Ratio = Annotated[float, _Number, Field(ge=-LARGEST_RATIO, le=LARGEST_RATIO)]
 Positive = Annotated[float, _Number, Field(gt=0)]
-NotNegative = Annotated[float, _Number, Field(ge=0)]
+NotNegative = Annotated[float, _Number, Field(ge=0, le=MANY)]
 Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
+Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets nothing is none
 Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts"},
-    {"values", "processes"},
+    {"values", "processes", "shipped"},
     {"foreign"},
     {
         "components",

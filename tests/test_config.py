@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 
-from lorabench import components, config
+from lorabench import components, config, mini
+from lorabench.config import schema
+from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
@@ -59,11 +61,11 @@ def test_every_study_reads_and_expands(file):
 
 
 def test_mini_studies_keep_their_promises():
-    mini = config.load_study(ROOT / "configs/mini.toml")
-    configs = config.expand(mini)
+    own_mini = config.load_study(ROOT / "configs/mini.toml")
+    configs = config.expand(own_mini)
     assert {each.algorithm for each in configs} == {"lora", "loha", "lokr", "native"}
-    assert len(configs) >= 8 and len(mini.seeds) >= 2 and len(mini.training.checkpoint_epochs) >= 2
-    assert mini.images.per_set >= 8
+    assert len(configs) >= 8 and len(own_mini.seeds) >= 2 and len(own_mini.training.checkpoint_epochs) >= 2
+    assert own_mini.images.per_set >= 8
     paper = config.expand(config.load_study(ROOT / "configs/paper.toml"))
     same = config.expand(config.load_study(ROOT / "configs/mini_paper.toml"))
     # Narrow layers take half the paper's factors; all else but the learning rates is the paper's.
@@ -114,6 +116,79 @@ def test_paths_are_relative_to_the_file_and_hub_ids_stay(tmp_path):
     assert study.data.folder == str(tmp_path / "pictures")
     assert study.images.prompts == str(tmp_path.parent / "p")
     assert study.base == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+def write(folder: Path, **studies: str) -> Path:
+    """Study files; the first is the one to load."""
+    for name, text in studies.items():
+        (folder / f"{name}.toml").write_text(text)
+    return folder / f"{next(iter(studies))}.toml"
+
+
+def test_a_study_extends_another_key_by_key(tmp_path):
+    shipped = config.load_study(ROOT / "configs/mini.toml")
+    row = "[[grid]]\nalgorithm = 'lora'\nlr = 1e-3\n"
+    path = write(
+        tmp_path,
+        top="name = 'top'\nextends = './middle.toml'\n[data]\nfolder = 'own'\n" + row,
+        middle="name = 'middle'\ndescription = 'x'\nextends = 'mini'\n[images]\nper_set = 3\nprompts = 'p'\n"
+        "[encoders]\nclip = { resize = 'stretch' }\n[explain]\nexclude = ['loha*']",
+    )
+    study = config.load_study(path)
+    assert (study.name, study.description, study.base) == ("top", "", shipped.base)
+    assert (study.images.per_set, study.images.steps) == (3, shipped.images.steps)
+    assert study.images.prompts == str(tmp_path / "p")  # of the file that holds it
+    assert study.encoders["clip"] == shipped.encoders["clip"].model_copy(update={"resize": "stretch"})
+    assert len(config.expand(study)) == 1 and study.metrics == shipped.metrics
+    # Patterns over the other's data and grid went with them.
+    assert (study.data.folder, study.data.concepts, study.explain.exclude) == (str(tmp_path / "own"), (), ())
+    assert "extends" not in study.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("top", "below", "says"),
+    [
+        ("[images]\nsteps = 3", "[images]\nper_set = 0", "below.toml: 'images.per_set'"),
+        ("[images]\nper_set = 0", "[images]\nper_set = 3", "top.toml: 'images.per_set'"),
+        ("[images]\nsteps = 3", "[images]\nper_sett = 3", "below.toml: unknown key 'images.per_sett'. Did you mean"),
+        ("[[grid]]\nalgorithm = 'lora'", "[[grid]]\nalgorithm = 'lora'\nlr = 1", "top.toml: 'grid[0].lr' is missing"),
+        ("seeds = 3", "seeds = [1]", "top.toml: 'seeds'"),
+        ("", "extends = 'top.toml'", "below.toml: 'extends': studies extend each other in a circle"),
+        ("", "extends = 'minni'", "Did you mean 'mini'?"),
+        ("", "extends = 'none.toml'", "below.toml: 'extends': there is no study file"),
+        ("", "extends = 3", "below.toml: 'extends': must be the name or the path of a study, got 3"),
+        ("", "name = ", "below.toml is not valid TOML"),
+    ],
+)
+def test_mistakes_name_the_file_that_holds_the_key(tmp_path, top, below, says):
+    path = write(tmp_path, top=f"name = 'top'\nextends = 'below.toml'\n{top}", below=below)
+    with pytest.raises(UserError) as caught:
+        config.load_study(path)
+    assert says in str(caught.value)
+
+
+def test_a_name_is_each_study_s_own(tmp_path):
+    with pytest.raises(UserError, match=r"top.toml: 'name' is missing"):
+        config.load_study(write(tmp_path, top="extends = 'mini'"))
+
+
+def test_bases_and_prompts_by_name(tmp_path):
+    (tmp_path / "some").mkdir()
+
+    def base(text: str) -> str:
+        return config.load_study(write(tmp_path, top=f"name = 'x'\nbase = '{text}'")).base
+
+    assert base("mini") == base("lorabench:mini/weights/base") == str(mini.base_path())
+    assert base("some") == base("path:some") == base("./some") == str(tmp_path / "some")
+    assert (base("some/where"), base("path:some/where")) == ("some/where", str(tmp_path / "some/where"))
+    assert Path(read("name = 'x'").images.prompts, "alter/characters.txt").is_file()
+
+
+@pytest.mark.parametrize("table", [*schema.Section.__subclasses__(), schema.GridRow, ConceptEntry, Description])
+def test_every_key_is_described(table):
+    """In the docs they stand with these words."""
+    bare = {name for name, field in table.model_fields.items() if not field.description}
+    assert not {name for name in bare if not isinstance(table.model_fields[name].default, schema.Section)}
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ def test_one_folder_of_images_is_one_concept(tmp_path):
     dataset = load_dataset(tmp_path)
     (concept,) = dataset.concepts
     assert (concept.trigger, concept.class_word, concept.class_name) == ("[V_mika doll]", "toy", tmp_path.name)
-    assert (concept.alter, [image.repeats for image in dataset.images]) == ("", [1, 1])
-    assert any("no `alter` prompts" in sentence for sentence in dataset.assumptions)
+    assert (concept.alter, [image.repeats for image in dataset.images]) == ("anything", [1, 1])
+    assert any("template 'anything' of `alter` prompts" in sentence for sentence in dataset.assumptions)
 
 
 def test_folders_without_description_are_categories_classes_and_subclasses(tmp_path):
@@ -113,10 +113,37 @@ def test_folders_without_description_are_categories_classes_and_subclasses(tmp_p
     assert len(dataset.assumptions) == 4  # no description, two concepts, repeats
 
 
+@pytest.mark.parametrize(
+    ("path", "templates"),
+    [
+        ("scenes/garden", ("garden", "scenes", "anything")),
+        ("scenes/tower", ("scenes", "anything")),
+        ("movie_characters/rook/realistic", ("characters", "anything")),
+        ("vehicles/tram", ("anything", "anything")),
+        ("garden", ("anything", "anything")),
+    ],
+)
+def test_every_concept_has_a_template_unless_the_description_says_otherwise(tmp_path, path, templates):
+    add(tmp_path / path, ["[V] thing"])
+    add(tmp_path / "own/thing", ["[V] thing"])
+    entries = [f'path = "{path}"\ntrigger = "[V]"', 'path = "own/thing"\ntrigger = "[V]"\nalter = ""']
+    guessed = next(each for each in load_dataset(tmp_path).concepts if each.id.endswith(path))
+    described = {concept.id: concept for concept in load_dataset(describe(tmp_path, *entries)).concepts}
+    nothing = described.pop("own/thing")
+    (found,) = described.values()
+    assert (guessed.alter, *guessed.alter_else) == (found.alter, *found.alter_else) == templates
+    assert (nothing.alter, nothing.alter_else) == ("", ())
+    (sentence,) = load_dataset(tmp_path).assumptions
+    assert found.id in sentence and f"'{found.alter}'" in sentence
+
+
 def test_images_of_no_concept_and_captions_without_trigger_are_said(panda):
     images.write(panda / "extra" / "a.png", np.zeros((2, 2, 3), np.uint8))
     add(panda / "stuffed_toys" / "panda", ["a toy"], start=7)
-    first, second = load_dataset(describe(panda, PANDA)).assumptions
+    template, first, second = load_dataset(describe(panda, PANDA)).assumptions
+    assert (
+        template == "No template is named (alter) for stuffed_toys/panda: `alter` prompts are those of 'stuffed_toys'."
+    )
     assert first == "1 images belong to no concept and are left out; the first is extra/a.png."
     assert second.startswith("1 of 3 captions of 'stuffed_toys/panda' do not hold its trigger '[V_panda]'")
 

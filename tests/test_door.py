@@ -102,7 +102,9 @@ def test_names_that_are_not_utf8_are_a_sentence(place, tmp_path):
         ("training.warmup_epochs", "nan"), ("training.epochs", '"2"'), ("images.per_set", "1000000000"),
         ("images.steps", "1001"), ("images.guidance", "false"), ("images.size", "100000"),
         ("images.noise_seed", "9223372036854775808"), ("images.thumbnails", "-1"), ("run.workers", "1000000000"),
-        ("run.workers", "true"), ("images.prompts", '"a\\u0000b"'),
+        ("run.workers", "true"), ("images.guidance", "1e9"), ("images.scales", "[1e9]"),
+        ("training.betas", "[0.9, 1.0]"), ("training.weight_decay", "1e9"), ("training.warmup_epochs", "1e9"),
+        ("images.prompts", '"a\\u0000b"'),
     ],
 )  # fmt: skip
 def test_values_that_nobody_can_mean_are_refused_by_name(key, value, tmp_path):
@@ -114,6 +116,25 @@ def test_values_that_nobody_can_mean_are_refused_by_name(key, value, tmp_path):
     with pytest.raises(UserError) as caught:
         config.load_study(tmp_path / "study.toml")
     assert f"study.toml: '{key}" in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "lr = 5e9", "lr = 1.5", "dim = 100000000", "dim = 1e8", "alpha = 1e8", "conv_dim = 20000", "conv_alpha = 1e8",
+        "factor = 100000", "text_encoder_lr = 5e9", "vary = [{ lr = 5e9 }]", "product = { dim = [4, 100000000] }",
+        'peft = { peft_type = "VERA", r = 100000000 }',
+    ],
+)  # fmt: skip
+def test_a_grid_that_nobody_can_mean(words, tmp_path):
+    key = words.split(" =")[0].replace("product", "dim")
+    row = ['algorithm = "peft"' if key == "peft" else 'algorithm = "lora"', *(["lr = 5e-3"] if key != "lr" else [])]
+    text = SMOKE.replace('[[grid]]\nalgorithm = "lokr"\nlr = 5e-3\nfactor = 4', "\n".join(["[[grid]]", *row, words]))
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        studies.planned(tmp_path / "study.toml", tmp_path / "out", None, None, (), None)
+    said = str(caught.value)
+    assert key in said and "less than or equal to" in said and len(said.splitlines()) == 1, said
 
 
 def test_repeats_that_no_memory_holds(tmp_path):
@@ -144,6 +165,8 @@ def test_studies_that_come_to_nothing(old, new, says, tmp_path):
     folder.mkdir(parents=True)
     images.write(folder / "a.png", np.zeros((64, 64, 3), np.uint8))
     (folder / "a.txt").write_text("panda")
+    described = '[[concept]]\npath = "toys/panda"\ntrigger = "panda"\nalter = ""\n'
+    (tmp_path / "pictures/dataset.toml").write_text(described)
     text = SMOKE.replace("lorabench:mini/dataset", str(tmp_path / "pictures")).replace(
         'concepts = ["scenes/volcano", "stuffed_toys/octo", "styles/riso"]\n', ""
     )

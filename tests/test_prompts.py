@@ -1,12 +1,13 @@
 """Prompts: the paper's protocol of counts, noise and text for alignment."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lorabench.errors import UserError
-from lorabench.prompts import build_prompt_sets, text_for_alignment
+from lorabench.prompts import build_prompt_sets, stand_ins, text_for_alignment
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.seeds import derive_seed
 
@@ -45,7 +46,7 @@ def test_prompts_of_the_paper_make_14900_images():
 
 def test_templates_are_complete():
     counts = {path.stem: len(path.read_text().splitlines()) for path in (PROMPTS / "alter").glob("*.txt")}
-    assert len(counts) == 8 and set(counts.values()) == {10}
+    assert len(counts) == 10 and set(counts.values()) == {10}
     assert len((PROMPTS / "style.txt").read_text().splitlines()) == 5
 
 
@@ -68,6 +69,22 @@ def test_texts_of_each_type():
     assert [built.type for built in sets(STYLE, "trigger", "style")] == ["trigger"]
     plain = Concept("own", "x", "", "x", "toy", has_style_prompts=False)
     assert sets(plain, "alter", "style") == []
+
+
+def test_assumed_templates_have_stand_ins_and_named_ones_have_not(tmp_path):
+    (tmp_path / "alter").mkdir()
+    (tmp_path / "alter/scenes.txt").write_text("{} in spring\n")
+    castle = replace(CASTLE, alter_else=("scenes", "anything"))
+    tram = Concept("vehicles", "tram", "", "[V_tram]", "tram", alter="anything", alter_else=("anything",))
+    both = dataset(castle, tram)
+    built = build_prompt_sets(both, tmp_path, ["alter"], 1, 0)
+    assert built[0].requests[0].prompt.text == "[V_castle] scene in spring"
+    assert built[1].requests[0].prompt.text.startswith("[V_tram] tram on a beach")  # the shipped one
+    assert ["castle" in text and "'scenes' stands" in text for text in stand_ins(both, tmp_path)] == [True, False]
+    assert "'anything' of the shipped prompts" in stand_ins(both, tmp_path)[1]
+    assert stand_ins(both, PROMPTS) == []
+    with pytest.raises(UserError, match="Unknown prompt template 'castle'"):
+        build_prompt_sets(dataset(CASTLE), tmp_path, ["alter"], 1, 0)
 
 
 def test_noise_depends_on_study_concept_type_and_index_only():

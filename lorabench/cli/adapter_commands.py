@@ -22,7 +22,7 @@ def count(
     base: Annotated[str, typer.Option(help="sd15, sd2, sdxl, mini, hub id, diffusers folder or .safetensors")] = "sd15",
     layers: Annotated[str, typer.Option(help="attention, linear, full or regex:<expression>")] = "linear",
     dim: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="rank; lokr: none = a full second block")] = None,
-    alpha: Annotated[float | None, typer.Option(help="the update's scale is alpha / dim")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, max=WIDEST, help="the update's scale is alpha / dim")] = None,
     factor: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="of lokr")] = None,
     conv_dim: Annotated[int | None, typer.Option(min=1, max=WIDEST, help="dim of kernels larger than 1 x 1")] = None,
     decompose_both: Annotated[bool, typer.Option("--decompose-both", help="lokr: first block of low rank too")] = False,

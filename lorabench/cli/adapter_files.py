@@ -12,16 +12,16 @@ from typing import Any, get_args
 
 import torch
 
-from lorabench import adapters, architectures, components, diffusion, formats, mini, store
+from lorabench import adapters, architectures, components, config, diffusion, formats, store
 from lorabench.adapters import Adapter
 from lorabench.algorithms.peft import wraps_kernels
 from lorabench.components import LoadedAdapter
+from lorabench.config import MINI
 from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
 from lorabench.records import TrainConfig
 
 MERGED, KOHYA, DIFFUSERS, PEFT = "merged", "kohya", "diffusers", "peft"
-MINI = "mini"
 
 
 def count(base: str, config: TrainConfig) -> dict[str, Any]:
@@ -181,5 +181,5 @@ def _norm(found: Components, adapter: Adapter, name: str) -> float | None:
 
 
 def base_source(base: str) -> str:
-    """A base model of the command line as a study names it: "mini" is the miniature world's."""
-    return str(mini.base_path()) if base == MINI else base
+    """A base model of the command line: a name of `architectures`, or as in a study."""
+    return base if base in architectures.ARCHITECTURES else config.base_source(base, Path())

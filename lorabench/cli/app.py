@@ -17,7 +17,7 @@ from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 
 if TYPE_CHECKING:
-    from lorabench.pipeline.plan import Plan
+    pass
 from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 app = typer.Typer(
@@ -62,7 +62,10 @@ def lorabench(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say which version this is")
     ] = False,
 ) -> None:
-    """Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report."""
+    """Measure adapters of text-to-image models: train, generate paired images, score, rank, explain, report.
+
+    Begin with `lorabench init FOLDER --data PICTURES`.
+    """
 
 
 def main() -> None:
@@ -99,6 +102,39 @@ def _quiet_libraries() -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="folder for the new study; made if it is not there")],
+    data: Annotated[
+        Path | None, typer.Option(help="folder of your pictures, best with a .txt caption beside each")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="mini, hub id, diffusers folder or .safetensors")] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help="for all pictures without one: a new word and what it is, '[V_mine] toy'; written beside them"
+        ),
+    ] = None,
+) -> None:
+    """Write a first study, FOLDER/study.toml, from a folder of pictures: commented, ready to run, to be edited.
+
+    On a terminal it asks for what is not given; else it takes pictures that lie in FOLDER or here, and SD1.5 if that is
+    on this machine together with a GPU. Without any it takes those of the miniature world, which comes with lorabench.
+    Exit code 1 if the study lacks something before it can run.
+    """
+    from lorabench.cli import description, starting, studies
+
+    study = starting.write_study(folder, data, base, caption)
+    print(f"Written: {study}")
+    try:
+        plan = studies.planned(study, None, None, None, (), None)
+        description.say(plan, "run with --limit 1 for a first look")
+    except UserError as error:
+        print(on_screen(f"Before it can run: {error}"))
+        raise typer.Exit(1) from error
+    print(on_screen(f"Next: lorabench grid {study}"))
+
+
+@app.command()
 def grid(
     study: StudyFile,
     out: Out = None,
@@ -115,15 +151,17 @@ def grid(
 ) -> None:
     """Run a whole study, train to report. Run again to go on where it stopped."""
     if dry_run:
-        rows = [door.describe_grid(study)]
+        rows, plan = [door.describe_grid(study)], None
         try:  # the grid can be said even where weights or data are missing; the error then follows it
             door.check_study(study, anchors)
-            from lorabench.cli import studies
+            from lorabench.cli import description, studies
 
             plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-            rows += [*studies.describe(plan), *_judges(plan)]
         finally:
-            show(rows, as_json)
+            if plan is None:
+                show(rows, as_json)
+        again = "run with --limit 1, which trains one config; then a dry run without it says"
+        description.say(plan, again, as_json, before=rows)
         return
     door.check_study(study, anchors)
     from lorabench.cli import studies
@@ -156,29 +194,19 @@ def evaluate(
 ) -> None:
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
     door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
-    from lorabench.cli import evaluation, studies
+    from lorabench.cli import description, evaluation, studies
 
     plan, refused = evaluation.planned(
         checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
     )
     if dry_run:
-        left_out = [{"stage": "left out", "count": 1, "what": each.message, "tasks to do": ""} for each in refused]
-        rows = [*studies.describe(plan), *_judges(plan)]
-        show([*rows, *left_out] if as_json else rows, as_json)
-        for each in () if as_json else refused:  # no table folds the path of a file
-            print(on_screen(f"left out: {each.message}"))
+        left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
+        again = "start it: the bar of the whole run says after a while"
+        description.say(plan, again, as_json, after=left_out)
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
     finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
-
-
-def _judges(plan: Plan) -> list[dict[str, object]]:
-    """What each criterion will be judged by, as rows of a dry run."""
-    from lorabench.cli import auditing, words
-
-    lines = words.judges(auditing.planned_judges(plan))
-    return [{"stage": "judge", "count": "", "what": line, "tasks to do": ""} for line in lines]
 
 
 def _stage_command(stage: str, help_text: str) -> None:

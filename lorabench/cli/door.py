@@ -11,11 +11,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
-from lorabench.config import Study
+from lorabench.config import MINI, Study
 from lorabench.errors import UserError, unknown
 from lorabench.values import encodable, require_text, spelled
 
-MINI = "mini"
 MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written when it is first used
 OURS = "lorabench"  # the metadata key of files that lorabench wrote
 PEFT_CONFIG = "adapter_config.json"

@@ -25,8 +25,6 @@ from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.statistics.errors import summarise
 
-PROMPTS = Path(__file__).parents[2] / "prompts"  # the paper's, where lorabench runs from a checkout
-
 SHOWN = 3  # names in a sentence
 
 
@@ -114,7 +112,7 @@ def _study(study_file: Path | None, base: str | None, bases: Sequence[str], name
     elif base == world or (base is None and [each for each, _ in usual] == [base_files.base_id(world)]):
         study = config.load_study(mini.evaluation_study())
     else:
-        study = config.study_from({"name": name, "images": {"prompts": str(PROMPTS)}}, Path.cwd() / "study.toml")
+        study = config.study_from({"name": name}, Path.cwd() / "study.toml")
     return study.model_copy(update={"name": name, "grid": ()})
 
 

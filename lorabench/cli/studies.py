@@ -18,9 +18,6 @@ from lorabench.cli.progress import open_progress
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
-from lorabench.pipeline import replacing
-from lorabench.pipeline.models import check_inputs
-from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, run
@@ -102,8 +99,6 @@ def carry_out(
     `refused` are inputs left out before, to be listed with what fails.
     """
     workers, progress = plan.study.run.workers or suitable_workers(plan), open_progress(quiet)
-    for remark in plan.remarks:
-        progress.line(remark)
     return run(plan, stages, lambda work: LocalExecutor(work, workers), progress, refused, verify, replace)
 
 
@@ -115,33 +110,6 @@ def suitable_workers(plan: Plan) -> int:
     files = base.rglob("*.safetensors") if base.is_dir() else [base]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1
-
-
-def describe(plan: Plan) -> list[dict[str, object]]:
-    """What a plan comes to: one row a stage, for `--dry-run`. UserError for a broken picture or encoder."""
-    check_inputs(plan)
-    rows: list[dict[str, object]] = []
-    counts = {
-        "train": (
-            len(plan.runs),
-            f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
-        ),
-        "generate": (
-            sum(len(s.requests) for s in plan.prompt_sets) * len(plan.checkpoints),
-            f"images: {len(plan.checkpoints)} checkpoints (base included) x {len(plan.prompt_sets)} prompt sets",
-        ),
-        "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
-        "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
-        "audit": (len(plan.measured_concepts), "concepts, on whose real images the metrics are probed"),
-    }
-    for stage, (count, words) in counts.items():
-        ready, skipped = pending(plan, stage)  # type: ignore[arg-type]
-        rows.append({"stage": stage, "count": count, "what": words, "tasks to do": len(ready) + len(skipped)})
-    replaced = replacing.finished(plan, ALL_STAGES)
-    if replaced:
-        words = replacing.say_replaced(plan, replaced)
-        rows.append({"stage": "replaced", "count": len(replaced), "what": words, "tasks to do": ""})
-    return rows
 
 
 def summary(result: Result, root: Path) -> dict[str, Any]:

@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from lorabench.datasets.description import DESCRIPTION, ConceptEntry, Description, guess_description, read_description
+from lorabench.datasets.description import (
+    DESCRIPTION,
+    ConceptEntry,
+    Description,
+    guess_description,
+    place_of,
+    read_description,
+    usual_templates,
+)
 from lorabench.errors import UserError
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.values import MOST_SAMPLES, require_text
@@ -74,7 +82,12 @@ def read_dataset(folder: Path) -> Dataset:
         concepts=concepts,
         images=images,
         fingerprint="",
-        assumptions=(*assumptions, *_left_out(every_image, images, folder), *_without_trigger(concepts, images)),
+        assumptions=(
+            *assumptions,
+            *(_usual_prompts(concepts) if described else ()),
+            *_left_out(every_image, images, folder),
+            *_without_trigger(concepts, images),
+        ),
     )
 
 
@@ -178,9 +191,8 @@ def _normal_path(text: str, folder: Path) -> PurePosixPath:
 
 
 def _concept(path: PurePosixPath, entry: ConceptEntry, name: str) -> Concept:
-    # A folder that is one concept, or a class without a category, is grouped under the data set's name.
-    parts = path.parts or (name,)
-    category, class_name, subclass = (*((name, *parts) if len(parts) == 1 else parts), "")[:3]
+    category, class_name, subclass = place_of(path, name)
+    usual = usual_templates(category, class_name)
     return Concept(
         category=category,
         class_name=class_name,
@@ -188,7 +200,8 @@ def _concept(path: PurePosixPath, entry: ConceptEntry, name: str) -> Concept:
         trigger=entry.trigger,
         class_word=entry.class_word,
         keyword=entry.keyword,
-        alter=entry.alter,
+        alter=usual[0] if entry.alter is None else entry.alter,
+        alter_else=(usual[1:] or usual) if entry.alter is None else (),
         alignment=entry.alignment,
         has_style_prompts=entry.style_prompts,
         evaluated=entry.evaluate,
@@ -227,6 +240,18 @@ def _repeats(leaves: dict[Concept, tuple[int | Literal["balance"], int]]) -> dic
 
 
 # --- what else there is to say ----------------------------------------------------------------------------------------
+
+
+def _usual_prompts(concepts: Sequence[Concept]) -> list[str]:
+    """A sentence for each template that the data set does not name."""
+    used: dict[str, list[str]] = {}
+    for concept in concepts:
+        if concept.evaluated and concept.alter_else:
+            used.setdefault(concept.alter, []).append(concept.id)
+    return [
+        f"No template is named (alter) for {', '.join(ids)}: `alter` prompts are those of '{template}'."
+        for template, ids in used.items()
+    ]
 
 
 def _left_out(every_image: Sequence[Path], used: Sequence[TrainingImage], folder: Path) -> list[str]:

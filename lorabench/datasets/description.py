@@ -13,15 +13,18 @@ from lorabench.values import MANY, Many, Name, read_toml, sentence
 
 DESCRIPTION = "dataset.toml"
 
-# Of the paper's categories (LyCORIS D.3): template of `alter` prompts, and what stands for the descriptor in the text
-# for alignment; "{}" is the class name. Used only where no dataset.toml says otherwise.
-_CATEGORY_DEFAULTS: dict[str, tuple[str, str | None]] = {
-    "anime_characters": ("characters", None),
-    "movie_characters": ("characters", None),
-    "stuffed_toys": ("stuffed_toys", "{}"),
-    "scenes": ("{}", "{}"),
-    "styles": ("styles", ""),
+# Of the paper's categories (LyCORIS D.3), used only where no dataset.toml says otherwise: the template of `alter`
+# prompts, and what stands for the descriptor in the text for alignment; "{}" is the class name.
+_TEMPLATES = {
+    "anime_characters": "characters",
+    "movie_characters": "characters",
+    "stuffed_toys": "stuffed_toys",
+    "scenes": "scenes",
+    "styles": "styles",
 }
+_SCENES = ("canal", "castle", "garden", "sculpture", "waterfall")  # classes with a template of their own
+_ALIGNMENT: dict[str, str | None] = {"stuffed_toys": "{}", "scenes": "{}", "styles": ""}
+ANY_TEMPLATE = "anything"  # says nothing of what the concept is
 
 
 class ConceptEntry(BaseModel):
@@ -29,15 +32,22 @@ class ConceptEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: Annotated[Name, Field(min_length=1)]
-    trigger: str
-    class_word: str = ""
-    keyword: str = ""
-    repeats: Many | Literal["balance"] = 1
-    alter: Name = ""
-    alignment: str | None = None
-    style_prompts: bool = True
-    evaluate: bool = True
+    path: Annotated[Name, Field(min_length=1)] = Field(description="folder: category/class[/sub-class]")
+    trigger: str = Field(description="the word that training ties to the concept")
+    class_word: str = Field("", description="what it is one of; the descriptor is `trigger class_word[, keyword]`")
+    keyword: str = Field("", description="of a sub-class")
+    repeats: Many | Literal["balance"] = Field(
+        1, description='how often an epoch shows each image; "balance": every class about equally often'
+    )
+    alter: Name | None = Field(
+        None, description='template of its `alter` prompts; "" = none; default: its category\'s, or one for anything'
+    )
+    alignment: str | None = Field(
+        None,
+        description='stands for the descriptor in the text that CLIP compares with; "" removes it; default: class_word',
+    )
+    style_prompts: bool = Field(True, description="false: no prompts in other styles")
+    evaluate: bool = Field(True, description="false: trained on, not measured")
 
 
 class Description(BaseModel):
@@ -45,11 +55,11 @@ class Description(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str = ""
-    revision: str = ""
-    license: str = ""
-    citation: str = ""
-    concept: Annotated[list[ConceptEntry], Field(min_length=1)]
+    name: str = Field("", description="of the data set; default: its folder's")
+    revision: str = Field("", description="of the pictures and captions, in tables and report")
+    license: str = Field("", description="under which the pictures may be used")
+    citation: str = Field("", description="where they are from")
+    concept: Annotated[list[ConceptEntry], Field(min_length=1)] = Field(description="a table for each concept")
 
 
 def read_description(path: Path) -> Description:
@@ -94,10 +104,9 @@ def guess_description(
     for path, images in by_folder.items():
         entry = _guessed_entry(path, [captions[image] for image in images], folder.resolve().name, repeats)
         entries.append(entry)
-        alter = f"template '{entry.alter}'" if entry.alter else "no `alter` prompts"
         assumptions.append(
             f"Concept '{path}': trigger '{entry.trigger}', class word '{entry.class_word}', "
-            f"keyword '{entry.keyword}', {alter}."
+            f"keyword '{entry.keyword}', template '{_template(path, folder)}' of `alter` prompts."
         )
     if repeats == "balance":
         assumptions.append("Images are repeated so that an epoch shows every class about equally often.")
@@ -116,16 +125,40 @@ def _guessed_entry(
     second = {(caption.split(",") + [""])[1].strip() for caption in captions}
     # A sub-class's keyword follows the descriptor in every caption; of a class without sub-classes it is just a tag.
     keyword = second.pop() if len(path.parts) == 3 and len(second) == 1 else ""
-    alter, alignment = _CATEGORY_DEFAULTS.get(category, ("", None))
+    alignment = _ALIGNMENT.get(category)
     return ConceptEntry(
         path=str(path),
         trigger=trigger,
         class_word=class_word,
         keyword=keyword,
         repeats=repeats,
-        alter=alter.format(class_name),
         alignment=alignment and alignment.format(spoken),
     )
+
+
+def _template(path: PurePosixPath, folder: Path) -> str:
+    category, class_name, _ = place_of(path, folder.resolve().name)
+    return usual_templates(category, class_name)[0]
+
+
+def place_of(path: PurePosixPath, name: str) -> tuple[str, str, str]:
+    """Category, class and sub-class of a concept's folder in the data set of that name.
+
+    A folder that is one concept, or a class without a category, is grouped under the data set's name.
+    """
+    parts = path.parts or (name,)
+    category, class_name, subclass = (*((name, *parts) if len(parts) == 1 else parts), "")[:3]
+    return category, class_name, subclass
+
+
+def usual_templates(category: str, class_name: str) -> tuple[str, ...]:
+    """Templates for the `alter` prompts of a concept whose data set names none, the best first, for any category.
+
+    A scene of the paper has one of its class; the others are for the category, and for anything at all.
+    """
+    usual = (_TEMPLATES[category],) if category in _TEMPLATES else ()
+    of_class = (class_name,) if category == "scenes" and class_name in _SCENES else ()
+    return tuple(dict.fromkeys((*of_class, *usual, ANY_TEMPLATE)))
 
 
 def _trigger_and_class_word(descriptor: str) -> tuple[str, str]:

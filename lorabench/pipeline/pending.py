@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from lorabench.pipeline.auditing import is_audited
 from lorabench.pipeline.features import features_key
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import missing_epochs, missing_sets
 from lorabench.records import Checkpoint, Failure, Task
 
@@ -25,13 +25,22 @@ def pending(plan: Plan, stage: str) -> tuple[list[Task], list[Failure]]:
     return ready, skipped
 
 
-def _pending_training(plan: Plan) -> Pending:
+def outstanding(plan: Plan, stage: str) -> list[Task]:
+    """All that a stage still has to do, whether or not its inputs are there yet."""
+    return [task for task, _ in _PENDING[stage](plan)]
+
+
+def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
+    """Steps to an epoch, for a bar: buckets whose last batch is not full add a few."""
     samples = sum(image.repeats for image in plan.dataset.images)
+    return math.ceil(samples / run.config.batch_size) * epochs
+
+
+def _pending_training(plan: Plan) -> Pending:
     for each in plan.runs:
         epochs = missing_epochs(plan, each)
         if epochs:
-            # For the bar: buckets whose last batch is not full add a few steps to an epoch.
-            yield Task("train", each.id, math.ceil(samples / each.config.batch_size) * epochs[-1]), ""
+            yield Task("train", each.id, training_steps(plan, each, epochs[-1])), ""
 
 
 def _pending_images(plan: Plan) -> Pending:
@@ -97,3 +106,4 @@ _PENDING: dict[str, Callable[[Plan], Pending]] = {
     "score": _pending_scores,
     "audit": _pending_audit,
 }
+STAGES_OF_TASKS = tuple(_PENDING)

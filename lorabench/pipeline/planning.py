@@ -14,7 +14,7 @@ from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
-from lorabench.records import Checkpoint, Dataset, TrainConfig
+from lorabench.records import Checkpoint, Dataset, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
 
 
@@ -23,6 +23,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
     `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
     """
+    study = _with_sizes(study)
     configs = _selected(_checked_configs(study), only)
     runs = tuple(TrainingRun(each, seed) for each in configs for seed in study.seeds)[:limit]
     if not runs:
@@ -38,6 +39,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
 def plan_of_checkpoints(study: Study, root: Path, checkpoints: Sequence[Checkpoint]) -> Plan:
     """The plan that measures given checkpoints and trains nothing."""
+    study = _with_sizes(study)
     scaled = [
         replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
         for checkpoint in checkpoints
@@ -60,6 +62,9 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
     )
     if not prompt_sets:
         raise UserError(_nothing_to_draw(study, dataset))
+    if "alter" in study.images.prompt_types:
+        notes = prompts.stand_ins(dataset, Path(study.images.prompts))
+        dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
     requests = metric_requests(study)
     _check_adapters(study, runs)
     base_id = base_files.base_id(study.base)
@@ -79,7 +84,32 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         base_id=base_id,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
-        remarks=dataset.assumptions,
+        remarks=(*dataset.assumptions, *_remarks(study, trains=bool(runs))),
+    )
+
+
+def _with_sizes(study: Study) -> Study:
+    """The study with a size and a resolution: the base model's own where the file sets none."""
+    images, training = study.images, study.training
+    if images.size is not None and training.resolution is not None:
+        return study
+    own = diffusion.own_side(study.base) or Sampling().size
+    sizes = {"size": own if images.size is None else images.size}
+    resolution = own if training.resolution is None else training.resolution
+    changes = {"images": images.model_copy(update=sizes)}
+    return study.model_copy(update=changes | {"training": training.model_copy(update={"resolution": resolution})})
+
+
+def _remarks(study: Study, trains: bool) -> tuple[str, ...]:
+    """Sentences about sizes that are not those of the pictures that the base model was made for."""
+    own = diffusion.own_side(study.base)
+    asked = {"images.size": study.images.size}
+    asked |= {"training.resolution": study.training.resolution} if trains else {}
+    return tuple(
+        f"{key} is {side}, but base model {config.portable(study.base)} was made for pictures of {own} pixels: "
+        f"without {key} in the study it is {own}."
+        for key, side in asked.items()
+        if own is not None and side != own
     )
 
 

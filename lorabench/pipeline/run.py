@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,9 @@ from lorabench import store
 from lorabench.components import Executor, Work
 from lorabench.errors import DISK_FULL, DamagedArtifact, DiskFull, UserError
 from lorabench.pipeline import integrity, replacing, tables
+from lorabench.pipeline.effort import effort
 from lorabench.pipeline.models import check_inputs
-from lorabench.pipeline.pending import pending
+from lorabench.pipeline.pending import outstanding, pending
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tasks import execute
 from lorabench.records import Failure, Task
@@ -26,6 +27,10 @@ TABLE_STAGES: tuple[Stage, ...] = ("rank", "explain", "report")
 
 class Progress(Protocol):
     """Shows how a stage goes; on a terminal, in a log, or not at all."""
+
+    def begin(self, efforts: Mapping[str, float]) -> None:
+        """Say how much each stage of the run will have to do, for the time that the whole takes."""
+        ...
 
     def stage(self, name: str, items: int, units: int) -> AbstractContextManager[Callable[[int], None]]:
         """Open the bar of a stage of so many units; yields the function that moves it."""
@@ -72,8 +77,12 @@ def run(
     replacing.require_own_folder(plan.root, [plan.study.name])
     if not replace:
         replacing.require_consent(plan, stages)
-    if any(any(pending(plan, stage)) for stage in working):
+    efforts = {stage: effort(plan, outstanding(plan, stage)) for stage in working}
+    if any(efforts.values()):
         check_inputs(plan)
+    for remark in plan.remarks:
+        progress.line(remark)
+    progress.begin(efforts)
     with plan.folder.locked():
         if verify:
             _verify(plan, progress)

@@ -1,0 +1,189 @@
+"""What a dry run says: where results go, from what they are made, how much there is to do, and what it takes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lorabench import adapters, base_files, components, config, diffusion, formats, images
+from lorabench.cli import auditing, studies
+from lorabench.cli.output import on_screen, show
+from lorabench.cli.words import judges as judge_lines
+from lorabench.pipeline import effort, replacing
+from lorabench.pipeline.integrity import costs, stored
+from lorabench.pipeline.models import check_inputs
+from lorabench.pipeline.pending import outstanding
+from lorabench.pipeline.plan import Plan
+
+Row = dict[str, object]
+SAMPLE = 8  # pictures of the data set whose size as PNG stands for that of those to draw
+
+
+def say(plan: Plan, again: str, as_json: bool = False, before: Sequence[Row] = (), after: Sequence[Row] = ()) -> None:
+    """Sentences on stdout, and between them the table of the stages; or all of them as JSON.
+
+    `before` are rows before those of the stages, `after` are sentences at the end; `again` says how the time that the
+    work takes, where it is not known, can be learnt.
+    """
+    said, table = facts(plan), [*before, *stages(plan)]
+    asked = [*judges(plan), *replaced(plan), *needs(plan, again), *after]
+    if as_json:
+        show([*said, *table, *asked], as_json)
+        return
+    _print(said)
+    show(table, as_json)
+    _print(asked)
+
+
+def _print(rows: Sequence[Row]) -> None:
+    for row in rows:
+        print(on_screen(" ".join(str(word) for word in (f"{row['stage']}:", row["count"], row["what"]) if word != "")))
+
+
+def facts(plan: Plan) -> list[Row]:
+    """Folder of results, data set with what was assumed of it, base model, and what may not be meant."""
+    there = len(stored(plan))
+    data, captions = plan.dataset, {image.caption for image in plan.dataset.images}
+    where = f"{plan.root}, which holds {there} of its artifacts" if there else f"{plan.root}, nothing of it made yet"
+    return [
+        _row("results", "", where),
+        _row(
+            "data set",
+            len(data.images),
+            f"pictures of {len(data.concepts)} concepts with {len(captions)} different captions: '{data.name}', "
+            f"{plan.study.data.folder}",
+        ),
+        *(_concept_row(plan, concept.id) for concept in data.concepts),
+        _row("base", "", _base_words(plan)),
+        *(_row("assumed" if each in data.assumptions else "note", "", each) for each in plan.remarks),
+    ]
+
+
+def stages(plan: Plan) -> list[Row]:
+    """One row a stage. UserError for a broken picture or encoder."""
+    check_inputs(plan)
+    counts = {
+        "train": (
+            len(plan.runs),
+            f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
+        ),
+        "generate": (
+            sum(len(s.requests) for s in plan.prompt_sets) * len(plan.checkpoints),
+            f"images: {len(plan.checkpoints)} checkpoints (base included) x {len(plan.prompt_sets)} prompt sets",
+        ),
+        "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
+        "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
+        "audit": (len(plan.measured_concepts), "concepts, on whose real images the metrics are probed"),
+    }
+    return [_row(stage, *words, len(outstanding(plan, stage))) for stage, words in counts.items()]
+
+
+def judges(plan: Plan) -> list[Row]:
+    """What each criterion will be judged by."""
+    return [_row("judge", "", line) for line in judge_lines(auditing.planned_judges(plan))]
+
+
+def replaced(plan: Plan) -> list[Row]:
+    """What finished work would be done anew."""
+    found = replacing.finished(plan, studies.ALL_STAGES)
+    return [_row("replaced", len(found), replacing.say_replaced(plan, found))] if found else []
+
+
+def needs(plan: Plan, again: str) -> list[Row]:
+    """Disk and time that what is left to do takes."""
+    remaining = effort.left(plan)
+    if not any(remaining.values()):
+        return []
+    trained, (least, most) = _adapter_bytes(plan), _picture_bytes(plan)
+    pictures = _size(most) if least == most else f"{_size(least)} to {_size(most)}"
+    place = next(folder for folder in (plan.root, *plan.root.parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    disk = (
+        f"adapters {_size(trained)}, pictures {pictures}; features, tables and report come on top; "
+        f"{'ONLY ' if free < trained + most else ''}{_size(free)} are free there"
+    )
+    seconds = effort.seconds_left(plan, remaining)
+    processes = plan.study.run.workers or studies.suitable_workers(plan)
+    time = f"unknown as long as nothing of it is finished; {again}"
+    if seconds is not None:
+        time = f"about {_duration(seconds / processes)}, as what is finished here took, with {processes} at a time"
+    return [_row("disk", "", disk), _row("time", "", time)]
+
+
+def _row(stage: str, count: object, words: str, tasks: object = "") -> Row:
+    return {"stage": stage, "count": count, "what": words, "tasks to do": tasks}
+
+
+def _concept_row(plan: Plan, concept_id: str) -> Row:
+    concept = next(each for each in plan.dataset.concepts if each.id == concept_id)
+    pictures = plan.dataset.images_of(concept_id)
+    times = pictures[0].repeats
+    words = f"pictures of {concept_id}, called '{concept.descriptor}'"
+    words += f", each {times} times an epoch" if times > 1 else ""
+    return _row("concept", len(pictures), words + ("" if concept.evaluated else "; not measured"))
+
+
+def _base_words(plan: Plan) -> str:
+    path = base_files.locate_base(plan.study.base)
+    files = path.glob("*/*.safetensors") if path.is_dir() else [path]
+    own = diffusion.own_side(plan.study.base)
+    made_for = f", made for pictures of {own} pixels" if own else ""
+    size = _size(sum(file.stat().st_size for file in files))
+    return f"{config.portable(plan.study.base)}: {size} of weights{made_for} ({plan.base_id}), on {plan.device}"
+
+
+def _adapter_bytes(plan: Plan) -> int:
+    """Bytes of the checkpoints that are still to be trained."""
+    to_train = {task.item for task in outstanding(plan, "train")}
+    runs = [run for run in plan.runs if run.id in to_train]
+    model = diffusion.architecture(plan.study.base) if runs else {}
+    sizes = {
+        each.name: formats.file_size(
+            adapters.create(model, components.find("algorithms", each.algorithm), each, seed=0)
+        )
+        for each in {run.config.name: run.config for run in runs}.values()
+    }
+    return sum(sizes[run.config.name] * len(run.config.checkpoint_epochs) for run in runs)
+
+
+def _picture_bytes(plan: Plan) -> tuple[int, int]:
+    """Bytes at least and at most of the pictures that are still to be drawn: as those that are there.
+
+    Where there are none, as the data set's pictures at that size, and as pixels that cannot be compressed.
+    """
+    count = sum(task.units for task in outstanding(plan, "generate"))
+    drawn = sum(len(each.requests) for each in plan.prompt_sets) * len(plan.checkpoints) - count
+    if drawn > 0:
+        made = costs(plan)
+        usual = round(made[made["stage"] == "generate"]["bytes"].sum() / drawn * count)
+        return usual, usual
+    side = plan.study.sampling.size
+    pictures = [images.fit(images.read(each.path), side, side) for each in plan.dataset.images[:SAMPLE]]
+    least, most = _mean_png(pictures), 3 * side**2
+    return round(min(least, most) * count), most * count
+
+
+def _mean_png(pictures: Iterable[np.ndarray]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = []
+        for number, picture in enumerate(pictures):
+            file = Path(folder) / f"{number}.png"
+            images.write(file, picture)
+            sizes.append(file.stat().st_size)
+    return sum(sizes) / len(sizes)
+
+
+def _size(count: float) -> str:
+    unit = next((unit for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), "kB")
+    value = count / {"GB": 1e9, "MB": 1e6, "kB": 1e3}[unit]
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,243 @@
+"""`lorabench init`: a first study from a folder of pictures, with sizes that fit base model and machine."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import typer
+
+from lorabench import base_files, datasets, diffusion
+from lorabench.cli.adapter_files import base_source
+from lorabench.config import MINI, PACKAGE_SCHEME
+from lorabench.errors import UserError
+
+STUDY = "study.toml"
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MINI_PICTURES = "lorabench:mini/dataset"
+SMALL_GPU = 16 * 2**30  # bytes of an accelerator on which batches of the paper's size do not fit SD1.5
+CAPTION = "[V_mine] toy"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What depends on base model and machine."""
+
+    samples: int  # that a training sees of each concept
+    batch: int
+    drawn: int  # at once
+    per_set: int
+    steps: int
+    guidance: float
+    precision: str = "float32"
+
+
+def write_study(folder: Path, data: Path | None, base: str | None, caption: str | None) -> Path:
+    """Write FOLDER/study.toml and return it. UserError for what it could not be made of; nothing is written then."""
+    target = folder / STUDY
+    if target.exists():
+        raise UserError(f"{target} exists; edit it, or name another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder for the study.")
+    asks = sys.stdin.isatty()
+    base = base or _answer(asks, "Base model (mini, hub id, diffusers folder or .safetensors)", _usual_base())
+    base_files.locate_base(base_source(base))
+    pictures = data or _chosen_pictures(asks, folder, base)
+    missing = _without_caption(pictures) if pictures else []
+    captions = _captions(pictures, missing, caption, asks) if pictures and missing else {}
+    text = _text(folder, pictures, base, captions)
+    for file, words in captions.items():
+        file.write_text(words + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _answer(asks: bool, question: str, default: str) -> str:
+    return typer.prompt(question, default=default, err=True) if asks else default
+
+
+def _usual_base() -> str:
+    """SD1.5 where it is here and there is an accelerator to train it on, else the miniature world's."""
+    try:
+        base_files.locate_base(SD15)
+    except UserError:
+        return MINI
+    return SD15 if diffusion.pick_device("auto").type != "cpu" else MINI
+
+
+# --- pictures and captions --------------------------------------------------------------------------------------------
+
+
+def _chosen_pictures(asks: bool, folder: Path, base: str) -> Path | None:
+    """The folder that the user names, or one nearby that holds pictures; None = the miniature world's own."""
+    places = (folder, folder / "pictures", Path("pictures"), Path("images"), Path())
+    near = next((place for place in places if place.is_dir() and _holds_pictures(place)), None)
+    answer = _answer(asks, "Folder of your pictures", str(near or (MINI_PICTURES if base == MINI else "")))
+    if not answer:
+        raise UserError("Which pictures is the study about? Add --data FOLDER.")
+    return None if answer == MINI_PICTURES else Path(answer).expanduser()
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(file.suffix.lower() in datasets.IMAGE_SUFFIXES for file in folder.iterdir())
+
+
+def _without_caption(pictures: Path) -> list[Path]:
+    """Pictures without a text beside them. UserError for a folder that holds none."""
+    if not pictures.is_dir():
+        raise UserError(f"There is no folder {pictures} of pictures (--data).")
+    found = datasets.images_below(pictures)
+    if not found:
+        raise UserError(f"{pictures} holds no pictures ({', '.join(sorted(datasets.IMAGE_SUFFIXES))}).")
+    texts = (file.with_suffix(".txt") for file in found)
+    empty = {text.with_suffix("") for text in texts if not text.is_file() or not text.read_bytes().strip()}
+    return [file for file in found if file.with_suffix("") in empty]
+
+
+def _captions(pictures: Path, missing: Sequence[Path], caption: str | None, asks: bool) -> dict[Path, str]:
+    """A caption file for each picture that lacks one, all with the same words. UserError where none are given."""
+    words = caption
+    if words is None and asks:
+        question = f"{len(missing)} pictures have no caption: a new word for what they show, and what it is"
+        words = typer.prompt(question, default=CAPTION, err=True)
+    if words is None:
+        raise UserError(
+            f"{len(missing)} pictures in {pictures} have no caption, a .txt file of the same name; the first is "
+            f"{missing[0]}. Write them, or add --caption '{CAPTION}': a new word for what they show, and what it is. "
+            "It is written beside each of them."
+        )
+    if not words.strip():
+        raise UserError("A caption has to say something: --caption is empty.")
+    return {file.with_suffix(".txt"): " ".join(words.split()) for file in missing}
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _sizes(base: str) -> Sizes:
+    if base == MINI:
+        return Sizes(samples=960, batch=8, drawn=16, per_set=8, steps=8, guidance=5.0)
+    device = diffusion.pick_device("auto")
+    if device.type == "cpu":
+        return Sizes(samples=400, batch=2, drawn=2, per_set=4, steps=20, guidance=7.0)
+    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if memory < SMALL_GPU:
+        return Sizes(samples=2000, batch=2, drawn=4, per_set=16, steps=25, guidance=7.0, precision=half)
+    return Sizes(samples=2000, batch=8, drawn=16, per_set=16, steps=25, guidance=7.0, precision=half)
+
+
+def _text(folder: Path, pictures: Path | None, base: str, captions: dict[Path, str]) -> str:
+    sizes, of_mini = _sizes(base), base == MINI
+    epochs = _epochs(pictures, sizes, captions)
+    return _STUDY.format(
+        name=_quoted(_name(folder)),
+        base=_quoted(_base(base, folder)),
+        data=_data_lines(pictures, folder),
+        epochs=epochs,
+        half=max(1, epochs // 2),
+        batch=sizes.batch,
+        drawn=sizes.drawn,
+        per_set=sizes.per_set,
+        steps=sizes.steps,
+        guidance=sizes.guidance,
+        tokens="max_tokens = 30\n" if of_mini else "",
+        prompts='prompts = "lorabench:mini/prompts"  # in words that this base model knows\n' if of_mini else "",
+        # The miniature world's own rates and factor, or the paper's.
+        lora="5e-3" if of_mini else "5e-4",
+        lokr="1e-2" if of_mini else "5e-4",
+        factor=4 if of_mini else 8,
+        rest=_MINI_ENCODERS if of_mini else f'\n[run]\nprecision = "{sizes.precision}"\n',
+    )
+
+
+_STUDY = """\
+# A first study, written by `lorabench init`: which of two adapters learns these pictures better?
+# Keys that are left out are as in the LyCORIS paper; images are drawn at the base model's own size.
+name = {name}  # results go to results/<name>
+base = {base}
+seeds = [1, 2]  # each config is trained with each: what differs less than two seeds do is no difference
+
+[data]
+{data}
+
+[training]
+epochs = {epochs}  # passes over the pictures
+checkpoint_epochs = [{half}, {epochs}]  # adapters are kept and measured after these
+warmup_epochs = 0.5
+batch_size = {batch}  # smaller if memory does not suffice
+{tokens}
+# A row for each algorithm; `vary` changes one thing at a time: vary = [{{ dim = 16 }}, {{ lr = 1e-3 }}]
+[[grid]]
+algorithm = "lora"
+lr = {lora}
+dim = 8
+alpha = 4
+
+[[grid]]
+algorithm = "lokr"
+lr = {lokr}
+factor = {factor}
+
+[images]
+{prompts}per_set = {per_set}  # pictures of a concept and kind of prompt; the paper draws 100
+steps = {steps}
+guidance = {guidance}
+batch_size = {drawn}  # drawn at once
+{tokens}{rest}"""
+_MINI_ENCODERS = (
+    "\n[encoders]  # the miniature world's own\n"
+    + "\n".join(f'{name} = {{ weights = "lorabench:mini/weights/{name}" }}' for name in ("dinov2", "clip", "vgg19"))
+    + "\n"
+)
+
+
+def _data_lines(pictures: Path | None, folder: Path) -> str:
+    if pictures is None:
+        return (
+            f'folder = "{MINI_PICTURES}"  # the miniature world\'s own; name a folder of yours here\n'
+            'concepts = ["stuffed_toys/panda"]  # glob patterns; without this line, all of the folder'
+        )
+    words = "pictures with .txt captions; folders in it are category/class"
+    return f"folder = {_quoted(_portable(pictures, folder))}  # {words}"
+
+
+def _epochs(pictures: Path | None, sizes: Sizes, captions: dict[Path, str]) -> int:
+    """Passes after which each concept has been seen so many times."""
+    if pictures is None:
+        return 24
+    count = len(datasets.images_below(pictures))
+    concepts = len({file.parent for file in datasets.images_below(pictures)})
+    if not captions:
+        found = datasets.read_dataset(pictures)
+        count, concepts = sum(image.repeats for image in found.images), len(found.concepts)
+    return max(2, math.ceil(sizes.samples * concepts / count))
+
+
+def _portable(path: Path, folder: Path) -> str:
+    """A path as one from the study's folder."""
+    relative = os.path.relpath(path.expanduser().resolve(), folder.resolve())
+    return relative if relative.startswith(".") else f"./{relative}"
+
+
+def _base(base: str, folder: Path) -> str:
+    """A base model as the study names it: a path from its folder, or the same words."""
+    found = Path(base_source(base))
+    return base if base == MINI or base.startswith(PACKAGE_SCHEME) or not found.exists() else _portable(found, folder)
+
+
+def _name(folder: Path) -> str:
+    name = folder.resolve().name
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in name)
+    return kept.strip("-._") or "study"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,14 @@
+"""A study as a TOML file: what it may say, how it is read, and the configs that its grid comes to."""
+
+from lorabench.config.grid import config_name as config_name
+from lorabench.config.grid import expand as expand
+from lorabench.config.reading import MINI as MINI
+from lorabench.config.reading import PACKAGE_SCHEME as PACKAGE_SCHEME
+from lorabench.config.reading import base_source as base_source
+from lorabench.config.reading import load_study as load_study
+from lorabench.config.reading import portable as portable
+from lorabench.config.reading import resolve_path as resolve_path
+from lorabench.config.reading import study_from as study_from
+from lorabench.config.schema import DEFAULT_METRICS as DEFAULT_METRICS
+from lorabench.config.schema import Data as Data
+from lorabench.config.schema import Study as Study

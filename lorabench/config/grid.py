@@ -1,0 +1,60 @@
+"""A grid as configs, each with a readable name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from lorabench.config.schema import VARIED, GridRow, Study, Training, Variation
+from lorabench.errors import UserError
+from lorabench.records import TrainConfig
+
+
+def expand(study: Study) -> tuple[TrainConfig, ...]:
+    """The configs of the grid, in the order of the file, each with a readable unique name."""
+    configs = [config for row in study.grid for config in _row_configs(row, study.training)]
+    twice = [name for name, count in Counter(config.name for config in configs).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"Study '{study.name}': two configs are both called '{twice[0]}'; remove one or give it a name."
+        )
+    return tuple(configs)
+
+
+def config_name(algorithm: str, values: dict[str, Any]) -> str:
+    """A readable id: `lora-linear-d8a4-lr5e-4`, `lokr-full-f8-lr1e-3`, `native-linear-lr1e-6`."""
+    size = "".join(f"{letter}{_short(values[key])}" for key, letter in _LETTERS if values.get(key) is not None)
+    options = [word for key, word in _OPTIONS if values.get(key)]
+    options += [str((values.get("peft") or {}).get("peft_type", "")).lower()]
+    rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
+    parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
+    return "-".join(part.replace(":", "-") for part in parts if part)
+
+
+_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"), ("conv_dim", "cd"), ("conv_alpha", "ca"))
+_OPTIONS = (("tucker", "tucker"), ("dora", "dora"), ("decompose_both", "both"))
+_RATES = (("lr", "lr"), ("text_encoder_lr", "te"))
+
+
+def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
+    default = {key: value for key in VARIED if (value := getattr(row, key)) is not None}
+    changes: list[dict[str, Any]] = [{"name": row.name}]
+    changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
+    if row.product:
+        changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in row.combinations()]
+    shared = training.model_dump()
+    configs = []
+    for change in changes:
+        values = default | {key: value for key, value in change.items() if key != "name"}
+        name = change.get("name") or config_name(row.algorithm, values)
+        configs.append(TrainConfig(name=name, algorithm=row.algorithm, **values, **shared))
+    return configs
+
+
+def _short(value: float) -> str:
+    return f"{value:g}"
+
+
+def _scientific(value: float) -> str:
+    digits, exponent = f"{value:e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"

@@ -1,0 +1,231 @@
+"""What a study file may say: every key with its kind, its bounds, its default and what it means.
+
+Defaults are the paper's (LyCORIS, section 5 and appendix D), so a file holds only what a study changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lorabench.errors import unknown
+from lorabench.records import PromptType, Sampling
+from lorabench.values import (
+    MOST_CONFIGS,
+    Few,
+    Fraction,
+    Guidance,
+    Many,
+    Momentum,
+    Name,
+    NotNegative,
+    Pictures,
+    Positive,
+    Rate,
+    Ratio,
+    Seed,
+    Side,
+    Steps,
+    Strength,
+    Width,
+    Workers,
+)
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise ValueError(f"{getattr(twice[0], 'name', twice[0])!r} is there twice")
+    return values
+
+
+Once = AfterValidator(_each_once)  # a second mention would be the same work, and the same rows, twice
+
+
+class Section(BaseModel):
+    """A table of the study file: frozen, and no key passes unread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """The pictures to learn from."""
+
+    folder: Name = Field("", description="image folder, with a dataset.toml or category/class[/sub-class] folders")
+    concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
+
+
+class Training(Section):
+    """What all configs share while training (LyCORIS appendix D.2)."""
+
+    epochs: Many = Field(50, description="passes over the images, repeats counted")
+    checkpoint_epochs: Annotated[tuple[Many, ...], Once] = Field(
+        (10, 30, 50), min_length=1, description="epochs after which an adapter is kept and measured"
+    )
+    batch_size: Pictures = Field(8, description="images a step, all of one aspect-ratio bucket")
+    weight_decay: NotNegative = Field(0.1, description="of AdamW")
+    betas: tuple[Momentum, Momentum] = Field((0.9, 0.99), description="of AdamW")
+    max_grad_norm: Positive = Field(1.0, description="gradients are clipped at this norm")
+    warmup_epochs: NotNegative = Field(5.0, description="linear warm-up of the learning rate, constant after it")
+    caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
+    resolution: Side | None = Field(
+        None, description="pixels; buckets have at most its square in area; default: the base model's own"
+    )
+    max_tokens: Width = Field(150, description="of a caption, in whole chunks of the text encoder's length")
+    train_text_encoder: bool = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
+    train_unet: bool = Field(True, description="false: the text encoder alone")
+
+    @model_validator(mode="after")
+    def _checkpoints_within_epochs(self) -> Training:
+        if max(self.checkpoint_epochs) > self.epochs:
+            raise ValueError(f"checkpoint_epochs go up to {max(self.checkpoint_epochs)}, but epochs = {self.epochs}")
+        return self
+
+
+class Variation(Section):
+    """What one config changes against the row it stands in."""
+
+    name: str | None = Field(None, description="of the config; default: made of its values")
+    trained_layers: str | None = Field(None, description="attention, linear, full or regex:<expression>")
+    lr: Rate | None = Field(None, description="learning rate")
+    dim: Width | None = Field(None, description="rank; lokr: none = a full second block")
+    alpha: Strength | None = Field(None, description="the update's scale is alpha / dim; none = dim")
+    factor: Width | None = Field(None, description="of lokr: into how many blocks a side of a matrix is divided")
+    conv_dim: Width | None = Field(None, description="dim of kernels larger than 1 x 1; none = dim")
+    conv_alpha: Strength | None = Field(None, description="alpha of the same; none = alpha")
+    tucker: bool | None = Field(None, description="kernels larger than 1 x 1 by Tucker decomposition")
+    dora: bool | None = Field(None, description="magnitude and direction apart: lora with it is DoRA")
+    decompose_both: bool | None = Field(None, description="of lokr: the first block of low rank too")
+    peft: dict[str, Any] | None = Field(
+        None, description='of algorithm peft: { peft_type = "VERA", r = 8 }, or another method and its settings'
+    )
+    text_encoder_lr: Rate | None = Field(None, description="learning rate of the text encoder; none = lr")
+
+
+class GridRow(Variation):
+    """An algorithm's default config, then variations of it: one thing at a time, or all combinations."""
+
+    algorithm: str = Field(description="lora, loha, lokr, native, ...: see `lorabench list algorithms`")
+    trained_layers: str = Field("linear", description="attention, linear, full or regex:<expression>")
+    lr: Rate = Field(description="learning rate of AdamW")
+    vary: tuple[Variation, ...] = Field((), description="further configs: each a table of the keys that it changes")
+    product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")
+
+    @model_validator(mode="after")
+    def _one_way_to_vary(self) -> GridRow:
+        if self.product and (self.vary or self.name):
+            raise ValueError("product makes all configs of a row: put vary, or a name, into a row of its own")
+        for key in self.product:
+            if key not in VARIED:
+                raise ValueError(unknown("key of product", key, VARIED))
+        if any(not values for values in self.product.values()):
+            raise ValueError("product has an empty list, which makes no config")
+        if math.prod(len(each) for each in self.product.values()) > MOST_CONFIGS:
+            raise ValueError(f"product makes more than {MOST_CONFIGS} configs")
+        for combination in self.combinations():
+            Variation.model_validate(combination)
+        return self
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """What each config of `product` sets."""
+        return [dict(zip(self.product, values, strict=True)) for values in itertools.product(*self.product.values())]
+
+
+VARIED = tuple(name for name in Variation.model_fields if name != "name")
+
+
+class Images(Section):
+    """What is generated from every checkpoint (LyCORIS appendix D.3)."""
+
+    prompts: Name = Field("", description="folder of alter/<template>.txt and style.txt; default: the shipped ones")
+    prompt_types: Annotated[tuple[PromptType, ...], Once] = Field(
+        ("train", "trigger", "alter", "style"), description="what is drawn; drift: pictures without the concept"
+    )
+    per_set: Pictures = Field(100, description="images of a concept and prompt type")
+    steps: Steps = Field(25, description="of DDIM, which knows 1000")
+    guidance: Guidance = Field(7.0, description="classifier-free guidance; at most 1 = none")
+    size: Side | None = Field(None, description="pixels, width = height; default: the base model's own")
+    max_tokens: Width = Field(75, description="of a prompt")
+    negative_prompt: str = Field("", description="takes the place of the empty prompt in guidance")
+    noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
+    noise_seed: Seed = Field(0, description="another one draws another sample of images")
+    batch_size: Pictures = Field(16, description="images drawn at once; moves no pixel by more than one level")
+    scales: Annotated[tuple[Ratio, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
+    thumbnails: Few = Field(4, description="images of each set shown in the report")
+
+
+class EncoderChoice(Section):
+    """Which weights an encoder takes, and how data-set pictures are resized for it."""
+
+    weights: Name = Field("", description="safetensors file or folder; empty = the published weights")
+    resize: str = Field("", description="letterbox, center_crop, stretch or scale; empty = the encoder's default")
+
+
+class MetricChoice(Section):
+    """A metric to compute, and on which encoders; empty = its default encoder."""
+
+    name: str = Field(description="see `lorabench list metrics`")
+    encoders: Annotated[tuple[str, ...], Once] = Field((), description="empty = the metric's default encoder")
+
+
+class Explain(Section):
+    """The CatBoost + SHAP analysis (LyCORIS appendix D.6)."""
+
+    exclude: tuple[str, ...] = Field((), description="configs left out of the explanation, as glob patterns")
+
+
+class Run(Section):
+    """How the work is done; of all this only the precision changes numbers."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    workers: Workers = Field(0, description="processes; 0 = one, or with a small model on the CPU one a core")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
+
+
+DEFAULT_METRICS = (
+    MetricChoice(name="image_similarity"),
+    MetricChoice(name="squared_centroid_distance"),
+    MetricChoice(name="text_similarity"),
+    MetricChoice(name="vendi"),
+    MetricChoice(name="style_loss_base"),
+    MetricChoice(name="style_loss_data"),
+)
+
+
+class Study(Section):
+    """A whole study: what to train, generate, measure and explain."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the study and of its folder of results")
+    extends: Name = Field(
+        "", exclude=True, description="study whose keys hold where this file has none: a shipped one by name, or a path"
+    )
+    description: str = Field("", description="a sentence for the head of the report")
+    base: Name = Field(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        description="hub id, diffusers folder, .safetensors, or mini; path:... is a path, whatever it looks like",
+    )
+    seeds: Annotated[tuple[Seed, ...], Once] = Field((1,), min_length=1, description="training seeds")
+    plugins: tuple[Name, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
+    data: Data = Data()
+    training: Training = Training()
+    grid: tuple[GridRow, ...] = Field((), description="rows of configs to train, see above")
+    images: Images = Images()
+    encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
+    metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(
+        DEFAULT_METRICS, min_length=1, description="what to measure"
+    )
+    unused_keys: tuple[str, ...] = Field((), description="keys of adapter files that may stay unused, as glob patterns")
+    anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
+    explain: Explain = Explain()
+    run: Run = Run()
+
+    @property
+    def sampling(self) -> Sampling:
+        """How images are drawn; at the paper's size until one is set or worked out from the base model."""
+        images = self.images
+        size = images.size or Sampling().size
+        return Sampling(images.steps, images.guidance, size, images.max_tokens, images.negative_prompt)
