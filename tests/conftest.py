@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import sitecustomize  # noqa: F401 - blocks sockets in this process too
 import torch
 from command_line import lorabench
 
+os.environ["COLUMNS"] = "100"  # the terminal that tests run in is nobody's business
 torch.set_num_threads(1)  # two one-thread processes do more than one of two threads, and runs repeat exactly
 
 

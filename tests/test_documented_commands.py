@@ -67,13 +67,13 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
         shutil.copy(file, many / f"class {place % 2}/{place}.png")
     named = dict.fromkeys(("results/mini", "results/a", "results/b", "RUN", "RUN_A", "RUN_B"), run)
     named |= {"results/mini_paper": ROOT / "results/reference/mini_paper"}
-    named |= dict.fromkeys(("configs/mini.toml", "STUDY", "STUDY.toml"), study) | {"my_lora.safetensors": lora}
+    named |= dict.fromkeys(("configs/mini.toml", "my-study/study.toml", "STUDY", "STUDY.toml"), study) | {"my_lora.safetensors": lora}
     named |= {"my_loras/": loras, "CKPT_DIR": loras, "my_images/": world, "my_peft/": peft}
     named |= {"FOLDER": many, "pictures/": many}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
 
-WRITTEN = ("my_lora", "out/", "out.safetensors", "tables/", "my-folder")
+WRITTEN = ("my-study", "my_lora", "out/", "out.safetensors", "tables/", "my-folder")
 
 
 def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> list[str]:
@@ -83,7 +83,7 @@ def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> l
     if name == "evaluate" or (name == "grid" and "--verify" not in words):
         words += [DRY] if DRY not in words else []
     if name in ("train", "generate", "encode", "score", "audit", "rank", "explain", "report") or "--verify" in words:
-        words += ["--out", run]
+        words += ["--out", str(out / "page") if Path(words[1]).is_dir() else run]
     if name == "diversity":
         words += [] if "--encoder" in words else ["--encoder", "vgg19"]
         words += ["--weights", str(mini.encoder_path("vgg19"))]
