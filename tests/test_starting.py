@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import ROOT, lorabench_here
+from command_line import ROOT, SMOKE, lorabench_here
 from tiny_base import write_tiny_base
 
 from lorabench import config, images
@@ -46,6 +46,13 @@ def test_a_first_study_runs_after_at_most_one_refusal(tmp_path, pictures):
     assert "adapters" in rows["disk"]["what"] and "--limit 1" in rows["time"]["what"]
     again = lorabench_here(*words)
     assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_a_run_says_first_what_may_not_be_meant(tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text(SMOKE.replace("size = 64", "size = 128"))
+    done = lorabench_here("rank", str(study), "--out", str(tmp_path / "r"))
+    assert "images.size is 128" in done.stderr and "64" in done.stderr
 
 
 def test_init_takes_what_lies_near_and_else_the_miniature_world(tmp_path, monkeypatch, pictures):

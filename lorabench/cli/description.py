@@ -54,7 +54,7 @@ def facts(plan: Plan) -> list[Row]:
         _row(
             "data set",
             len(data.images),
-            f"pictures of {len(data.concepts)} concepts with {len(captions)} different captions: '{data.name}', "
+            f"pictures, different captions: {len(captions)}, concepts: {len(data.concepts)}; '{data.name}' in "
             f"{plan.study.data.folder}",
         ),
         *(_concept_row(plan, concept.id) for concept in data.concepts),

@@ -21,6 +21,7 @@ class WholeRun:
     """How far a run is, by the effort of its stages, and how long it still takes at the speed that it had so far."""
 
     def __init__(self, efforts: Mapping[str, float]) -> None:
+        self.since = time.monotonic()
         self._efforts = {stage: effort for stage, effort in efforts.items() if effort > 0}
         self.is_more_than_a_stage = len(self._efforts) > 1
         self._total = sum(self._efforts.values())
@@ -75,6 +76,8 @@ class TerminalProgress:
         with Progress(*columns, console=self._console) as bar:
             stage = bar.add_task(name, total=units, count=f"0/{units} {_UNITS.get(name, '')}", left=_UNKNOWN)
             run = bar.add_task("whole run", total=1.0, count="", left=_UNKNOWN, visible=whole.is_more_than_a_stage)
+
+            bar.tasks[1].start_time = whole.since
 
             def advance(done: int) -> None:
                 whole.advance(done)
