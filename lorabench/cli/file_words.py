@@ -48,10 +48,10 @@ def files(found: pd.DataFrame) -> Iterator[str]:
 
 
 def closing(found: pd.DataFrame) -> Iterator[str]:
-    """The end of a run in which no config was trained twice: of each criterion the best file, and what is tied."""
+    """The end of a run that can tell nothing of configs: of each criterion the best file, and what is tied."""
     yield from wrapped(
-        "Each config was trained once, so nothing can be told of configs. Of these files on these images "
-        "(`lorabench files`):"
+        "Of configs nothing can be told: that takes two trainings of each, and two classes. Of these files on these "
+        "images (`lorabench files`):"
     )
     for heading, block in _blocks(found):
         named = {verdict: block.loc[block["verdict"] == verdict, "checkpoint"].tolist() for verdict in _VERDICTS}

@@ -97,9 +97,10 @@ def guess_description(
             f"Move the images up or write a {DESCRIPTION}."
         )
     repeats: int | Literal["balance"] = "balance" if len(by_folder) > 1 else 1
+    number = "1 concept" if len(by_folder) == 1 else f"{len(by_folder)} concepts"
     entries, assumptions = (
         [],
-        [f"There is no {DESCRIPTION} in {folder}: {len(by_folder)} concepts read from its folders."],
+        [f"There is no {DESCRIPTION} in {folder}: {number} read from its folders."],
     )
     for path, images in by_folder.items():
         entry = _guessed_entry(path, [captions[image] for image in images], folder.resolve().name, repeats)
