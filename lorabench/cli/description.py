@@ -18,6 +18,7 @@ from lorabench.pipeline.integrity import costs, stored
 from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
+from lorabench.report.words import duration, size
 
 Row = dict[str, object]
 SAMPLE = 8  # pictures of the data set whose size as PNG stands for that of those to draw
@@ -99,18 +100,18 @@ def needs(plan: Plan, again: str) -> list[Row]:
     if not any(remaining.values()):
         return []
     trained, (least, most) = _adapter_bytes(plan), _picture_bytes(plan)
-    pictures = _size(most) if least == most else f"{_size(least)} to {_size(most)}"
+    pictures = size(most) if least == most else f"{size(least)} to {size(most)}"
     place = next(folder for folder in (plan.root, *plan.root.parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     disk = (
-        f"adapters {_size(trained)}, pictures {pictures}; features, tables and report come on top; "
-        f"{'ONLY ' if free < trained + most else ''}{_size(free)} are free there"
+        f"adapters {size(trained)}, pictures {pictures}; features, tables and report come on top; "
+        f"{'ONLY ' if free < trained + most else ''}{size(free)} are free there"
     )
     seconds = effort.seconds_left(plan, remaining)
     processes = plan.study.run.workers or studies.suitable_workers(plan)
     time = f"unknown as long as nothing of it is finished; {again}"
     if seconds is not None:
-        time = f"about {_duration(seconds / processes)}, as what is finished here took, with {processes} at a time"
+        time = f"about {duration(seconds / processes)}, as what is finished here took, with {processes} at a time"
     return [_row("disk", "", disk), _row("time", "", time)]
 
 
@@ -132,8 +133,8 @@ def _base_words(plan: Plan) -> str:
     files = path.glob("*/*.safetensors") if path.is_dir() else [path]
     own = diffusion.own_side(plan.study.base)
     made_for = f", made for pictures of {own} pixels" if own else ""
-    size = _size(sum(file.stat().st_size for file in files))
-    return f"{config.portable(plan.study.base)}: {size} of weights{made_for} ({plan.base_id}), on {plan.device}"
+    weights = size(sum(file.stat().st_size for file in files))
+    return f"{config.portable(plan.study.base)}: {weights} of weights{made_for} ({plan.base_id}), on {plan.device}"
 
 
 def _adapter_bytes(plan: Plan) -> int:
@@ -175,15 +176,3 @@ def _mean_png(pictures: Iterable[np.ndarray]) -> float:
             images.write(file, picture)
             sizes.append(file.stat().st_size)
     return sum(sizes) / len(sizes)
-
-
-def _size(count: float) -> str:
-    unit = next((unit for unit, size in (("GB", 1e9), ("MB", 1e6)) if count >= size), "kB")
-    value = count / {"GB": 1e9, "MB": 1e6, "kB": 1e3}[unit]
-    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

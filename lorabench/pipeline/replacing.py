@@ -16,6 +16,7 @@ from lorabench.pipeline.checkup import ROOMS
 from lorabench.pipeline.plan import Plan
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
+from lorabench.report.words import duration
 
 ASIDE = "replaced"  # the folder of a run in which adapters lie that others took the place of
 _KINDS = {"train": "trained checkpoints", "generate": "sets of images"}
@@ -64,7 +65,7 @@ def say_replaced(plan: Plan, replaced: Sequence[Replaced]) -> str:
     parts = []
     for stage, kind in _KINDS.items():
         seconds = [each.seconds for each in replaced if each.stage == stage]
-        parts += [f"{len(seconds)} {kind} that took {_duration(sum(seconds))}"] if seconds else []
+        parts += [f"{len(seconds)} {kind} that took {duration(sum(seconds))}"] if seconds else []
     changes = _changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
     because = f" (changed: {'; '.join(changes)})" if changes else ""
     kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage == "train" else ""
@@ -122,11 +123,3 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "")
             plain = not isinstance(old, list | tuple | Mapping) and not isinstance(new, list | tuple | Mapping)
             found.append(f"{place}{name} {old} -> {new}" if plain else f"{place}{name}")
     return found if place else found[:_SHOWN]
-
-
-def _duration(seconds: float) -> str:
-    """As people say it: "40 s", "12 min", "3 h 20 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

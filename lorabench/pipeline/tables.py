@@ -193,12 +193,12 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
 
 def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
     """Each adapter against the best one on the same images' prompts and noise."""
-    rows = scores[(scores["algorithm"] != "none")]
-    return factors_of(rows).merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
-
-
-def factors_of(table: pd.DataFrame) -> pd.DataFrame:
-    return table[FACTORS].drop_duplicates("checkpoint")
+    rows = scores[scores["algorithm"] != "none"]
+    return (
+        rows[FACTORS]
+        .drop_duplicates("checkpoint")
+        .merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
+    )
 
 
 def check_measured(plan: Plan) -> None:
