@@ -41,6 +41,15 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
+def test_two_files_of_one_name_are_told_not_averaged(run, tmp_path):
+    table = pd.read_parquet(run / "normalized.parquet")
+    twin = table[table["checkpoint"] == "close-1-5"].assign(checkpoint="twin")
+    pd.concat([table, twin]).to_parquet(tmp_path / "normalized.parquet")
+    for asked in (choosing.leaderboard, choosing.epochs):
+        with pytest.raises(UserError, match="close-1-5 and twin are both config close"):
+            asked(tmp_path)
+
+
 def test_a_leaderboard_says_who_is_best_and_how_sure_that_is(run):
     found = choosing.leaderboard(run)
     rows = found.set_index(["criterion", "config"])

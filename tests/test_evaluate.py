@@ -8,6 +8,7 @@ os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
 
 import itertools
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -67,8 +68,12 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
-    assert len(answer["checkpoints"]) == 7  # the base model and real images are in the table, too
-    assert {"by peft", "by peft.safetensors"} <= {row["checkpoint"] for row in answer["checkpoints"]}
+    measured = {row["checkpoint"] for row in answer["checkpoints"]}
+    assert len(measured) == 7  # the base model and real images are in the table, too
+    assert {"by peft", "by peft.safetensors"} <= measured
+    assert set(answer["checkpoints"][0]) == {"checkpoint", "prompt_type", "metric", "encoder", "resize", "mean"}
+    page = (out / "report.html").read_text()
+    assert re.search(r'<section id="files".*by peft\.safetensors.*</section>', page, re.DOTALL)  # each trained once
     scores = pd.read_parquet(out / "scores.parquet")
     assert set(scores["algorithm"]) == {"none", "lora", "loha", "native"}
     assert (out / "report.html").exists()

@@ -15,10 +15,10 @@ import typer
 from lorabench.cli import door
 from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
+from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
 if TYPE_CHECKING:
-    pass
-from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
+    import pandas as pd
 
 app = typer.Typer(
     name="lorabench",
@@ -206,7 +206,7 @@ def evaluate(
         return
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     ranked = not any(failure.stage == "rank" for failure in result.failures)
-    finish(result, plan.root, as_json, leads=True, table=evaluation.table(plan.root) if ranked else [])
+    finish(result, plan.root, as_json, leads=True, means=evaluation.raw_means(plan.root) if ranked else None)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -328,9 +328,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def finish(
-    result: object, root: Path, as_json: bool, leads: bool = False, table: list[dict[str, object]] | None = None
-) -> None:
+def finish(result: object, root: Path, as_json: bool, leads: bool = False, means: pd.DataFrame | None = None) -> None:
     """Say what failed, who leads, where the results are, and leave with the code that goes with it."""
     from lorabench.cli import studies
 
@@ -338,10 +336,12 @@ def finish(
     leaders, words = _leaders(root) if leads else (None, [])
     if as_json:
         beside = {"leaderboard": leaders} if leads else {}
-        print_json(summary | beside | ({"checkpoints": table} if table is not None else {}))
+        print_json(summary | beside | ({} if means is None else {"checkpoints": means}))
     else:
-        if table:
-            show(table, as_json=False)
+        if means is not None:
+            from lorabench.cli import file_words
+
+            print("\n".join(file_words.raw_means(means)))
         print(studies.closing_words(summary, words))
     raise typer.Exit(int(summary["exit_code"]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +22,7 @@ from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, TRAINING_STAT
 from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
+from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
 
 SHOWN = 3  # names in a sentence
@@ -74,17 +74,10 @@ def adapter_files(folder: Path) -> list[Path]:
     return sorted(adapters | single)
 
 
-def table(root: Path) -> list[dict[str, object]]:
-    """One row a checkpoint: mean raw value over all classes of every metric and prompt type."""
-    scores = store.read_table(root / "scores.parquet")
-    means = summarise(scores, ["checkpoint"], column="value")
-    means = means[means["category"] == "all"]
-    one_encoder = means.groupby("metric")["encoder"].nunique() == 1
-    encoder = means["encoder"].where(~means["metric"].map(one_encoder), "")
-    means["what"] = (means["metric"] + " " + encoder + " " + means["prompt_type"]).str.split().str.join(" ")
-    wide = means.pivot(index="checkpoint", columns="what", values="mean").reindex(scores["checkpoint"].unique())
-    rows = json.loads(wide.reset_index().to_json(orient="records"))
-    return [{key: _rounded(value) for key, value in row.items()} for row in rows]
+def raw_means(root: Path) -> pd.DataFrame:
+    """Mean raw value over all classes: a row a checkpoint, prompt type, metric, encoder and resizing."""
+    means = summarise(store.read_table(root / "scores.parquet"), ["checkpoint"], column="value")
+    return means.loc[means["category"] == ALL, ["checkpoint", *METRIC, "mean"]].reset_index(drop=True)
 
 
 def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:
@@ -207,7 +200,3 @@ def _result_name(folder: Path) -> str:
     words = "-".join(folder.resolve().parts[-2:])
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in words)
     return f"evaluate-{kept.strip('-._') or 'checkpoints'}"
-
-
-def _rounded(value: object) -> object:
-    return float(f"{value:.4g}") if isinstance(value, float) and not pd.isna(value) else value

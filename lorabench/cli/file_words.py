@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from lorabench.cli.cells import measurement, q, wrapped
 from lorabench.cli.output import rows_of, table
-from lorabench.report.words import category_words, criterion_words
+from lorabench.report.file_table import decimals, less_best
+from lorabench.report.words import category_words, criterion_words, metric_words, number, prompt_words
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
@@ -29,13 +28,13 @@ def files(found: pd.DataFrame) -> Iterator[str]:
     """A block a criterion, the best files first."""
     for heading, block in _blocks(found):
         yield from wrapped(heading, "  ")
-        decimals = _decimals(block)
+        places = decimals(block)
         yield table(
             [
                 {
                     "file": row["checkpoint"],
-                    "value": f"{row['mean']:.{decimals}f}",
-                    "less best": _interval(row, decimals),
+                    "value": f"{row['mean']:.{places}f}",
+                    "less best": less_best(row, places),
                 }
                 | {"q": q(row["q"]), "verdict": row["verdict"]}
                 for row in rows_of(block.head(_SHOWN))
@@ -56,10 +55,25 @@ def closing(found: pd.DataFrame) -> Iterator[str]:
     for heading, block in _blocks(found):
         named = {verdict: block.loc[block["verdict"] == verdict, "checkpoint"].tolist() for verdict in _VERDICTS}
         best = rows_of(block[block["verdict"] == "best"])[0]
-        parts = [f"  best {best['checkpoint']} ({best['mean']:.{_decimals(block)}f})"]
+        parts = [f"  best {best['checkpoint']} ({best['mean']:.{decimals(block)}f})"]
         parts += [f"{words}{_some(named[verdict])}" for verdict, words in _VERDICTS.items() if named[verdict]]
         yield from wrapped(heading, "  ")
         yield from wrapped("; ".join(parts), "  ")
+
+
+def raw_means(found: pd.DataFrame) -> Iterator[str]:
+    """A block a prompt type: a line a checkpoint, a column a metric."""
+    order = found["checkpoint"].drop_duplicates()
+    for prompt_type, rows in found.groupby("prompt_type", sort=False):
+        one_encoder = rows.groupby("metric")["encoder"].nunique() == 1
+        encoder = rows["encoder"].where(~rows["metric"].map(one_encoder), "")
+        parts = [rows["metric"].map(metric_words), encoder, rows["resize"]]
+        wide = rows.assign(what=[" ".join(filter(None, each)) for each in zip(*parts)])
+        wide = wide.pivot(index="checkpoint", columns="what", values="mean")
+        wide = wide.reindex(order[order.isin(wide.index)]).rename_axis("checkpoint", axis="index")
+        yield f"{prompt_words(str(prompt_type))}: raw mean over classes"
+        yield table(rows_of(wide.map(number).reset_index()))
+        yield ""
 
 
 _VERDICTS = {"tied": "tied with ", "worse": "worse: ", "cannot be told": "cannot be told from "}
@@ -77,17 +91,3 @@ def _blocks(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _some(names: list[str]) -> str:
     more = len(names) - _SOME
     return ", ".join(names[:_SOME]) + (f" and {more} more" if more > 0 else "")
-
-
-def _decimals(block: pd.DataFrame) -> int:
-    """Two significant digits of a block's intervals, or three of its values where there are none."""
-    half = ((block["high"] - block["low"]) / 2).median()
-    largest, digits = (block["mean"].abs().max(), 3) if pd.isna(half) or half <= 0 else (half, 2)
-    return max(0, digits - 1 - math.floor(math.log10(largest))) if largest > 0 else 2
-
-
-def _interval(row: dict[str, Any], decimals: int) -> str:
-    if row["difference"] is None:
-        return ""
-    text = f"{row['difference']:+.{decimals}f}".replace("-", "−")
-    return text if row["low"] is None else f"{text} ± {(row['high'] - row['low']) / 2:.{decimals}f}"

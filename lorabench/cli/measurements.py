@@ -57,7 +57,21 @@ def ranked_studies(run: Path, selection: Selection) -> list[Ranked]:
         raise UserError(f"Nothing in {run} is ranked: a rank takes two checkpoints of adapters with values.")
     # Of several merge ratios the trained one: two checkpoints of one config, seed and epoch cannot be paired.
     normalized = normalized[normalized["scale"].fillna(1.0) == 1.0]
+    _require_one_file_a_moment(run, normalized)
     return [_ranked(run, study, rows, selection) for study, rows in by_study(normalized)]
+
+
+def _require_one_file_a_moment(run: Path, rows: pd.DataFrame) -> None:
+    """UserError where two adapters share config, seed and epoch: tables of old, or somebody's own."""
+    moment = ["study", "config", "seed", "epoch"]
+    files = rows.drop_duplicates([*moment, "checkpoint"])
+    twins = files[files.duplicated(moment, keep=False)]
+    if len(twins):
+        twins = twins[(twins[moment].fillna("") == twins[moment].fillna("").iloc[0]).all(axis=1)]
+        raise UserError(
+            f"{run}: {' and '.join(twins['checkpoint'])} are both config {twins['config'].iloc[0]} with the same seed "
+            "and epoch, so neither can be ranked under that name. Evaluate the files again: they are told apart now."
+        )
 
 
 def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> Ranked:

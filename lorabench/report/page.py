@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
+from lorabench.report.file_table import file_rows
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import config_costs, failure_counts, find_missing, point_costs, stage_costs
 from lorabench.report.heatmaps import correlation_data
@@ -91,11 +92,15 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     """What the templates write themselves."""
     tables, points, means = run.tables, run.points, run.means
     headlines = headline_columns(run.columns)
+    leaders = winners(run, headlines, [card.column for card in cards if card.failures])
+    told = any(winner.tied or winner.worse for winner in leaders)
     return {
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
         "facts": facts(tables, points, len(means.categories) - 1),
-        "winners": winners(run, headlines, [card.column for card in cards if card.failures]),
+        "winners": leaders,
+        "files": [] if told else file_rows(tables, headlines),
+        "headlines": headlines,
         "certainty": certainty(tables, points, means, headlines),
         "styles": algorithm_styles(points.table["algorithm"].tolist()),
         "failures": tables.failures.fillna("").to_dict("records"),
