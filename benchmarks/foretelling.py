@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from lorabench.cli.findings import by_study, table_of
+from lorabench.api.findings import by_study, table_of
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.errors import class_scores, with_all_classes
 

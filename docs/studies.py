@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench.cli import choosing, findings
+from lorabench.api import choosing, findings
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.errors import summarise
 

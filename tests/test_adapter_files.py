@@ -15,7 +15,7 @@ from saved_adapters import trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, formats
-from lorabench.cli import adapter_files
+from lorabench.api import adapter_files
 from lorabench.cli.output import show
 from lorabench.components import Origin
 from lorabench.errors import UserError

@@ -31,6 +31,7 @@ LAYERS = (
     {"algorithms", "formats", "encoders", "metrics", "published"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},
+    {"api"},
     {"cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -47,7 +48,7 @@ KNOWERS = {
     "PIL": {"images", "mini"},
     "peft": {"algorithms"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"api", "cli"},  # progress; tables
 }
 
 
@@ -113,7 +114,7 @@ def test_importing_the_package_loads_no_framework():
 def test_what_takes_seconds_to_load_is_loaded_where_it_is_used():
     """Every command reads these modules; SHAP, CatBoost and the Vendi score are for few of them."""
     code = (
-        "import sys, lorabench.pipeline.replay, lorabench.cli.runs, lorabench.metrics.vendi;"
+        "import sys, lorabench.pipeline.replay, lorabench.api.runs, lorabench.metrics.vendi;"
         "sys.exit(str({'shap', 'catboost', 'sklearn', 'numba'} & set(sys.modules) or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lorabench.cli import app, choosing, words
-from lorabench.cli.measurements import Selection
+from lorabench.api import choosing
+from lorabench.api.measurements import Selection
+from lorabench.cli import app, words
 from lorabench.errors import UserError
 from lorabench.statistics.columns import FACTORS
 

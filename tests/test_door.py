@@ -14,7 +14,7 @@ from command_line import ROOT, SMOKE, environment
 from safetensors.numpy import save_file
 
 from lorabench import config, images
-from lorabench.cli import studies
+from lorabench.api import studies
 from lorabench.datasets import load_dataset
 from lorabench.errors import UserError
 

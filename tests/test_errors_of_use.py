@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, lorabench, lorabench_here
 
-from lorabench.cli import studies
+from lorabench.api import studies
 from lorabench.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import lorabench, lorabench_here
 
 from lorabench import components
-from lorabench.cli import machine
+from lorabench.api import machine
 from lorabench.encoders import clip as clip_file  # noqa: F401 - registers the module
 from lorabench.errors import UserError
 

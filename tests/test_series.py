@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from lorabench.cli.series import AdapterFile, config_names
+from lorabench.api.series import AdapterFile, config_names
 from lorabench.components import Origin
 from lorabench.records import TrainConfig
 

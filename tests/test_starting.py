@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from command_line import ROOT, SMOKE, lorabench_here
 from tiny_base import write_tiny_base
 
 from lorabench import config, images
-from lorabench.cli import progress, starting, studies
+from lorabench.api import progress, starting, studies
 from lorabench.errors import UserError
 from lorabench.pipeline import effort
 
@@ -65,16 +64,14 @@ def test_init_takes_what_lies_near_and_else_the_miniature_world(tmp_path, monkey
     assert studies.planned(none, None, None, None, (), None).dataset.concepts[0].id == "stuffed_toys/panda"
 
 
-def test_init_asks_on_a_terminal(tmp_path, monkeypatch, pictures):
+def test_init_asks_where_there_is_somebody_to_ask(tmp_path, pictures):
     asked: list[str] = []
 
-    def answer(question: str, default: str, err: bool) -> str:
+    def answer(question: str, default: str) -> str:
         asked.append(question)
         return str(pictures) if "Folder" in question else default
 
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(starting.typer, "prompt", answer)
-    study = config.load_study(starting.write_study(tmp_path / "first", None, None, None))
+    study = config.load_study(starting.write_study(tmp_path / "first", None, None, None, answer))
     assert len(asked) == 3 and study.data.folder == str(pictures)
     assert (pictures / "00.txt").read_text() == f"{starting.CAPTION}\n"
 

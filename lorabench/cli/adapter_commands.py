@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli import door
+from lorabench.api import door
 from lorabench.cli.app import AllowUnused, Json, app
 from lorabench.cli.output import show_one
 from lorabench.errors import UserError
@@ -40,7 +40,7 @@ def count(
         raise UserError("Name what to count: --algorithm lora, say, or --peft and a method of peft.")
     algorithm = algorithm or "peft"
     door.check_component("algorithms", algorithm, "--algorithm")
-    from lorabench.cli import adapter_files
+    from lorabench.api import adapter_files
     from lorabench.records import TrainConfig
 
     config = TrainConfig(
@@ -63,7 +63,7 @@ def inspect(
     With --json also every module on its own.
     """
     door.existing(file, "Checkpoint", "")
-    from lorabench.cli import adapter_files
+    from lorabench.api import adapter_files
 
     found = adapter_files.inspect(file, base, allow_unused or ())
     show_one(found if as_json else {key: value for key, value in found.items() if key != "layers"}, as_json)
@@ -82,7 +82,7 @@ def convert(
 ) -> None:
     """Turn an adapter into another format, or into a whole base model with the update merged in."""
     door.existing(file, "Checkpoint", "")
-    from lorabench.cli import adapter_files
+    from lorabench.api import adapter_files
 
     done = adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())
     if as_json:

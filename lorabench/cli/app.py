@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorabench.cli import door
+from lorabench.api import door
 from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
@@ -121,9 +121,11 @@ def init(
     on this machine together with a GPU. Without any it takes those of the miniature world, which comes with lorabench.
     Exit code 1 if the study lacks something before it can run.
     """
-    from lorabench.cli import description, starting, studies
+    from lorabench.api import starting, studies
+    from lorabench.cli import description
 
-    study = starting.write_study(folder, data, base, caption)
+    ask = (lambda question, default: typer.prompt(question, default=default, err=True)) if sys.stdin.isatty() else None
+    study = starting.write_study(folder, data, base, caption, ask)
     print(f"Written: {study}")
     try:
         plan = studies.planned(study, None, None, None, (), None)
@@ -154,7 +156,8 @@ def grid(
         rows, plan = [door.describe_grid(study)], None
         try:  # the grid can be said even where weights or data are missing; the error then follows it
             door.check_study(study, anchors)
-            from lorabench.cli import description, studies
+            from lorabench.api import studies
+            from lorabench.cli import description
 
             plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
         finally:
@@ -164,7 +167,7 @@ def grid(
         description.say(plan, again, as_json, before=rows)
         return
     door.check_study(study, anchors)
-    from lorabench.cli import studies
+    from lorabench.api import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
@@ -194,7 +197,8 @@ def evaluate(
 ) -> None:
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
     door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
-    from lorabench.cli import description, evaluation, studies
+    from lorabench.api import evaluation, studies
+    from lorabench.cli import description
 
     plan, refused = evaluation.planned(
         checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
@@ -223,7 +227,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         quiet: Quiet = False,
     ) -> None:
         door.check_study(study)
-        from lorabench.cli import studies
+        from lorabench.api import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)
         finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
@@ -255,7 +259,7 @@ def replay(
     peft's method_comparison/image-gen.
     """
     door.existing(clone, "Folder", "")
-    from lorabench.cli import replaying
+    from lorabench.api import replaying
 
     summary = replaying.replayed(clone, out)
     print(json.dumps(summary, indent=1) if as_json else replaying.words(summary))
@@ -281,7 +285,7 @@ def diversity(
     door.check_component("encoders", encoder, "--encoder")
     if weights is not None:
         door.existing(weights, "Encoder weights", "--weights")
-    from lorabench.cli import diversity as labelled
+    from lorabench.api import diversity as labelled
 
     table = labelled.ratios(folder, encoder, weights, resize, device, seed, quiet)
     show(table.to_dict("records") if as_json else labelled.summary(table), as_json)
@@ -293,7 +297,7 @@ def list_components(
     as_json: Json = False,
 ) -> None:
     """List the metrics, encoders, algorithms and checkpoint formats there are."""
-    from lorabench.cli import inventory
+    from lorabench.api import inventory
 
     show(inventory.components_table(kind), as_json)
 
@@ -312,7 +316,7 @@ def doctor(
     or from another study; the next `grid` makes what is damaged again. Exit code 1 if something is missing or damaged.
     """
     if run is not None:
-        from lorabench.cli import inventory
+        from lorabench.api import inventory
 
         rows = inventory.check_up(run, quiet)
         if rows or as_json:
@@ -320,7 +324,7 @@ def doctor(
         else:
             print("Nothing is damaged, orphaned or from another study.")
         raise typer.Exit(int(any(row["finding"] == "damaged" for row in rows)))
-    from lorabench.cli import machine
+    from lorabench.api import machine
 
     checks = machine.checks()
     show(checks, as_json)
@@ -330,7 +334,7 @@ def doctor(
 
 def finish(result: object, root: Path, as_json: bool, leads: bool = False, means: pd.DataFrame | None = None) -> None:
     """Say what failed, who leads, where the results are, and leave with the code that goes with it."""
-    from lorabench.cli import studies
+    from lorabench.api import studies
 
     summary = studies.summary(result, root)
     leaders, words = _leaders(root) if leads else (None, [])
@@ -348,7 +352,8 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
 
 def _leaders(root: Path) -> tuple[object, list[str]]:
     """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
-    from lorabench.cli import choosing, file_words, files, findings, words
+    from lorabench.api import choosing, files, findings
+    from lorabench.cli import file_words, words
 
     try:
         found = choosing.leaderboard(root)

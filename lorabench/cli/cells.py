@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench.cli.measurements import CRITERION
+from lorabench.api.measurements import CRITERION
 from lorabench.cli.output import rows_of, width
 from lorabench.report.words import category_words, count, criterion_words, metric_words, prompt_words
 from lorabench.statistics.columns import ALL

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lorabench import adapters, base_files, components, config, diffusion, formats, images
-from lorabench.cli import auditing, studies
+from lorabench.api import auditing, studies
 from lorabench.cli.output import on_screen, show
 from lorabench.cli.words import judges as judge_lines
 from lorabench.pipeline import effort, replacing

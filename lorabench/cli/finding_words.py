@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from lorabench.api.runs import Comparison
 from lorabench.cli.cells import blocks, ends, interval, share, two, without_empty, wrapped
 from lorabench.cli.output import rows_of, table
-from lorabench.cli.runs import Comparison
 from lorabench.report.cards import LIMITS, WORDS
 from lorabench.report.words import category_words
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli import door
+from lorabench.api import door
 from lorabench.cli.app import Json, mini_app
 from lorabench.cli.output import show, show_answer
 from lorabench.errors import UserError
@@ -40,7 +40,7 @@ def mini_build(
 
     With --replay nothing is written: exit code 1 if a loss is more than 1 % from the recorded one.
     """
-    from lorabench.cli import worlds
+    from lorabench.api import worlds
 
     if replay:
         rows = worlds.replay(only, out)
@@ -58,7 +58,7 @@ def mini_audit(
 
     Takes about ten minutes on two cores. Exit code 1 if a gate is missed.
     """
-    from lorabench.cli import worlds
+    from lorabench.api import worlds
 
     result = worlds.audit(out)
     if as_json:
@@ -82,7 +82,8 @@ def mini_identified(
     One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
     """
     door.check_run(run)
-    from lorabench.cli import finding_words, findings
+    from lorabench.api import findings
+    from lorabench.cli import finding_words
 
     found = findings.identified(run)
     if found.empty:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli import door
+from lorabench.api import door
 from lorabench.cli.app import Json, app
 from lorabench.cli.output import show_answer
 from lorabench.errors import UserError
@@ -30,7 +30,8 @@ def claims(
 ) -> None:
     """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
     door.check_run(run)
-    from lorabench.cli import finding_words, findings
+    from lorabench.api import findings
+    from lorabench.cli import finding_words
 
     show_answer(findings.claims_table(run), as_json, finding_words.claims)
 
@@ -52,8 +53,9 @@ def leaderboard(
     the least, would tell this one (empty: none would).
     """
     door.check_run(run)
-    from lorabench.cli import choosing, words
-    from lorabench.cli.measurements import Selection
+    from lorabench.api import choosing
+    from lorabench.api.measurements import Selection
+    from lorabench.cli import words
 
     asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
     show_answer(choosing.leaderboard(run, asked), as_json, words.leaderboard)
@@ -73,9 +75,9 @@ def files(
     same configs: that is `lorabench leaderboard`, which needs seeds.
     """
     door.check_run(run)
+    from lorabench.api import files as capability
+    from lorabench.api.measurements import Selection
     from lorabench.cli import file_words
-    from lorabench.cli import files as capability
-    from lorabench.cli.measurements import Selection
 
     asked = Selection(category, (), tuple(metric or ()), prompts)
     show_answer(capability.files(run, asked), as_json, file_words.files)
@@ -92,8 +94,9 @@ def epochs(
 ) -> None:
     """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
     door.check_run(run)
-    from lorabench.cli import choosing, words
-    from lorabench.cli.measurements import Selection
+    from lorabench.api import choosing
+    from lorabench.api.measurements import Selection
+    from lorabench.cli import words
 
     asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
     show_answer(choosing.epochs(run, asked), as_json, words.epochs)
@@ -118,8 +121,9 @@ def recipe(
     Exit code 1 if there is none; then it says how near the nearest came.
     """
     door.check_run(run)
-    from lorabench.cli import choosing, words
-    from lorabench.cli.measurements import Selection
+    from lorabench.api import choosing
+    from lorabench.api.measurements import Selection
+    from lorabench.cli import words
 
     limits = {
         "fidelity": min_fidelity,
@@ -150,7 +154,8 @@ def compare(
     """
     door.check_run(first)
     door.check_run(second)
-    from lorabench.cli import finding_words, runs
+    from lorabench.api import runs
+    from lorabench.cli import finding_words
 
     show_answer(runs.compare(first, second, category), as_json, finding_words.comparison)
 
@@ -170,7 +175,7 @@ def export(
     Into a folder that is not there yet, one a kind.
     """
     door.check_run(run)
-    from lorabench.cli import runs
+    from lorabench.api import runs
 
     kinds = [kind for kind, wanted in (("csv", csv), ("parquet", parquet), ("json", as_json)) if wanted] or ["csv"]
     if len(kinds) > 1:
@@ -187,7 +192,7 @@ def figures(
 ) -> None:
     """Draw a run's figures for a paper, SVG and PNG: trade-offs, SHAP beeswarms, epochs, correlations."""
     door.check_run(run)
-    from lorabench.cli import runs
+    from lorabench.api import runs
 
     for file in runs.figures(run, out, study):
         print(file)

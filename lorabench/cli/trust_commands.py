@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.cli import door
+from lorabench.api import door
 from lorabench.cli.app import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers, app, finish
 from lorabench.cli.output import print_json, rows_of, show
 
@@ -35,13 +35,13 @@ def report(
     """
     if study.is_dir():
         door.check_run(study)
-        from lorabench.cli import runs
+        from lorabench.api import runs
 
         pages = runs.pages(study, out or study)
         show([{"report": str(page)} for page in pages], as_json=True) if as_json else print(*pages, sep="\n")
         return
     door.check_study(study)
-    from lorabench.cli import studies
+    from lorabench.api import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit)
     finish(studies.carry_out(plan, ("report",), quiet, verify=verify), plan.root, as_json)
@@ -65,7 +65,8 @@ def audit(
     its other encoders agree. What fails is grey in the report.
     """
     door.check_study(study)
-    from lorabench.cli import auditing, finding_words, studies
+    from lorabench.api import auditing, studies
+    from lorabench.cli import finding_words
 
     plan = studies.planned(study, out, device, workers, only or (), limit)
     result = studies.carry_out(plan, ("audit",), quiet, verify=verify)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from lorabench.api.choosing import Recipe
+from lorabench.api.measurements import identity
 from lorabench.cli.cells import blocks, interval, measurement, moment, q, share, size, span, two, without_empty, wrapped
-from lorabench.cli.choosing import Recipe
-from lorabench.cli.measurements import identity
 from lorabench.cli.output import rows_of, table
 from lorabench.report.tables import Column
 from lorabench.report.words import category_words, criterion_words

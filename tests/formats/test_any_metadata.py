@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from saved_adapters import saved, tiny, trained
 
-from lorabench.cli import evaluation
+from lorabench.api import evaluation
 from lorabench.errors import UserError
 from lorabench.records import Checkpoint
 

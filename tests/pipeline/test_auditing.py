@@ -10,7 +10,8 @@ import pytest
 from command_line import SMOKE, lorabench_here
 
 from lorabench import store
-from lorabench.cli import auditing, finding_words
+from lorabench.api import auditing
+from lorabench.cli import finding_words
 from lorabench.report.cards import probed_cards
 from lorabench.report.tables import Column, MetricInfo
 from lorabench.statistics.columns import PROBE_COLUMNS

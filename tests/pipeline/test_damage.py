@@ -15,7 +15,7 @@ from damaging import DAMAGES, another, differences, kinds
 from safetensors.numpy import load_file
 
 from lorabench import formats, store
-from lorabench.cli import studies
+from lorabench.api import studies
 from lorabench.store.files import write_sealed
 
 ONE_TRAINING = SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', "")

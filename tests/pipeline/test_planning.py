@@ -11,7 +11,7 @@ from command_line import SMOKE
 from tiny_base import write_tiny_base
 
 from lorabench import diffusion, images
-from lorabench.cli import studies
+from lorabench.api import studies
 from lorabench.pipeline.plan import Plan
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")

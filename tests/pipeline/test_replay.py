@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from published_clone import write_clone
 
-from lorabench.cli.findings import claims_table
-from lorabench.cli.replaying import replayed, words
+from lorabench.api.findings import claims_table
+from lorabench.api.replaying import replayed, words
 from lorabench.published.lycoris import read
 from lorabench.stages.rank import rank
 

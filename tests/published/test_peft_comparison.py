@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorabench.cli.replaying import replayed
+from lorabench.api.replaying import replayed
 from lorabench.errors import UserError
 from lorabench.published import peft_comparison
 from lorabench.report.runs import read_run

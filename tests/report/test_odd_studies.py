@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from lorabench import components, store
-from lorabench.cli import choosing
+from lorabench.api import choosing
 from lorabench.errors import UserError
 from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
 from lorabench.report import RunTables, build_report

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from synthetic import CONFIGS, synthetic_run
 
-from lorabench.cli import choosing
+from lorabench.api import choosing
 from lorabench.components import UserError
 from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
 from lorabench.report.cards import find_cards, verdict

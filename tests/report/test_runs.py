@@ -13,7 +13,8 @@ import pytest
 from synthetic import with_metrics, write_run
 from typer.testing import CliRunner
 
-from lorabench.cli import app, runs
+from lorabench.api import runs
+from lorabench.cli import app
 from lorabench.errors import UserError
 from lorabench.report.runs import read_run
 

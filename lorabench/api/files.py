@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench.cli.choosing import judged_by
-from lorabench.cli.findings import table_of
-from lorabench.cli.measurements import AS_REPORTED, CRITERION, Ranked, Selection, ranked_studies, rows_of
+from lorabench.api.choosing import judged_by
+from lorabench.api.findings import table_of
+from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, ranked_studies, rows_of
 from lorabench.errors import UserError
 from lorabench.statistics.columns import METRIC
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lorabench.cli.findings import identified
-from lorabench.cli.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies, rows_of
+from lorabench.api.findings import identified
+from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies, rows_of
 from lorabench.errors import UserError, unknown
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.comparisons import compare_with_best

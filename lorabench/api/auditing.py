@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench import store
-from lorabench.cli.measurements import stand_ins
+from lorabench.api.measurements import stand_ins
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE
 from lorabench.pipeline.plan import Plan

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lorabench import components, diffusion
-from lorabench.cli.progress import open_progress
+from lorabench.api.progress import open_progress
 from lorabench.datasets import images_below
 from lorabench.errors import UserError, unknown
 from lorabench.stages.diversity import measured_ratios

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import base_files, config, diffusion, formats, mini, store
-from lorabench.cli import studies
-from lorabench.cli.adapter_files import base_source
-from lorabench.cli.door import OURS, WHICH_IMAGES, adapters_in
-from lorabench.cli.series import AdapterFile, config_names
+from lorabench.api import studies
+from lorabench.api.adapter_files import base_source
+from lorabench.api.door import OURS, WHICH_IMAGES, adapters_in
+from lorabench.api.series import AdapterFile, config_names
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.formats import peft

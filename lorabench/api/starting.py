@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import typer
 
 from lorabench import base_files, datasets, diffusion
-from lorabench.cli.adapter_files import base_source
+from lorabench.api.adapter_files import base_source
 from lorabench.config import MINI, PACKAGE_SCHEME
 from lorabench.errors import UserError
 
@@ -23,6 +21,8 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_PICTURES = "lorabench:mini/dataset"
 SMALL_GPU = 16 * 2**30  # bytes of an accelerator on which batches of the paper's size do not fit SD1.5
 CAPTION = "[V_mine] toy"
+
+Ask = Callable[[str, str], str]  # (question, what is taken where nothing is answered) -> answer
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,28 @@ class Sizes:
     precision: str = "float32"
 
 
-def write_study(folder: Path, data: Path | None, base: str | None, caption: str | None) -> Path:
-    """Write FOLDER/study.toml and return it. UserError for what it could not be made of; nothing is written then."""
+def write_study(folder: Path, data: Path | None, base: str | None, caption: str | None, ask: Ask | None = None) -> Path:
+    """Write FOLDER/study.toml and return it; what is not given is asked for, or guessed where there is nobody to ask.
+
+    UserError for what it could not be made of; nothing is written then.
+    """
     target = folder / STUDY
     if target.exists():
         raise UserError(f"{target} exists; edit it, or name another folder.")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder for the study.")
-    asks = sys.stdin.isatty()
-    base = base or _answer(asks, "Base model (mini, hub id, diffusers folder or .safetensors)", _usual_base())
+    take = ask or (lambda question, default: default)
+    base = base or take("Base model (mini, hub id, diffusers folder or .safetensors)", _usual_base())
     base_files.locate_base(base_source(base))
-    pictures = data or _chosen_pictures(asks, folder, base)
+    pictures = data or _chosen_pictures(take, folder, base)
     missing = _without_caption(pictures) if pictures else []
-    captions = _captions(pictures, missing, caption, asks) if pictures and missing else {}
+    captions = _captions(pictures, missing, caption, ask) if pictures and missing else {}
     text = _text(folder, pictures, base, captions)
     for file, words in captions.items():
         file.write_text(words + "\n", encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     return target
-
-
-def _answer(asks: bool, question: str, default: str) -> str:
-    return typer.prompt(question, default=default, err=True) if asks else default
 
 
 def _usual_base() -> str:
@@ -75,11 +74,11 @@ def _usual_base() -> str:
 # --- pictures and captions --------------------------------------------------------------------------------------------
 
 
-def _chosen_pictures(asks: bool, folder: Path, base: str) -> Path | None:
+def _chosen_pictures(take: Ask, folder: Path, base: str) -> Path | None:
     """The folder that the user names, or one nearby that holds pictures; None = the miniature world's own."""
     places = (folder, folder / "pictures", Path("pictures"), Path("images"), Path())
     near = next((place for place in places if place.is_dir() and _holds_pictures(place)), None)
-    answer = _answer(asks, "Folder of your pictures", str(near or (MINI_PICTURES if base == MINI else "")))
+    answer = take("Folder of your pictures", str(near or (MINI_PICTURES if base == MINI else "")))
     if not answer:
         raise UserError("Which pictures is the study about? Add --data FOLDER.")
     return None if answer == MINI_PICTURES else Path(answer).expanduser()
@@ -101,12 +100,11 @@ def _without_caption(pictures: Path) -> list[Path]:
     return [file for file in found if file.with_suffix("") in empty]
 
 
-def _captions(pictures: Path, missing: Sequence[Path], caption: str | None, asks: bool) -> dict[Path, str]:
+def _captions(pictures: Path, missing: Sequence[Path], caption: str | None, ask: Ask | None) -> dict[Path, str]:
     """A caption file for each picture that lacks one, all with the same words. UserError where none are given."""
     words = caption
-    if words is None and asks:
-        question = f"{len(missing)} pictures have no caption: a new word for what they show, and what it is"
-        words = typer.prompt(question, default=CAPTION, err=True)
+    if words is None and ask:
+        words = ask(f"{len(missing)} pictures have no caption: a new word for what they show, and what it is", CAPTION)
     if words is None:
         raise UserError(
             f"{len(missing)} pictures in {pictures} have no caption, a .txt file of the same name; the first is "

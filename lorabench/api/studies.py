@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from lorabench import components, config, mini, store
-from lorabench.cli.door import MINI_DATASET, check_anchors
-from lorabench.cli.progress import open_progress
+from lorabench.api.door import MINI_DATASET, check_anchors
+from lorabench.api.progress import open_progress
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import components
-from lorabench.cli.findings import by_study, table_of
+from lorabench.api.findings import by_study, table_of
 from lorabench.errors import UserError, unknown
 from lorabench.report import runs
 from lorabench.report.schema import checked_facts

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from lorabench import store
-from lorabench.cli.measurements import identity
+from lorabench.api.measurements import identity
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import BASE_CHECKPOINT
 from lorabench.report.figures import write_figures

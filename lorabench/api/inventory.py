@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from lorabench import components
-from lorabench.cli.progress import open_progress
+from lorabench.api.progress import open_progress
 from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
 
