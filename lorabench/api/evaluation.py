@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench import base_files, config, diffusion, formats, mini, store
+from lorabench import base_files, components, config, diffusion, formats, mini, store
 from lorabench.api import studies
 from lorabench.api.adapter_files import base_source
 from lorabench.api.door import OURS, WHICH_IMAGES, adapters_in
@@ -22,6 +22,7 @@ from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, TRAINING_STAT
 from lorabench.pipeline.planning import plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
+from lorabench.report.tables import columns_of, headline_columns, metric_infos
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
 
@@ -75,9 +76,17 @@ def adapter_files(folder: Path) -> list[Path]:
 
 
 def raw_means(root: Path) -> pd.DataFrame:
-    """Mean raw value over all classes: a row a checkpoint, prompt type, metric, encoder and resizing."""
-    means = summarise(store.read_table(root / "scores.parquet"), ["checkpoint"], column="value")
-    return means.loc[means["category"] == ALL, ["checkpoint", *METRIC, "mean"]].reset_index(drop=True)
+    """Mean raw value over all classes: a row a checkpoint, criterion, prompt type, metric, encoder and resizing.
+
+    `judges` marks what a criterion is judged by.
+    """
+    scores = store.read_table(root / "scores.parquet")
+    infos = metric_infos([components.find("metrics", name) for name in scores["metric"].unique()])
+    means = summarise(scores, ["checkpoint"], column="value")
+    means = means.loc[means["category"] == ALL, ["checkpoint", *METRIC, "mean"]].reset_index(drop=True)
+    judges = [column.identity for column in headline_columns(columns_of(scores, infos))]
+    criterion = means["metric"].map({name: info.criterion for name, info in infos.items()})
+    return means.assign(criterion=criterion, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
 
 
 def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:
@@ -134,20 +143,20 @@ def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
 
 def _fitting(names: Mapping[Path, str], folder: Path, study: Study, refused: list[Failure]) -> list[AdapterFile]:
     """The adapters that fit the base model; the others join `refused`."""
-    components = diffusion.architecture(study.base)
+    architecture = diffusion.architecture(study.base)
     found = []
     for file, name in names.items():  # one at a time: a folder of full fine-tunings does not fit the memory
         try:
-            found.append(_found(file, name, folder, components, study.unused_keys))
+            found.append(_found(file, name, folder, architecture, study.unused_keys))
         except UserError as error:
             refused.append(Failure("evaluate", str(file), "failed", str(error)))
     return found
 
 
-def _found(file: Path, name: str, folder: Path, components: Components, unused: Sequence[str]) -> AdapterFile:
+def _found(file: Path, name: str, folder: Path, architecture: Components, unused: Sequence[str]) -> AdapterFile:
     """What a file says of itself and its weights say of it. UserError if it is no adapter of this base model."""
     loaded = formats.read_adapter(file, unused)
-    settings = formats.resolve(loaded, components).config
+    settings = formats.resolve(loaded, architecture).config
     return AdapterFile(file.relative_to(folder), name, settings, loaded.origin, is_ours=OURS in loaded.metadata)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lorabench.cli.cells import measurement, q, wrapped
 from lorabench.cli.output import rows_of, table
 from lorabench.report.file_table import decimals, less_best
-from lorabench.report.words import category_words, criterion_words, metric_words, number, prompt_words
+from lorabench.report.words import CRITERIA, category_words, criterion_words, number
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
@@ -62,20 +62,18 @@ def closing(found: pd.DataFrame) -> Iterator[str]:
 
 
 def raw_means(found: pd.DataFrame) -> Iterator[str]:
-    """A block a prompt type: a line a checkpoint, a column a metric."""
-    order = found["checkpoint"].drop_duplicates()
-    for prompt_type, rows in found.groupby("prompt_type", sort=False):
-        one_encoder = rows.groupby("metric")["encoder"].nunique() == 1
-        encoder = rows["encoder"].where(~rows["metric"].map(one_encoder), "")
-        parts = [rows["metric"].map(metric_words), encoder, rows["resize"]]
-        wide = rows.assign(what=[" ".join(filter(None, each)) for each in zip(*parts)])
-        wide = wide.pivot(index="checkpoint", columns="what", values="mean")
-        wide = wide.reindex(order[order.isin(wide.index)]).rename_axis("checkpoint", axis="index")
-        yield f"{prompt_words(str(prompt_type))}: raw mean over classes"
-        yield table(rows_of(wide.map(number).reset_index()))
-        yield ""
+    """A line a checkpoint, base model and training images first; a column a criterion."""
+    judged = found[found["judges"]]
+    wide = judged.pivot(index="checkpoint", columns="criterion", values="mean")
+    order = [*_KNOWN, *(name for name in dict.fromkeys(found["checkpoint"]) if name not in _KNOWN)]
+    wide = wide.reindex(order)[[name for name in CRITERIA if name in wide]].dropna(how="all")
+    wide = wide.map(number, na_action="ignore").fillna("").rename(columns=criterion_words, index=_KNOWN)
+    yield "Raw means over all classes, measured as said below; every metric: --json, or the page"
+    yield table(rows_of(wide.rename_axis(index="checkpoint", columns=None).reset_index()))
+    yield ""
 
 
+_KNOWN = {"base": "base model", "dataset": "training images"}
 _VERDICTS = {"tied": "tied with ", "worse": "worse: ", "cannot be told": "cannot be told from "}
 
 
