@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import studies
 import typer.main
 from pydantic import BaseModel
 
+import lorabench
 from lorabench import components
 from lorabench.cli import app
 from lorabench.config.schema import EncoderChoice, GridRow, MetricChoice, Study
@@ -52,6 +56,45 @@ def commands() -> str:
         text = command.get_help(context)
         parts.append(f"### `{name}`\n\n```\n{text.strip()}\n```")
     return "\n\n".join(parts)
+
+
+def library() -> str:
+    """Signature and documentation of every public function, and of what a `Run` has."""
+    public = {name: getattr(lorabench, name) for name in lorabench.__all__}
+    functions = [f"## `{name}`\n\n{_described(name, it)}" for name, it in public.items() if inspect.isfunction(it)]
+    return "\n\n".join([*functions, f"## `Run`\n\n{inspect.getdoc(lorabench.Run)}", _members(lorabench.Run)])
+
+
+def _members(record: type) -> str:
+    rows = ["| frame or fact | what |", "|---|---|"]
+    methods = []
+    for name, member in vars(record).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property | functools.cached_property):
+            rows.append(f"| `{name}` | {_cell(inspect.getdoc(member) or '')} |")
+        elif inspect.isfunction(member):
+            methods.append(f"### `Run.{name}`\n\n{_described(name, member)}")
+    return "\n\n".join(["\n".join(rows), *methods])
+
+
+def _described(name: str, function: Callable[..., Any]) -> str:
+    """Its signature, a parameter a line where they are many, and its documentation."""
+    signature = inspect.signature(function)
+    words, is_keyword = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not is_keyword:
+            words, is_keyword = [*words, "*"], True
+        if parameter.name != "self":
+            default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
+            several = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
+            words.append(
+                f"{several}{parameter.name}: {parameter.annotation}{default}".replace("PathName", "str | Path")
+            )
+    line = f"{name}({', '.join(words)}) -> {signature.return_annotation}"
+    if len(line) > 100:
+        line = "\n".join([f"{name}(", *(f"    {word}," for word in words), f") -> {signature.return_annotation}"])
+    return f"```python\n{line}\n```\n\n{inspect.getdoc(function)}"
 
 
 def settings() -> str:
@@ -142,6 +185,7 @@ SECTIONS = {
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),
+    "library": ("library.md", library),
     "settings": ("cli.md", settings),
     "data set": ("datasets.md", data_set),
 }

@@ -114,7 +114,7 @@ def test_importing_the_package_loads_no_framework():
 def test_what_takes_seconds_to_load_is_loaded_where_it_is_used():
     """Every command reads these modules; SHAP, CatBoost and the Vendi score are for few of them."""
     code = (
-        "import sys, lorabench.pipeline.replay, lorabench.api.runs, lorabench.metrics.vendi;"
+        "import sys, lorabench.pipeline.replay, lorabench.api.comparing, lorabench.metrics.vendi;"
         "sys.exit(str({'shap', 'catboost', 'sklearn', 'numba'} & set(sys.modules) or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

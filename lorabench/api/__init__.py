@@ -1,1 +1,234 @@
-"""What the program can do, a function a capability; `lorabench.cli` puts words around it."""
+"""What the program can do, a function a capability: what `import lorabench` gives, and what the command line calls.
+
+Mistakes are told before anything large is imported. All errors of use are `lorabench.UserError`, with a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorabench.api import door
+from lorabench.api.run import Run
+from lorabench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lorabench.formats import DType
+
+PathName = str | PathLike[str]
+
+
+def grid(
+    study: PathName,
+    *,
+    out: PathName | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    anchors: PathName | None = None,
+    verify: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Run a whole study, train to report; what is up to date is left as it is. What failed is in `Run.failures`.
+
+    `study` is a TOML file; `only` are glob patterns of configs, `limit` counts trainings. Results go to `out`, by
+    default `results/<study>`. UserError for a study that cannot be run, before any work.
+    """
+    file, population = Path(study), _path(anchors)
+    door.check_study(file, population)
+    from lorabench.api import studies
+
+    plan = studies.planned(file, _path(out), device, workers, only, limit, population)
+    result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
+    return Run(plan.root, plan.study.name, result)
+
+
+def evaluate(
+    checkpoints: PathName,
+    *,
+    data: PathName | None = None,
+    base: str | None = None,
+    study: PathName | None = None,
+    concepts: Sequence[str] = (),
+    prompts: PathName | None = None,
+    allow_unused: Sequence[str] = (),
+    anchors: PathName | None = None,
+    out: PathName | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    verify: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Score the adapters in a folder: draw paired images, measure, rank among themselves, report.
+
+    `data` is the folder of images that they were trained on; `base` a hub id, a diffusers folder, a .safetensors file
+    or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread. Files that cannot be
+    evaluated are in `Run.failures`. UserError where none can.
+    """
+    folder, population = Path(checkpoints), _path(anchors)
+    door.check_evaluation(folder, _path(study), base, _path(data), concepts, _path(prompts), population)
+    from lorabench.api import evaluation, studies
+
+    options = (_path(study), base, _path(data), concepts, _path(prompts), allow_unused, population)
+    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
+    return Run(plan.root, plan.study.name, result)
+
+
+def open_run(folder: PathName, study: str | None = None) -> Run:
+    """A finished run by its folder; of several studies in one folder the one of that name.
+
+    UserError for a folder that holds none.
+    """
+    door.check_run(Path(folder))
+    return Run(Path(folder), study)
+
+
+def audit(
+    study: PathName,
+    *,
+    out: PathName | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    verify: bool = False,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Probe a study's metrics on its own images, before anything is trained: a row a measurement, with its verdict.
+
+    "passes", "fails" or "not known"; columns and limits are in docs/metrics.md. UserError for a study that cannot be
+    run, or whose probes failed.
+    """
+    door.check_study(Path(study))
+    from lorabench.api import auditing, studies
+
+    plan = studies.planned(Path(study), _path(out), device, workers, (), None)
+    result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
+    if result.failures:
+        raise UserError("; ".join(f"{each.stage} {each.item}: {each.message}" for each in result.failures))
+    return auditing.verdicts(plan)
+
+
+def inspect(adapter: PathName, *, base: str | None = None, allow_unused: Sequence[str] = ()) -> dict[str, Any]:
+    """What an adapter file or peft folder holds: algorithm, layers, sizes, norms of its updates, metadata.
+
+    Without `base` it is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where they
+    depend on weights of the base that are not here. UserError for a file that fits none.
+    """
+    door.existing(Path(adapter), "Checkpoint", "")
+    from lorabench.api import adapter_files
+
+    return adapter_files.inspect(Path(adapter), base, allow_unused)
+
+
+def convert(
+    adapter: PathName,
+    out: PathName,
+    *,
+    to: Literal["kohya", "diffusers", "peft", "merged"],
+    base: str | None = None,
+    scale: float = 1.0,
+    dtype: DType = "float32",
+    allow_unused: Sequence[str] = (),
+) -> Path:
+    """Write an adapter in another format, or a whole base model with the update merged in at `scale`; returns `out`.
+
+    UserError where `out` exists, and for what the format cannot hold.
+    """
+    door.existing(Path(adapter), "Checkpoint", "")
+    from lorabench.api import adapter_files
+
+    adapter_files.convert(Path(adapter), Path(out), to, base, scale, dtype, allow_unused)
+    return Path(out)
+
+
+def count(
+    algorithm: str = "peft",
+    *,
+    base: str = "sd15",
+    layers: str = "linear",
+    dim: int | None = None,
+    alpha: float | None = None,
+    factor: int | None = None,
+    conv_dim: int | None = None,
+    decompose_both: bool = False,
+    tucker: bool = False,
+    dora: bool = False,
+    peft: str | Mapping[str, Any] | None = None,
+    unet: bool = True,
+    text_encoder: bool = True,
+) -> dict[str, Any]:
+    """What an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights.
+
+    `peft` is the name of a method of peft or its settings, {"peft_type": "VERA", "r": 8}. UserError for what the
+    algorithm cannot do with these layers.
+    """
+    door.check_component("algorithms", algorithm, "--algorithm")
+    from lorabench.api import adapter_files
+    from lorabench.records import TrainConfig
+
+    config = TrainConfig(
+        "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
+        tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
+        peft=dict(peft) if isinstance(peft, Mapping) else adapter_files.peft_settings(peft),
+    )  # fmt: skip
+    return adapter_files.count(base, config)
+
+
+def replay(clone: PathName, *, out: PathName = "results/replay") -> Run:
+    """Take published measurements (a clone of LyCORIS-evaluation, or of peft) through our ranks, SHAP and report.
+
+    The folder holds a study each of what was found: `open_run(out, study)`. UserError where there is nothing to replay.
+    """
+    door.existing(Path(clone), "Folder", "")
+    from lorabench.api import replaying
+
+    replaying.replayed(Path(clone), Path(out))
+    return Run(Path(out))
+
+
+def diversity(
+    folder: PathName,
+    *,
+    encoder: str = "dinov2",
+    weights: PathName | None = None,
+    resize: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    quiet: bool = False,
+) -> pd.DataFrame:
+    """Diversity of each class (a folder of pictures) over that of all pictures (LyCORIS H.1): a row a class and metric.
+
+    Vendi score, intra-dissimilarity and variance, for classes of more than 50 pictures. UserError for names that do not
+    exist, and where there is no such class.
+    """
+    door.existing(Path(folder), "Folder", "")
+    door.check_component("encoders", encoder, "--encoder")
+    if weights is not None:
+        door.existing(Path(weights), "Encoder weights", "--weights")
+    from lorabench.api import class_diversity
+
+    return class_diversity.ratios(Path(folder), encoder, _path(weights), resize, device, seed, quiet)
+
+
+def init(
+    folder: PathName, *, data: PathName | None = None, base: str | None = None, caption: str | None = None
+) -> Path:
+    """Write a first study, `folder`/study.toml, from a folder of pictures: commented, to be edited. Returns the file.
+
+    `caption` is written beside pictures that have none. UserError for what a study cannot be made of; nothing is
+    written then.
+    """
+    from lorabench.api import starting
+
+    return starting.write_study(Path(folder), _path(data), base, caption)
+
+
+def _path(name: PathName | None) -> Path | None:
+    return None if name is None else Path(name)

@@ -97,7 +97,7 @@ def convert(
     scale: float,
     dtype: formats.DType,
     unused: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> None:
     """Write the adapter in another format, or merged into a base model at a merge ratio. UserError if it cannot be."""
     writable = [name for name in components.names("formats") if components.find("formats", name).write is not None]
     if to not in (*writable, MERGED):
@@ -122,7 +122,6 @@ def convert(
         if to == PEFT:
             _check_wrapped(found, adapter)
         formats.save_adapter(out, adapter, loaded.origin, dtype, to)
-    return {"from": str(path), "to": str(out), "format": to}
 
 
 def _check_wrapped(found: Components, adapter: Adapter) -> None:

@@ -162,5 +162,19 @@ def rows_of(rows: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     return rows[found.isin([column.identity for column in columns])]
 
 
+def leaders(found: pd.DataFrame) -> pd.DataFrame:
+    """Of a leaderboard, a row a criterion: what it is judged by, who is best with which score, and who is tied."""
+    rows = []
+    for (study, criterion), block in found.groupby(["study", "criterion"], sort=False, observed=True):
+        best = block[block["verdict"] == "best"].iloc[0]
+        tied = block.loc[block["verdict"] != "worse", "config"].tolist()
+        rows.append(
+            {"study": study, "criterion": criterion, "judged by": f"{best['metric']}, {best['prompt_type']} prompts"}
+            | {"best": best["config"], "epoch": best["epoch"], "score": round(best["score"], 2)}
+            | {"not told from it": ", ".join(name for name in tied if name != best["config"])}
+        )
+    return pd.DataFrame(rows)
+
+
 def _list(words: Sequence[object] | Mapping[str, object]) -> str:
     return ", ".join(map(str, words))

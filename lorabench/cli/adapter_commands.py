@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.api import door
+from lorabench import api
 from lorabench.cli.app import AllowUnused, Json, app
 from lorabench.cli.output import show_one
 from lorabench.errors import UserError
@@ -38,17 +38,11 @@ def count(
     """Count what an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights."""
     if algorithm is None and peft is None:
         raise UserError("Name what to count: --algorithm lora, say, or --peft and a method of peft.")
-    algorithm = algorithm or "peft"
-    door.check_component("algorithms", algorithm, "--algorithm")
-    from lorabench.api import adapter_files
-    from lorabench.records import TrainConfig
-
-    config = TrainConfig(
-        "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
-        tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
-        peft=adapter_files.peft_settings(peft),
+    found = api.count(
+        algorithm or "peft", base=base, layers=layers, dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
+        decompose_both=decompose_both, tucker=tucker, dora=dora, peft=peft, unet=unet, text_encoder=text_encoder,
     )  # fmt: skip
-    show_one(adapter_files.count(base, config), as_json)
+    show_one(found, as_json)
 
 
 @app.command()
@@ -62,10 +56,7 @@ def inspect(
 
     With --json also every module on its own.
     """
-    door.existing(file, "Checkpoint", "")
-    from lorabench.api import adapter_files
-
-    found = adapter_files.inspect(file, base, allow_unused or ())
+    found = api.inspect(file, base=base, allow_unused=allow_unused or ())
     show_one(found if as_json else {key: value for key, value in found.items() if key != "layers"}, as_json)
 
 
@@ -81,11 +72,8 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Turn an adapter into another format, or into a whole base model with the update merged in."""
-    door.existing(file, "Checkpoint", "")
-    from lorabench.api import adapter_files
-
-    done = adapter_files.convert(file, out, to, base, scale, dtype, allow_unused or ())
+    done = api.convert(file, out, to=to, base=base, scale=scale, dtype=dtype, allow_unused=allow_unused or ())
     if as_json:
-        show_one(done, as_json)
+        show_one({"from": str(file), "to": str(done), "format": to}, as_json)
     else:
-        print(done["to"])
+        print(done)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorabench import api
 from lorabench.api import door
 from lorabench.cli.output import on_screen, print_json, show
 from lorabench.errors import DISK_FULL, DiskFull, UserError
@@ -166,12 +167,11 @@ def grid(
         again = "run with --limit 1, which trains one config; then a dry run without it says"
         description.say(plan, again, as_json, before=rows)
         return
-    door.check_study(study, anchors)
-    from lorabench.api import studies
-
-    plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
-    result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
-    finish(result, plan.root, as_json, leads=True)
+    run = api.grid(
+        study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors, verify=verify,
+        replace=replace, quiet=quiet,
+    )  # fmt: skip
+    finish(run.result, run.folder, as_json, leads=True)
 
 
 @app.command()
@@ -196,21 +196,32 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
-    door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
-    from lorabench.api import evaluation, studies
-    from lorabench.cli import description
-
-    plan, refused = evaluation.planned(
-        checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
-    )
     if dry_run:
+        door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
+        from lorabench.api import evaluation
+        from lorabench.cli import description
+
+        plan, refused = evaluation.planned(
+            checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
+        )
         left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
         again = "start it: the bar of the whole run says after a while"
         description.say(plan, again, as_json, after=left_out)
         return
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
-    ranked = not any(failure.stage == "rank" for failure in result.failures)
-    finish(result, plan.root, as_json, leads=True, means=evaluation.raw_means(plan.root) if ranked else None)
+    run = api.evaluate(
+        checkpoints, data=data, base=base, study=study, concepts=concept or (), prompts=prompts,
+        allow_unused=allow_unused or (), anchors=anchors, out=out, device=device, workers=workers, verify=verify,
+        replace=replace, quiet=quiet,
+    )  # fmt: skip
+    finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
+
+
+def _raw_means(run: api.Run) -> pd.DataFrame | None:
+    """Of what was evaluated, unless nothing could be ranked."""
+    from lorabench.api import evaluation
+
+    unranked = any(failure.stage == "rank" for failure in run.result.failures)
+    return None if unranked else evaluation.raw_means(run.folder)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -281,14 +292,12 @@ def diversity(
     A low ratio says that the encoder is sensitive to what tells the classes apart. Classes of more than 50 pictures;
     Vendi score, intra-dissimilarity and variance. With --json one row a class.
     """
-    door.existing(folder, "Folder", "")
-    door.check_component("encoders", encoder, "--encoder")
-    if weights is not None:
-        door.existing(weights, "Encoder weights", "--weights")
-    from lorabench.api import diversity as labelled
+    table = api.diversity(
+        folder, encoder=encoder, weights=weights, resize=resize, device=device, seed=seed, quiet=quiet
+    )
+    from lorabench.api import class_diversity
 
-    table = labelled.ratios(folder, encoder, weights, resize, device, seed, quiet)
-    show(table.to_dict("records") if as_json else labelled.summary(table), as_json)
+    show(table.to_dict("records") if as_json else class_diversity.summary(table), as_json)
 
 
 @app.command(name="list")

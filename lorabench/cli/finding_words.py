@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench.api.runs import Comparison
+from lorabench.api.comparing import Comparison
 from lorabench.cli.cells import blocks, ends, interval, share, two, without_empty, wrapped
 from lorabench.cli.output import rows_of, table
 from lorabench.report.cards import LIMITS, WORDS

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.api import door
+from lorabench import api
 from lorabench.cli.app import Json, app
 from lorabench.cli.output import show_answer
 from lorabench.errors import UserError
@@ -29,11 +29,10 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Ask a study what the LyCORIS paper claims: each claim with the effect, its interval and a verdict."""
-    door.check_run(run)
-    from lorabench.api import findings
+    opened = api.open_run(run)
     from lorabench.cli import finding_words
 
-    show_answer(findings.claims_table(run), as_json, finding_words.claims)
+    show_answer(opened.claims(), as_json, finding_words.claims)
 
 
 @app.command()
@@ -52,13 +51,11 @@ def leaderboard(
     difference such a study detects in 80 % of cases, and how many more training seeds, or how many times the images at
     the least, would tell this one (empty: none would).
     """
-    door.check_run(run)
-    from lorabench.api import choosing
-    from lorabench.api.measurements import Selection
+    opened = api.open_run(run)
     from lorabench.cli import words
 
-    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
-    show_answer(choosing.leaderboard(run, asked), as_json, words.leaderboard)
+    found = opened.leaderboard(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
+    show_answer(found, as_json, words.leaderboard)
 
 
 @app.command()
@@ -74,13 +71,10 @@ def files(
     Differences from the best file are paired by class, prompt and noise. They say nothing of other trainings of the
     same configs: that is `lorabench leaderboard`, which needs seeds.
     """
-    door.check_run(run)
-    from lorabench.api import files as capability
-    from lorabench.api.measurements import Selection
+    opened = api.open_run(run)
     from lorabench.cli import file_words
 
-    asked = Selection(category, (), tuple(metric or ()), prompts)
-    show_answer(capability.files(run, asked), as_json, file_words.files)
+    show_answer(opened.files(category=category, metrics=metric or (), prompts=prompts), as_json, file_words.files)
 
 
 @app.command()
@@ -93,13 +87,11 @@ def epochs(
     as_json: Json = False,
 ) -> None:
     """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
-    door.check_run(run)
-    from lorabench.api import choosing
-    from lorabench.api.measurements import Selection
+    opened = api.open_run(run)
     from lorabench.cli import words
 
-    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
-    show_answer(choosing.epochs(run, asked), as_json, words.epochs)
+    found = opened.epochs(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
+    show_answer(found, as_json, words.epochs)
 
 
 @app.command()
@@ -120,9 +112,7 @@ def recipe(
 
     Exit code 1 if there is none; then it says how near the nearest came.
     """
-    door.check_run(run)
-    from lorabench.api import choosing
-    from lorabench.api.measurements import Selection
+    opened = api.open_run(run)
     from lorabench.cli import words
 
     limits = {
@@ -132,8 +122,9 @@ def recipe(
         "base_model_preservation": min_preservation,
     }
     wanted = {name: least for name, least in limits.items() if least is not None}
-    asked = Selection(category, tuple(epoch or ()), tuple(metric or ()), prompts)
-    found = choosing.recipe(run, wanted, max_mib, asked)
+    found = opened.recipe(
+        wanted, max_mib=max_mib, category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts
+    )
     show_answer(found, as_json, words.recipe)
     if found.points.empty:
         print("\n".join(words.nearest(found, wanted, max_mib)), file=sys.stderr)
@@ -152,12 +143,10 @@ def compare(
     Paired by class and training seed, intervals clustered by both. Refused where the two did not measure in the same
     way: metric, encoder, data, prompts, sampling.
     """
-    door.check_run(first)
-    door.check_run(second)
-    from lorabench.api import runs
+    runs = api.open_run(first), api.open_run(second)
     from lorabench.cli import finding_words
 
-    show_answer(runs.compare(first, second, category), as_json, finding_words.comparison)
+    show_answer(runs[0].compare(runs[1], category=category), as_json, finding_words.comparison)
 
 
 @app.command()
@@ -174,13 +163,11 @@ def export(
 
     Into a folder that is not there yet, one a kind.
     """
-    door.check_run(run)
-    from lorabench.api import runs
-
+    opened = api.open_run(run)
     kinds = [kind for kind, wanted in (("csv", csv), ("parquet", parquet), ("json", as_json)) if wanted] or ["csv"]
     if len(kinds) > 1:
         raise UserError("Name one of --csv, --parquet and --json.")
-    for file in runs.export(run, out or run / kinds[0], kinds[0]):
+    for file in opened.export(out or run / kinds[0], kinds[0]):
         print(file)
 
 
@@ -191,8 +178,5 @@ def figures(
     study: Annotated[str | None, typer.Option(help="which, where the run holds several; default: the first")] = None,
 ) -> None:
     """Draw a run's figures for a paper, SVG and PNG: trade-offs, SHAP beeswarms, epochs, correlations."""
-    door.check_run(run)
-    from lorabench.api import runs
-
-    for file in runs.figures(run, out, study):
+    for file in api.open_run(run, study).write_figures(out):
         print(file)

@@ -35,9 +35,9 @@ def report(
     """
     if study.is_dir():
         door.check_run(study)
-        from lorabench.api import runs
+        from lorabench.api import exporting
 
-        pages = runs.pages(study, out or study)
+        pages = exporting.pages(study, out or study)
         show([{"report": str(page)} for page in pages], as_json=True) if as_json else print(*pages, sep="\n")
         return
     door.check_study(study)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 
-from lorabench.components import UserError
+from lorabench.errors import UserError, unknown
 from lorabench.report.beeswarm import Factor, find_factors, level_label, trust
 from lorabench.report.heatmaps import correlation_figures
 from lorabench.report.points import Comparison, compare
@@ -25,6 +25,7 @@ from lorabench.report.tradeoff_figure import config_handle, trade_off_figure
 from lorabench.report.words import category_words, criterion_words
 from lorabench.statistics.columns import METRIC
 
+KINDS = ("trade_off", "shap", "epochs", "correlation")
 _LEVEL_COLORS = ("#56b4e9", "#a6518a", "#5b5f66", "#b8860b", "#0f7f7f")
 _LEVEL_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DOT_SIZE, _DOT_EDGE = 26, 0.4  # of SHAP's dots: an area and a width in points
@@ -32,19 +33,33 @@ _DOT_SIZE, _DOT_EDGE = 26, 0.4  # of SHAP's dots: an area and a width in points
 
 def write_figures(tables: RunTables, folder: Path) -> list[Path]:
     """Every figure that the run has numbers for, as svg and png; returns the files."""
-    run = compare(tables)
     folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, Figure] = {}
-    for number, pair in enumerate(find_pairs(run.columns), start=1):
-        if front(pair, run.means, "all").any():
-            figures[f"trade_off_{number}"] = trade_off_figure(run, pair)
-    for column in headline_columns(run.columns):
-        if _attributions(run, column, "all") is not None:
-            figures[f"shap_{column.info.criterion}"] = beeswarm_figure(run, column)
-        if len(run.points.moments) > 1 and _has_curve(run, column, "all"):
-            figures[f"epochs_{column.info.criterion}"] = curves_figure(run, column)
-    figures |= correlation_figures(run)
+    figures = draw_figures(tables)
     return [_save(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("svg", "png")]
+
+
+def draw_figures(tables: RunTables, kinds: Sequence[str] = (), category: str = "all") -> dict[str, Figure]:
+    """The figures that the run has numbers for, by name: trade_off_1, shap_fidelity, epochs_fidelity, correlation_...
+
+    Of some KINDS, or of all if none is named. UserError for the name of a kind, or of a category, that there is not.
+    """
+    run = compare(tables)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UserError(unknown("kind of figure", kind, KINDS))
+    if category not in run.means.categories:
+        raise UserError(unknown("category", category, run.means.categories))
+    wanted = kinds or KINDS
+    found: dict[str, Figure] = {}
+    for number, pair in enumerate(find_pairs(run.columns), start=1):
+        if "trade_off" in wanted and front(pair, run.means, category).any():
+            found[f"trade_off_{number}"] = trade_off_figure(run, pair, category)
+    for column in headline_columns(run.columns):
+        if "shap" in wanted and _attributions(run, column, category) is not None:
+            found[f"shap_{column.info.criterion}"] = beeswarm_figure(run, column, category)
+        if "epochs" in wanted and len(run.points.moments) > 1 and _has_curve(run, column, category):
+            found[f"epochs_{column.info.criterion}"] = curves_figure(run, column, category)
+    return found | (correlation_figures(run) if "correlation" in wanted else {})
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -20,9 +20,12 @@ MOST_WRITTEN = 20  # measurements; beyond, numbers would not fit their cells
 
 
 def correlation_figures(run: Comparison) -> dict[str, Figure]:
-    """Heat maps by name, one a set of `correlation_sets`."""
-    found = _correlations(run)
-    return {f"correlation_{name}": heatmap(found, columns) for name, (_, columns) in correlation_sets(run).items()}
+    """Heat maps by name, one a set of `correlation_sets`, with its heading."""
+    found, figures = _correlations(run), {}
+    for name, (heading, columns) in correlation_sets(run).items():
+        figures[f"correlation_{name}"] = figure = heatmap(found, columns)
+        figure.suptitle(heading, fontsize=9)
+    return figures
 
 
 def correlation_data(run: Comparison) -> dict[str, Any]:

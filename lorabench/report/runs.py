@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -35,6 +36,20 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
 
     UserError if the folder holds no finished run, or no study of that name.
     """
+    facts = _facts(folder)
+    name = next(iter(facts)) if study is None else study
+    if name not in facts:
+        raise UserError(unknown("study", name, list(facts), str(folder)))
+    tables = {each: _of_study(_part(folder, each), name) for each in TABLES}
+    return RunTables(**facts[name], **tables)
+
+
+def study_names(folder: Path) -> list[str]:
+    """The studies whose tables a folder holds. UserError if it holds no finished run."""
+    return list(_facts(folder))
+
+
+def _facts(folder: Path) -> dict[str, dict[str, Any]]:
     if not (folder / FACTS_FILE).exists():
         there = ", ".join(sorted(file.name for file in folder.glob("*.parquet")))
         alone = f", which says what its tables are of ({there})" if there else ""
@@ -42,12 +57,7 @@ def read_run(folder: Path, study: str | None = None) -> RunTables:
             f"{folder} holds no {FACTS_FILE}{alone}: give the folder of a finished study (its report is there)."
         )
     store.require_intact(folder / FACTS_FILE)
-    facts = checked_facts(folder / FACTS_FILE)
-    name = next(iter(facts)) if study is None else study
-    if name not in facts:
-        raise UserError(unknown("study", name, list(facts), str(folder)))
-    tables = {each: _of_study(_part(folder, each), name) for each in TABLES}
-    return RunTables(**facts[name], **tables)
+    return checked_facts(folder / FACTS_FILE)
 
 
 def _part(folder: Path, name: str) -> pd.DataFrame:

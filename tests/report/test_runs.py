@@ -13,7 +13,7 @@ import pytest
 from synthetic import with_metrics, write_run
 from typer.testing import CliRunner
 
-from lorabench.api import runs
+from lorabench.api import comparing, exporting, open_run
 from lorabench.cli import app
 from lorabench.errors import UserError
 from lorabench.report.runs import read_run
@@ -45,7 +45,7 @@ def test_two_runs_are_compared_config_by_config(folder):
         chosen = (scores["config"] == "lora-8-4") & (scores["metric"] == "image_similarity")
         return scores.assign(value=scores["value"].mask(chosen, scores["value"] + 0.1))
 
-    found = runs.compare(folder, changed(folder, shifted))
+    found = comparing.compare(folder, changed(folder, shifted))
     rows = found.configs
     assert found.differs.empty
     assert set(rows["criterion"]) == {"fidelity", "controllability"}
@@ -59,7 +59,7 @@ def test_two_runs_are_compared_config_by_config(folder):
     assert (rows.loc[moved, "second"] - rows.loc[moved, "first"]).to_numpy() == pytest.approx(0.1, rel=1e-2)
     assert (rows.loc[~moved, "difference"] == 0).all() and "base" in set(rows["config"])
     with pytest.raises(UserError, match="share no measured config"):
-        runs.compare(folder, folder, "no such category")
+        comparing.compare(folder, folder, "no such category")
 
 
 def told_otherwise(folder: Path, **study) -> Path:
@@ -75,7 +75,7 @@ def told_otherwise(folder: Path, **study) -> Path:
 
 def test_what_differs_between_two_runs_is_named(folder):
     other = told_otherwise(folder, images={"steps": 77, "size": 512})
-    differs = runs.compare(folder, other).differs.set_index("what")["second"]
+    differs = comparing.compare(folder, other).differs.set_index("what")["second"]
     assert differs["images.steps"] == "77" and differs["version"] == "9.9" and "configs" not in differs
     done = CliRunner().invoke(app, ["compare", str(folder), str(other)])
     assert "What differs" in done.stdout and "images.steps" in done.stdout
@@ -86,18 +86,18 @@ def test_what_was_measured_otherwise_is_not_compared_and_the_sentence_says_in_wh
     scores = pd.read_parquet(other / "scores.parquet")
     scores.assign(metric_id="n").to_parquet(other / "scores.parquet")
     with pytest.raises(UserError, match=r"not measured in the same way.* differ in .*images\.steps \(.*77\)"):
-        runs.compare(folder, other)
+        comparing.compare(folder, other)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_exported_tables_hold_the_same_values(folder, tmp_path, kind):
-    files = runs.export(folder, tmp_path / "out", kind)
+    files = exporting.export(folder, tmp_path / "out", kind)
     read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[kind]
     found, own = read(tmp_path / "out" / f"scores.{kind}"), read_run(folder).scores
     assert found["value"].to_numpy() == pytest.approx(own["value"].to_numpy(), nan_ok=True, rel=1e-9)
     assert all(file.exists() for file in files) and list(found["config"]) == list(own["config"])
     with pytest.raises(UserError, match="exists"):
-        runs.export(folder, tmp_path / "out", kind)
+        exporting.export(folder, tmp_path / "out", kind)
 
 
 def test_a_run_without_pictures_is_compared_exported_and_drawn_all_the_same(folder, tmp_path):
@@ -105,14 +105,14 @@ def test_a_run_without_pictures_is_compared_exported_and_drawn_all_the_same(fold
     shutil.copytree(folder, copy)
     for name in ("images", "probes"):
         (copy / f"{name}.parquet").unlink()
-    assert set(runs.compare(folder, copy).configs["verdict"]) == {"no difference", "cannot be told"}
-    assert runs.figures(copy, None, None)
+    assert set(comparing.compare(folder, copy).configs["verdict"]) == {"no difference", "cannot be told"}
+    assert open_run(copy).write_figures()
     result = CliRunner().invoke(app, ["export", str(copy), "--json"])
     assert result.exit_code == 0 and (copy / "json/scores.json").exists() and not (copy / "json/images.json").exists()
     assert isinstance(CliRunner().invoke(app, ["export", str(copy), "--json", "--csv"]).exception, UserError)
 
 
 def test_figures_go_beside_the_tables(folder):
-    files = runs.figures(folder, None, None)
+    files = open_run(folder).write_figures()
     assert files and all(file.parent == folder / "figures" for file in files)
     assert "correlation_main" in {file.stem for file in files}
