@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from lorabench import components
+from lorabench import components, config, shipped
 from lorabench.api.progress import open_progress
 from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
 
-KINDS: tuple[str, ...] = get_args(Kind)
+STUDIES = "studies"
+KINDS: tuple[str, ...] = (*get_args(Kind), STUDIES)
 
 
 def components_table(kind: str | None) -> list[dict[str, object]]:
-    """Every component with the first sentence of its documentation. UserError for an unknown kind."""
+    """Every component with the first sentence of its documentation, and every study that comes with lorabench.
+
+    UserError for an unknown kind.
+    """
     if kind is not None and kind not in KINDS:
         raise UserError(unknown("kind", kind, KINDS))
-    rows: list[dict[str, object]] = []
-    for each in [kind] if kind else KINDS:
-        for name in components.names(each):  # type: ignore[arg-type]
-            found = components.find(each, name)  # type: ignore[arg-type]
-            rows.append({"kind": each, "name": name, "what": " ".join(found.description.split("\n\n")[0].split())})
-    return rows
+    return [
+        {"kind": each, "name": name, "what": " ".join(text.split())}
+        for each in ([kind] if kind else KINDS)
+        for name, text in (_studies() if each == STUDIES else _components(each))
+    ]
+
+
+def _components(kind: str) -> Iterator[tuple[str, str]]:
+    for name in components.names(kind):  # type: ignore[arg-type]
+        yield name, components.find(kind, name).description.split("\n\n")[0]  # type: ignore[arg-type]
+
+
+def _studies() -> Iterator[tuple[str, str]]:
+    for name in shipped.study_names():
+        yield name, config.load_study(shipped.study_file(name)).description
 
 
 def check_up(run: Path, quiet: bool) -> list[dict[str, object]]:

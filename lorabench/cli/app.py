@@ -31,7 +31,9 @@ app = typer.Typer(
 mini_app = typer.Typer(help="The embedded miniature world.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(mini_app, name="mini")
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="the study to run")]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="a study file, or the name of one that comes along: mini, paper, ...")
+]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
 Workers = Annotated[int | None, typer.Option(min=0, max=MOST_WORKERS, help="processes; 0 = chosen by device and model")]
@@ -302,10 +304,12 @@ def diversity(
 
 @app.command(name="list")
 def list_components(
-    kind: Annotated[str | None, typer.Argument(help="metrics, encoders, algorithms or formats; default all")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="metrics, encoders, algorithms, formats, ... or studies; default all")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the metrics, encoders, algorithms and checkpoint formats there are."""
+    """List the metrics, encoders, algorithms and checkpoint formats there are, and the studies that come along."""
     from lorabench.api import inventory
 
     show(inventory.components_table(kind), as_json)

@@ -25,7 +25,7 @@ from lorabench.config.schema import (
     Variation,
 )
 from lorabench.errors import UserError, unknown
-from lorabench.shipped import PROMPTS, STUDIES
+from lorabench.shipped import IS_INSTALLED, PROMPTS, STUDIES, study_file, study_names
 from lorabench.values import given, read_toml, sentence
 
 PACKAGE_SCHEME, PATH_SCHEME = "lorabench:", "path:"
@@ -40,8 +40,15 @@ _File = tuple[Path, dict[str, Any]]
 
 
 def load_study(path: Path) -> Study:
-    """Read a study file. UserError, naming file and key, for whatever is wrong in it."""
+    """Read a study file, or one that comes with lorabench by its name. UserError for whatever is wrong in it.
+
+    The sentence names file and key.
+    """
+    if not path.is_file() and str(path) in study_names():
+        path = study_file(str(path))
     if not path.exists():
+        if path.name == str(path) and not path.suffix:
+            raise UserError(unknown("study", path.name, study_names(), "or a path that ends in .toml"))
         raise UserError(f"Study file {path} does not exist.{_study_files_near(path)}")
     return study_from(read_toml(path), path)
 
@@ -84,10 +91,9 @@ def _extended(text: object, origin: Path) -> Path:
     if not isinstance(text, str) or "\0" in text:
         raise UserError(f"{origin}: 'extends': must be the name or the path of a study, got {given(text)}.")
     if "/" not in text and not text.endswith(".toml"):
-        shipped = sorted(file.stem for file in STUDIES.glob("*.toml"))
-        if text not in shipped:
-            raise UserError(unknown("study", text, shipped, f"{origin}, extends; or a path that ends in .toml"))
-        return STUDIES / f"{text}.toml"
+        if text not in study_names():
+            raise UserError(unknown("study", text, study_names(), f"{origin}, extends; or a path that ends in .toml"))
+        return study_file(text)
     path = resolve_path(text, origin.resolve().parent)
     if not path.is_file():
         raise UserError(f"{origin}: 'extends': there is no study file {path}.")
@@ -158,8 +164,14 @@ def base_source(text: str, folder: Path) -> str:
 def _with_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a file with every path in it absolute; what is no text waits for the check of its kind."""
     for place in _PATHS:
-        content = _resolved(content, place.split("."), folder, base_source if place == "base" else _absolute)
+        home = Path.cwd() / STUDIES.name if place == "data.folder" and _comes_along(folder) else folder
+        content = _resolved(content, place.split("."), home, base_source if place == "base" else _absolute)
     return content
+
+
+def _comes_along(folder: Path) -> bool:
+    """Is a study of this folder one that an installed lorabench brings? Its pictures lie where the user is, then."""
+    return IS_INSTALLED and folder == STUDIES
 
 
 def _resolved(value: Any, place: Sequence[str], folder: Path, resolve: Callable[[str, Path], str]) -> Any:
