@@ -239,11 +239,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Task:
-    """One item of work of a stage; `units` (steps, images, ...) drive the progress bar."""
+    """One piece of work of a stage; `units` (steps, images, ...) drive the progress bar."""
 
     stage: str
-    item: str
+    source: str  # what it is done to: a training, a checkpoint, the data set, the texts
     units: int
+    encoder: str = ""  # through which it is looked at, where a stage looks
+
+    @property
+    def item(self) -> str:
+        """What it is called to people."""
+        return f"{self.source} on {self.encoder}" if self.encoder else self.source
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def _base_words(plan: Plan) -> str:
 
 def _adapter_bytes(plan: Plan) -> int:
     """Bytes of the checkpoints that are still to be trained."""
-    to_train = {task.item for task in outstanding(plan, "train")}
+    to_train = {task.source for task in outstanding(plan, "train")}
     runs = [run for run in plan.runs if run.id in to_train]
     model = diffusion.architecture(plan.study.base) if runs else {}
     sizes = {

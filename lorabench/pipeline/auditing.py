@@ -14,18 +14,18 @@ from lorabench.pipeline import models
 from lorabench.pipeline.features import ENCODER_BATCH
 from lorabench.pipeline.plan import Plan
 from lorabench.prompts import text_for_alignment
-from lorabench.records import Concept, TrainingImage
+from lorabench.records import Concept, Task, TrainingImage
 from lorabench.stages import audit
 from lorabench.statistics.columns import PROBE_COLUMNS
 
 PROBES_FILE = "probes.parquet"
 
 
-def probe_encoder(plan: Plan, item: str, advance: Advance) -> None:
+def probe_encoder(plan: Plan, task: Task, advance: Advance) -> None:
     """Probe every metric on one encoder, concept by concept."""
-    since = time.perf_counter()
-    encoder, resize = models.encoder(plan, item), models.resize_mode(plan, item)
-    requests = [request for request in plan.requests if request.encoder == item]
+    since, name = time.perf_counter(), task.encoder
+    encoder, resize = models.encoder(plan, name), models.resize_mode(plan, name)
+    requests = [request for request in plan.requests if request.encoder == name]
     reads_text = any("text" in plan.metric(request.metric).compares_with for request in requests)
     rows = []
     for concept in _measured(plan):
@@ -33,10 +33,10 @@ def probe_encoder(plan: Plan, item: str, advance: Advance) -> None:
         for request in requests if probed else ():
             metric = plan.metric(request.metric)
             if metric.categories is None or concept.category in metric.categories:
-                place = [request.metric, item, resize, concept.category, concept.class_name, concept.subclass]
-                rows += [[*place, name, value] for name, value in audit.probe(metric, probed).items()]
+                place = [request.metric, name, resize, concept.category, concept.class_name, concept.subclass]
+                rows += [[*place, probe, value] for probe, value in audit.probe(metric, probed).items()]
         advance(1)
-    with plan.folder.writing(plan.audit_folder(item), plan.audit_key(item), device=plan.device, since=since) as scratch:
+    with plan.folder.writing(plan.audit_folder(name), plan.audit_key(name), device=plan.device, since=since) as scratch:
         store.write_table(pd.DataFrame(rows, columns=PROBE_COLUMNS), scratch / PROBES_FILE)
 
 

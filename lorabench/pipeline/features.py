@@ -13,7 +13,7 @@ from lorabench import store
 from lorabench.components import Advance
 from lorabench.pipeline import models
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan
-from lorabench.records import Checkpoint, Features, ImageSet, PromptSet
+from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
 from lorabench.stages import encode, score
 
 FEATURES_FILE = "features.safetensors"
@@ -24,10 +24,10 @@ def image_name(index: int) -> str:
     return f"{index:04d}.png"
 
 
-def encode_source(plan: Plan, item: str, advance: Advance) -> None:
+def encode_source(plan: Plan, task: Task, advance: Advance) -> None:
     """Features of one source (a checkpoint, the data set or the texts) through one encoder, as one artifact."""
     since = time.perf_counter()
-    source, name = item.rsplit("|", 1)
+    source, name = task.source, task.encoder
     encoder = models.encoder(plan, name)
     arrays: dict[str, np.ndarray] = {}
     if source == TEXTS:

@@ -59,7 +59,7 @@ def _pending_features(plan: Plan) -> Pending:
             counts = {TEXTS: 1, DATASET: len(plan.measured_concepts)}
             units = counts.get(source, len(plan.sets_for(encoder)))
             checkpoint = plan.checkpoint_by_id.get(source)
-            yield Task("encode", f"{source}|{encoder}", units), _no_images(plan, checkpoint) if checkpoint else ""
+            yield Task("encode", source, units, encoder), _no_images(plan, checkpoint) if checkpoint else ""
 
 
 def _pending_scores(plan: Plan) -> Pending:
@@ -72,13 +72,13 @@ def _pending_scores(plan: Plan) -> Pending:
 def _pending_audit(plan: Plan) -> Pending:
     for encoder in plan.encoder_ids:
         if not is_audited(plan, encoder):
-            yield Task("audit", encoder, len(plan.measured_concepts)), ""
+            yield Task("audit", DATASET, len(plan.measured_concepts), encoder), ""
 
 
 def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
     if checkpoint.is_base or checkpoint.weights is not None:
         return ""
-    run, epoch = plan.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"], checkpoint.epoch or 0
+    run, epoch = plan.run_of(checkpoint), checkpoint.epoch or 0
     done = plan.folder.holds(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
     return "" if done else f"it has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
 

@@ -67,6 +67,14 @@ class Plan:
     def run_by_id(self) -> dict[str, TrainingRun]:
         return {run.id: run for run in self.runs}
 
+    def run_of(self, checkpoint: Checkpoint) -> TrainingRun:
+        """The training that makes a checkpoint of this study's grid."""
+        return self._run_of[checkpoint.config, checkpoint.seed]
+
+    @cached_property
+    def _run_of(self) -> dict[tuple[str, int | None], TrainingRun]:
+        return {(run.config.name, run.seed): run for run in self.runs}
+
     # Keys: what an artifact was made from. What only says how the work is done (batches, workers) is part of none.
 
     def checkpoint_key(self, checkpoint: Checkpoint) -> str:
@@ -75,8 +83,7 @@ class Plan:
             return self.base_id
         if checkpoint.weights is not None:
             return store.key_of("weights", 1, [checkpoint.sha256, self.base_id], [])
-        run = self.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"]
-        return self.training_key(run, checkpoint.epoch or 0)
+        return self.training_key(self.run_of(checkpoint), checkpoint.epoch or 0)
 
     def training_key(self, run: TrainingRun, epoch: int) -> str:
         # When a run ends and what else it saves does not change the weights at this epoch; its name neither.
@@ -170,7 +177,7 @@ class Plan:
         """Where this study's training puts the weights of a checkpoint; None where they are given."""
         if checkpoint.is_base or checkpoint.weights is not None:
             return None
-        return self.checkpoint_folder(self.run_by_id[f"{checkpoint.config}-s{checkpoint.seed}"], checkpoint.epoch or 0)
+        return self.checkpoint_folder(self.run_of(checkpoint), checkpoint.epoch or 0)
 
     def images_folder(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:
         concept = prompt_set.concept

@@ -34,15 +34,15 @@ def execute(plan: Plan, task: Task, advance: Advance) -> None:
     for path in plan.study.plugins:  # a fresh process knows the package's own components only
         components.load_plugin(Path(path))
     store.begin_task(plan.device)
-    _STAGES[task.stage](plan, task.item, advance)
+    _STAGES[task.stage](plan, task, advance)
 
 
 # --- train -----------------------------------------------------------------------------------------------------------
 
 
-def train_run(plan: Plan, item: str, advance: Advance) -> None:
+def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     """Train one config with one seed, from the last saved state on, and save a checkpoint at each wanted epoch."""
-    run = plan.run_by_id[item]
+    run = plan.run_by_id[task.source]
     missing = missing_epochs(plan, run)
     state = _last_state(plan, run, before=missing[0])
     if state is not None:
@@ -110,9 +110,9 @@ def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState |
 # --- generate --------------------------------------------------------------------------------------------------------
 
 
-def generate_images(plan: Plan, item: str, advance: Advance) -> None:
+def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
     """Draw every missing image set of one checkpoint."""
-    checkpoint = plan.checkpoint_by_id[item]
+    checkpoint = plan.checkpoint_by_id[task.source]
     base = models.base_model(plan)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:
@@ -162,10 +162,10 @@ def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing
 # --- score -----------------------------------------------------------------------------------------------------------
 
 
-def score_checkpoint(plan: Plan, item: str, advance: Advance) -> None:
+def score_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
     """All metrics of one checkpoint on all leaves, as one small table."""
     since = time.perf_counter()
-    checkpoint = plan.checkpoint_by_id[item]
+    checkpoint = plan.checkpoint_by_id[task.source]
     leaves, choices = measured(plan)
     reader = FeatureReader(plan, checkpoint)
     scores = score.score_checkpoint(checkpoint.id, leaves, reader, choices)
@@ -190,7 +190,7 @@ def _prompt_index(prompt_set: PromptSet) -> np.ndarray:
     return np.array([number[text] for text in texts])
 
 
-_STAGES: dict[str, Callable[[Plan, str, Advance], None]] = {
+_STAGES: dict[str, Callable[[Plan, Task, Advance], None]] = {
     "train": train_run,
     "generate": generate_images,
     "encode": encode_source,
