@@ -38,6 +38,36 @@ def read(path: Path) -> np.ndarray:
         raise UserError(f"Picture {path} cannot be read ({error}). Replace the file or take it away.") from error
 
 
+def texts(path: Path) -> dict[str, str]:
+    """What a picture's file says of itself beside its pixels: text chunks of PNG, and EXIF's user comment.
+
+    UserError for a file that is no picture of `FORMATS`.
+    """
+    try:
+        with Image.open(path, formats=_formats()) as file:
+            found = {str(name): text for name, text in file.info.items() if isinstance(text, str)}
+            comment = file.getexif().get_ifd(_EXIF).get(_USER_COMMENT)
+    except FileNotFoundError:
+        raise UserError(f"Picture {path} does not exist.") from None
+    except Exception as error:  # as in `read`
+        raise UserError(f"Picture {path} cannot be read ({error}). Replace the file or take it away.") from error
+    return found | ({USER_COMMENT: _comment(comment)} if comment else {})
+
+
+USER_COMMENT = "UserComment"
+_EXIF, _USER_COMMENT = 0x8769, 0x9286
+
+
+def _comment(value: bytes | str) -> str:
+    """The words of a user comment: eight bytes name their code. UTF-16 may be of either order: words begin in ASCII."""
+    if isinstance(value, str):
+        return value
+    code, words = value[:8], value[8:]
+    if not code.startswith(b"UNICODE"):
+        return words.decode("utf-8", "replace")
+    return words.decode("utf-16-be" if words[:1] == b"\0" else "utf-16-le", "replace")
+
+
 @functools.cache
 def _formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this PIL was built with."""

@@ -27,7 +27,7 @@ LAYERS = (
         "layers",
         "architectures",
     },
-    {"diffusion", "adapters", "statistics"},
+    {"diffusion", "adapters", "statistics", "drawn"},
     {"algorithms", "formats", "encoders", "metrics", "published"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},

@@ -46,7 +46,9 @@ def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path, monkeypatch
     skipped = [failure for failure in summary["failures"] if failure["status"] == "skipped"]
     assert [failure["item"] for failure in failed] == ["native-linear-lr3e-4-s1"]
     assert "lower its lr" in failed[0]["message"]
-    assert {failure["item"].split(" on ")[0] for failure in skipped} == {f"native-linear-lr3e-4-s1-e{e}" for e in (1, 2)}
+    assert {failure["item"].split(" on ")[0] for failure in skipped} == {
+        f"native-linear-lr3e-4-s1-e{e}" for e in (1, 2)
+    }
     scores = pd.read_parquet(tmp_path / "run/scores.parquet")
     assert set(scores["algorithm"]) == {"none", "lora", "lokr"}
     assert "native-linear-lr3e-4-s1" in (tmp_path / "run/report.html").read_text()
