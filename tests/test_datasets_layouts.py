@@ -83,6 +83,18 @@ def kohya_itself(root: Path) -> Expected:
     return {"ohwx man": ("ohwx man", ["ohwx man"] * 3, 7)}
 
 
+def kohya_beside_class_images(root: Path) -> Expected:
+    draw(root / "5_abukuma girl", "a.png:1girl, abukuma girl, up", "b.png:1girl, abukuma girl, down")
+    draw(root / "class/1_girl", *(f"{n}.png" for n in range(5)))
+    return {"abukuma girl": ("abukuma girl", ["1girl, abukuma girl, up", "1girl, abukuma girl, down"], 5)}
+
+
+def instance_beside_class(root: Path) -> Expected:
+    draw(root / "instance")
+    draw(root / "class", *(f"{n}.png" for n in range(5)))
+    return {root.name: ("sks dog", ["sks dog"] * 3, 1)}
+
+
 def imagefolder_jsonl(root: Path) -> Expected:
     draw(root, "0.png", "1.png", "not listed.png")
     lines = [{"file_name": f"{n}.png", "text": f"a photo of sks dog, number {n}"} for n in range(2)]
@@ -152,8 +164,8 @@ def categories_without_captions(root: Path) -> Expected:
 
 
 LAYOUTS = [
-    flat, flat_with_captions, flat_in_a_generic_folder, kohya, kohya_with_captions, kohya_itself, imagefolder_jsonl,
-    imagefolder_csv, imagefolder_parquet, sd_scripts, sd_scripts_metadata, categories_without_captions,
+    flat, flat_with_captions, flat_in_a_generic_folder, instance_beside_class, kohya, kohya_with_captions,
+    kohya_itself, kohya_beside_class_images, imagefolder_jsonl, imagefolder_csv, imagefolder_parquet, sd_scripts, sd_scripts_metadata, categories_without_captions,
 ]  # fmt: skip
 
 
@@ -164,7 +176,7 @@ def built(layout, tmp_path: Path) -> tuple[Path, Expected]:
 
 
 def words_for(layout) -> Words:
-    return SKS if layout in (flat, flat_in_a_generic_folder) else Words()
+    return SKS if layout in (flat, flat_in_a_generic_folder, instance_beside_class) else Words()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -19,9 +19,12 @@ _OF_SYSTEMS = frozenset({"@eadir", "__macosx"})  # what a Synology and a Mac lea
 # Folders of kohya's trainers and of DreamBooth that hold pictures of the class, to keep it as it was.
 _CLASS_IMAGES = re.compile(
     r"(regs?|regulari[sz]ation|prior)([ _-]?(images?|imgs?|pictures?|data|dir|set|folder))?"
-    r"|class[ _-](images?|imgs?|pictures?|data|dir|set|folder)",
+    r"|class[ _-](images?|imgs?|pictures?|data|dir|set|folder)|reg[ _-].+|.+[ _-](reg|regulari[sz]ation)",
     re.IGNORECASE,
 )
+# "class" may be anything, but beside these it holds class images.
+_CLASS = re.compile(r"class(es)?", re.IGNORECASE)
+_INSTANCE = re.compile(r"instances?([ _-].*)?|\d+_.*", re.IGNORECASE)
 _THUMBNAILS = re.compile(r"_?thumb(nail)?s?", re.IGNORECASE)
 _MASKS = re.compile(r"masks?|conditioning(_data|_images?)?", re.IGNORECASE)
 _MASK = re.compile(r".+-(masklabel|condlabel)", re.IGNORECASE)  # OneTrainer's, beside the pictures
@@ -58,10 +61,9 @@ class PictureFolder:
         return groups
 
     @cached_property
-    def _has_train_split(self) -> bool:
-        return any(
-            len(path.parts) > 1 and _TRAIN.fullmatch(path.parts[0]) for path in map(self.relative, self.pictures)
-        )
+    def _tops(self) -> set[str]:
+        """Folders in it that pictures lie in or below."""
+        return {path.parts[0] for path in map(self.relative, self.pictures) if len(path.parts) > 1}
 
     def relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.path).as_posix())
@@ -69,9 +71,11 @@ class PictureFolder:
     def role(self, picture: Path) -> str:
         """What a picture is if not one to learn from, by the names of its folders; else ""."""
         folders = self.relative(picture).parts[:-1]
-        if any(_CLASS_IMAGES.fullmatch(part) for part in folders):
+        top = folders[0] if folders else ""
+        of_class = _CLASS.fullmatch(top) and any(map(_INSTANCE.fullmatch, self._tops))
+        if of_class or any(_CLASS_IMAGES.fullmatch(part) for part in folders):
             return "class images (regularisation)"
-        if folders and self._has_train_split and _TEST.fullmatch(folders[0]):
+        if _TEST.fullmatch(top) and any(map(_TRAIN.fullmatch, self._tops)):
             return "of another split than train"
         if any(_THUMBNAILS.fullmatch(part) for part in folders):
             return "thumbnails"

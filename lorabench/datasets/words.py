@@ -38,14 +38,16 @@ class Descriptor:
 
 
 def descriptor_of(captions: Sequence[str], name: str = "") -> Descriptor:
-    """What all captions say first, or else a name that they hold, or else what they share, or else the name.
+    """What all captions say first, or a name that they hold where that is elsewhere, or what they share, or the name.
 
     No words where there is neither. `name` is a folder's where that says what its pictures show.
     """
-    first = {_without_lead(caption.split(",")[0]) for caption in captions}
-    if len(first) == 1 and "" not in first:
-        return _split(first.pop(), "what all captions begin with")
-    if name and captions and all(_holds(caption, name) for caption in captions):
+    firsts = {_without_lead(caption.split(",")[0]) for caption in captions}
+    first = firsts.pop() if len(firsts) == 1 else ""
+    is_held = bool(name and captions) and all(_holds(caption, name) for caption in captions)
+    if first and (_holds(first, name) or not is_held):
+        return _split(first, "what all captions begin with")
+    if is_held:
         return _split(name, "the folder's name, which all captions hold")
     if shared := _shared(captions):
         return _split(shared, "what all captions share")

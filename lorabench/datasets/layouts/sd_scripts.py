@@ -14,7 +14,7 @@ from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.captions import BESIDE, read_captions
 from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.datasets.layouts._entries import entry_of
-from lorabench.datasets.pictures import PictureFolder, count, images_in
+from lorabench.datasets.pictures import PictureFolder, count, images_in, is_generic
 from lorabench.datasets.words import Descriptor, descriptor_of
 from lorabench.errors import UserError
 from lorabench.values import MANY, Name, read_toml
@@ -125,15 +125,15 @@ def _entry(
     )
     captions = read_captions(images_in(folder), root, about)
     said = [" ".join(part for part in (about.caption_prefix, text) if part) for text in captions.given]
-    found = descriptor_of(said, tokens)
     name = _REPEATS.sub("", folder.resolve().name, count=1) or folder.resolve().name
+    found = descriptor_of(said, tokens or ("" if is_generic(name) else name))
     repeats = _said("num_repeats", levels) or 1
     entry = entry_of(name, [place], found, captions, caption=tokens or "{}", repeats=repeats)
     extras = {key: getattr(about, key) for key in about.model_fields_set if key.startswith("caption_")}
     remarks += captions.remarks
     if Path(place).is_absolute() and not folder.is_relative_to(root):
         remarks.append(f"{count(len(captions.texts), 'picture')} lie outside of {root}, in {folder}.")
-    origin = found.origin.replace("the folder's name", "class_tokens")
+    origin = found.origin.replace("the folder's name", "class_tokens") if tokens else found.origin
     return entry.model_copy(update=extras), origin
 
 
