@@ -165,7 +165,8 @@ def categories_without_captions(root: Path) -> Expected:
 
 LAYOUTS = [
     flat, flat_with_captions, flat_in_a_generic_folder, instance_beside_class, kohya, kohya_with_captions,
-    kohya_itself, kohya_beside_class_images, imagefolder_jsonl, imagefolder_csv, imagefolder_parquet, sd_scripts, sd_scripts_metadata, categories_without_captions,
+    kohya_itself, kohya_beside_class_images, imagefolder_jsonl, imagefolder_csv, imagefolder_parquet, sd_scripts,
+    sd_scripts_metadata, categories_without_captions,
 ]  # fmt: skip
 
 
@@ -199,7 +200,7 @@ def test_a_layout_is_read(layout, tmp_path):
 def test_what_was_assumed_is_the_same_data_set_once_it_is_written(layout, tmp_path):
     root, _ = built(layout, tmp_path)
     before = load_dataset(root, words_for(layout))
-    written = pictures.write(pictures.dataset(root, words_for(layout)))
+    written = pictures.write(pictures.dataset(root, words_for(layout))).written
     after = load_dataset(root)
     assert (after.concepts, after.images, after.fingerprint) == (before.concepts, before.images, before.fingerprint)
     assert load_dataset(written).fingerprint == before.fingerprint
@@ -371,6 +372,6 @@ def test_the_command_says_what_a_folder_is_read_as_and_writes_it(tmp_path):
     done = lorabench_here("dataset", str(tmp_path / "mine"), "--trigger", "sks", "--write", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["pictures"], said["concepts"][0]["trigger"], said["concepts"][0]["without"]) == (3, "sks", 3)
+    assert (said["pictures"], said["concepts"][0]["trigger"], said["concepts"][0]["without_caption"]) == (3, "sks", 3)
     assert datasets.read_dataset(tmp_path / "mine").concepts[0].descriptor == "sks"
     assert Path(said["written"]) == tmp_path / "mine/dataset.toml"

@@ -10,7 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench.api import door
+from lorabench.api import door, pictures
+from lorabench.api.pictures import Reading
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -88,6 +89,16 @@ def evaluate(
     plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words)
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     return Run(plan.root, plan.study.name, result)
+
+
+def dataset(folder: PathName, *, trigger: str = "", class_word: str = "", write: bool = False) -> Reading:
+    """What a folder of pictures, or the TOML file that describes it, is read as, in whatever layout it lies.
+
+    `Reading.concepts()` is a frame, `assumptions` are sentences, `lacking` says what has to be said before it can be
+    used. `write` writes the dataset.toml that was assumed. UserError for what is no data set.
+    """
+    found = pictures.dataset(Path(folder), Words(trigger, class_word))
+    return pictures.write(found) if write else found
 
 
 def open_run(folder: PathName, study: str | None = None) -> Run:

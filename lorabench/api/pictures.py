@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorabench import datasets
 from lorabench.config import Data
@@ -12,6 +13,9 @@ from lorabench.datasets import Assumed, Part, Words
 from lorabench.datasets.adapter_words import words_in_metadata
 from lorabench.errors import UserError
 from lorabench.records import TrainingImage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _HEADING = (
     "What lorabench assumed of these pictures ({layout}). Edit it: it holds from now on.\n"
@@ -28,24 +32,27 @@ class Reading:
     images: tuple[TrainingImage, ...]
     assumptions: tuple[str, ...]
     lacking: str = ""  # what has to be said before it can be used
+    written: Path | None = None  # the dataset.toml that says so
 
     def facts(self) -> dict[str, object]:
         """Where and what it is, in numbers."""
         folder, concepts = str(self.assumed.root), {part.concept for part in self.parts}
-        counts = {"pictures": len(self.images), "an epoch": sum(image.repeats for image in self.images)}
+        counts = {"pictures": len(self.images), "samples": sum(image.repeats for image in self.images)}
         return {"folder": folder, "layout": self.assumed.layout, "concepts": len(concepts), **counts}
 
-    def concepts(self) -> list[dict[str, object]]:
+    def concepts(self) -> pd.DataFrame:
         """A row a concept: its words, pictures, different captions, and how often an epoch shows a picture."""
+        import pandas as pd
+
         rows = []
         for concept in dict.fromkeys(part.concept for part in self.parts):
             images = [image for image in self.images if image.concept_id == concept.id]
             missing = sum(len(part.captions.missing) for part in self.parts if part.concept == concept)
-            words = {"trigger": concept.trigger, "class word": concept.class_word, "keyword": concept.keyword}
-            captions = {"captions": len({image.caption for image in images}), "without": missing}
+            words = {"trigger": concept.trigger, "class_word": concept.class_word, "keyword": concept.keyword}
+            captions = {"captions": len({image.caption for image in images}), "without_caption": missing}
             repeats = ", ".join(map(str, sorted({image.repeats for image in images})))
             rows.append({"concept": concept.id, **words, "pictures": len(images), **captions, "repeats": repeats})
-        return rows
+        return pd.DataFrame(rows)
 
 
 def dataset(place: Path, words: Words) -> Reading:
@@ -60,8 +67,8 @@ def dataset(place: Path, words: Words) -> Reading:
     return Reading(assumed, parts, images, datasets.assumptions(assumed, parts), lacking)
 
 
-def write(reading: Reading) -> Path:
-    """Write the dataset.toml that was assumed, and return it. UserError where there is one."""
+def write(reading: Reading) -> Reading:
+    """Write the dataset.toml that was assumed. UserError where there is one."""
     assumed = reading.assumed
     target = assumed.root / datasets.DESCRIPTION
     if target.exists():
@@ -71,7 +78,7 @@ def write(reading: Reading) -> Path:
         raise UserError(f"{target} exists: {whose}.")
     described = assumed.description.model_copy(update={"name": assumed.name})
     target.write_text(datasets.written(described, _HEADING.format(layout=assumed.layout)), encoding="utf-8")
-    return target
+    return replace(reading, written=target)
 
 
 def chosen(

@@ -224,8 +224,8 @@ def evaluate(
         return
     run = api.evaluate(
         checkpoints, data=data, trigger=trigger or "", class_word=class_word or "", base=base, study=study,
-        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors, out=out, device=device, workers=workers, verify=verify,
-        replace=replace, quiet=quiet,
+        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors, out=out,
+        device=device, workers=workers, verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from lorabench import api
 from lorabench.cli.app import ClassWord, Json, Trigger, app
-from lorabench.cli.cells import wrapped
-from lorabench.cli.output import on_screen, print_json, show_one, table
-from lorabench.datasets import Words
+from lorabench.cli.cells import without_empty, wrapped
+from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
+
+_WORDS = {"class_word": "class word", "without_caption": "without"}
 
 
 @app.command()
@@ -26,23 +28,14 @@ def dataset(
     Knows a plain folder (DreamBooth), kohya's N_name folders, Hugging Face's imagefolder, sd-scripts' dataset TOML,
     category/class folders and lorabench's own dataset.toml. Exit code 1 where nobody says how prompts call a concept.
     """
-    from lorabench.api import pictures
-
-    found = pictures.dataset(folder, Words(trigger or "", class_word or ""))
-    file = str(pictures.write(found)) if write else None
-    rows, about = found.concepts(), found.facts()
+    found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write)
     if as_json:
-        print_json(
-            about | {"concepts": rows, "assumptions": found.assumptions, "lacking": found.lacking, "written": file}
-        )
+        said = {"assumptions": found.assumptions, "lacking": found.lacking, "written": found.written}
+        print_json(found.facts() | {"concepts": found.concepts()} | said)
     else:
-        show_one(about, False)
-        print(f"\n{table(rows)}\n")
-        said = (
-            *found.assumptions,
-            *([found.lacking] if found.lacking else []),
-            *([f"Written: {file}"] if file else []),
-        )
+        show_one({name.replace("_", " "): value for name, value in found.facts().items()}, False)
+        print(f"\n{table(without_empty(rows_of(found.concepts().rename(columns=_WORDS))))}\n")
+        said = [*found.assumptions, found.lacking, f"Written: {found.written}" if found.written else ""]
         print("\n".join(line for sentence in said for line in wrapped(on_screen(sentence), "  ")))
     if found.lacking:
         raise typer.Exit(1)
