@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from command_line import lorabench_here
 
+import lorabench
 from lorabench import datasets, images
 from lorabench.api import pictures
 from lorabench.datasets import Words, load_dataset
@@ -375,3 +376,29 @@ def test_the_command_says_what_a_folder_is_read_as_and_writes_it(tmp_path):
     assert (said["pictures"], said["concepts"][0]["trigger"], said["concepts"][0]["without_caption"]) == (3, "sks", 3)
     assert datasets.read_dataset(tmp_path / "mine").concepts[0].descriptor == "sks"
     assert Path(said["written"]) == tmp_path / "mine/dataset.toml"
+
+
+def test_what_systems_and_tools_leave_beside_pictures_is_not_learnt_from(tmp_path):
+    draw(tmp_path, "a.png", "a-masklabel.png")
+    for folder in ("@eaDir/a.png", "__MACOSX", ".ipynb_checkpoints", "thumbnails", "masks"):
+        draw(tmp_path / folder, "a.png")
+    text(tmp_path / "b.heic", b"")
+    dataset = load_dataset(tmp_path, SKS)
+    assert [image.path.name for image in dataset.images] == ["a.png"]
+    said = " ".join(dataset.assumptions)
+    assert "2 images are masks or conditions" in said and "1 images are thumbnails" in said and "(.heic)" in said
+
+
+def test_words_of_any_letters_are_written_so_that_they_are_read(tmp_path):
+    draw(tmp_path, "a.png")
+    words = Words('a"b\\c', "東京 \t\x7f '{}'")
+    before = load_dataset(tmp_path, words)
+    pictures.write(pictures.dataset(tmp_path, words))
+    assert load_dataset(tmp_path).images == before.images and load_dataset(tmp_path).concepts == before.concepts
+
+
+def test_a_reading_is_a_frame_and_sentences(tmp_path):
+    kohya_with_captions(tmp_path / "mine")
+    found = lorabench.dataset(tmp_path / "mine")
+    assert found.concepts().set_index("concept")["repeats"].to_dict() == {"mine/another": "2", "mine/folder words": "4"}
+    assert found.facts()["samples"] == 2 * 4 + 3 * 2 and not found.lacking and found.written is None

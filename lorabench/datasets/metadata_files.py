@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorabench import foreign
-from lorabench.datasets.pictures import IMAGE_SUFFIXES
+from lorabench.datasets.pictures import IMAGE_SUFFIXES, count
 from lorabench.errors import UserError
 from lorabench.values import given
 
@@ -58,7 +58,7 @@ def read_listed(file: Path) -> Listed:
         remarks.append(f"{file} has no column of captions ({known}), but {others}.")
     absent = [path for path in captions if not Path(path).is_file()]
     if absent:
-        remarks.append(f"{file} names {len(absent)} pictures that are not there; the first is {absent[0]}.")
+        remarks.append(f"{file} lists what is not there: {count(len(absent), 'picture')}, first {absent[0]}.")
     return Listed(file, captions, tuple(remarks))
 
 

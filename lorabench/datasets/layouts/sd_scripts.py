@@ -14,7 +14,7 @@ from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.captions import BESIDE, read_captions
 from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.datasets.layouts._entries import entry_of
-from lorabench.datasets.pictures import PictureFolder, count, images_in, is_generic
+from lorabench.datasets.pictures import PictureFolder, images_in, is_generic
 from lorabench.datasets.words import Descriptor, descriptor_of
 from lorabench.errors import UserError
 from lorabench.values import MANY, Name, read_toml
@@ -132,7 +132,7 @@ def _entry(
     extras = {key: getattr(about, key) for key in about.model_fields_set if key.startswith("caption_")}
     remarks += captions.remarks
     if Path(place).is_absolute() and not folder.is_relative_to(root):
-        remarks.append(f"{count(len(captions.texts), 'picture')} lie outside of {root}, in {folder}.")
+        remarks.append(f"Pictures outside of {root} are read: {folder}.")
     origin = found.origin.replace("the folder's name", "class_tokens") if tokens else found.origin
     return entry.model_copy(update=extras), origin
 
