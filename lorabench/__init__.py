@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lorabench.api import audit as audit
     from lorabench.api import convert as convert
     from lorabench.api import count as count
+    from lorabench.api import dataset as dataset
     from lorabench.api import diversity as diversity
     from lorabench.api import evaluate as evaluate
     from lorabench.api import grid as grid
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from lorabench.errors import UserError as UserError
 
 __all__ = [
-    *("Run", "UserError", "audit", "convert", "count", "diversity", "evaluate", "grid", "init", "inspect"),
-    *("open_run", "replay"),
+    *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "grid", "init"),
+    *("inspect", "open_run", "replay"),
 ]
 
 

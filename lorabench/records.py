@@ -67,7 +67,7 @@ class Dataset:
     images: tuple[TrainingImage, ...]
     fingerprint: str  # sha256 over captions, pixels' files and the words of every concept
     contents: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of its pictures and captions
-    assumptions: tuple[str, ...] = ()  # what was read from folder names because dataset.toml does not say
+    assumptions: tuple[str, ...] = ()  # what no dataset.toml says, and what is left out
 
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
         return tuple(image for image in self.images if image.concept_id == concept_id)

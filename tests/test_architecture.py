@@ -43,7 +43,7 @@ KNOWERS = {
     "vendi_score": {"statistics"},
     "loky": {"processes"},
     "jinja2": {"report"},
-    "pyarrow": {"store"},
+    "pyarrow": {"store", "datasets"},  # our tables; metadata.parquet of Hugging Face's folders
     "ray": {"executors"},
     "PIL": {"images", "mini"},
     "peft": {"algorithms"},

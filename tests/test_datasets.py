@@ -177,10 +177,13 @@ def test_mistakes_of_the_folder(tmp_path):
     add(tmp_path, ["a toy"] * 6)
     for number in range(1, 6):
         (tmp_path / f"{number:03}.txt").unlink()
+    assert [image.caption for image in load_dataset(tmp_path).images] == ["a toy", *["toy"] * 5]
+    describe(tmp_path, 'path = "."\ntrigger = "toy"')
     with pytest.raises(
         UserError, match=r"5 of 6 images in .* have no caption \(001.png, 002.png, 003.png \.\.\.\)\. Write"
     ):
         load_dataset(tmp_path)
+    (tmp_path / "dataset.toml").unlink()
     add(tmp_path / "a" / "b" / "c" / "d", ["deep"])
     for path in tmp_path.glob("*.png"):
         path.unlink()

@@ -65,12 +65,16 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
     for place, file in enumerate(sorted(world.rglob("*.png"))[:102]):
         (many / f"class {place % 2}").mkdir(parents=True, exist_ok=True)
         shutil.copy(file, many / f"class {place % 2}/{place}.png")
+    plain = folder / "plain"  # nobody says what these show
+    plain.mkdir()
+    for file in sorted(world.rglob("*.png"))[:4]:
+        shutil.copy(file, plain)
     named = dict.fromkeys(("results/mini", "results/a", "results/b", "RUN", "RUN_A", "RUN_B"), run)
     named |= {"results/mini_paper": ROOT / "results/reference/mini_paper"}
     named |= dict.fromkeys(("configs/mini.toml", "my-study/study.toml", "STUDY", "STUDY.toml"), study)
     named |= {"my_lora.safetensors": lora}
     named |= {"my_loras/": loras, "CKPT_DIR": loras, "my_images/": world, "my_peft/": peft}
-    named |= {"FOLDER": many, "pictures/": many}
+    named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
 

@@ -87,8 +87,8 @@ def test_init_with_a_base_of_one_s_own_takes_the_paper_s_rates_and_a_path_from_t
 @pytest.mark.parametrize(
     ("data", "base", "caption", "says"),
     [
-        ("none", None, None, "There is no folder"),
-        ("empty", None, None, "holds no pictures"),
+        ("none", None, None, "none is not a folder"),
+        ("empty", None, None, "holds no images"),
         ("pictures", "mimi", None, "mimi"),
         ("pictures", None, "  ", "--caption is empty"),
     ],

@@ -10,8 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorabench.api import door
+from lorabench.api import door, pictures
+from lorabench.api.pictures import Reading
 from lorabench.api.run import Run
+from lorabench.datasets import Words
 from lorabench.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,20 +33,24 @@ def grid(
     only: Sequence[str] = (),
     limit: int | None = None,
     anchors: PathName | None = None,
+    trigger: str = "",
+    class_word: str = "",
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Run a whole study, train to report; what is up to date is left as it is. What failed is in `Run.failures`.
 
-    `study` is a TOML file; `only` are glob patterns of configs, `limit` counts trainings. Results go to `out`, by
+    `study` is a TOML file; `only` are glob patterns of configs, `limit` counts trainings; `trigger` and `class_word`
+    call the one concept of pictures that do not say it. Results go to `out`, by
     default `results/<study>`. UserError for a study that cannot be run, before any work.
     """
     file, population = Path(study), _path(anchors)
-    door.check_study(file, population)
+    words = Words(trigger, class_word)
+    door.check_study(file, population, words)
     from lorabench.api import studies
 
-    plan = studies.planned(file, _path(out), device, workers, only, limit, population)
+    plan = studies.planned(file, _path(out), device, workers, only, limit, population, words)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
     return Run(plan.root, plan.study.name, result)
 
@@ -53,6 +59,8 @@ def evaluate(
     checkpoints: PathName,
     *,
     data: PathName | None = None,
+    trigger: str = "",
+    class_word: str = "",
     base: str | None = None,
     study: PathName | None = None,
     concepts: Sequence[str] = (),
@@ -68,18 +76,29 @@ def evaluate(
 ) -> Run:
     """Score the adapters in a folder: draw paired images, measure, rank among themselves, report.
 
-    `data` is the folder of images that they were trained on; `base` a hub id, a diffusers folder, a .safetensors file
+    `data` is the folder of images that they were trained on, `trigger` and `class_word` call what they show where
+    neither they nor the adapters say it; `base` a hub id, a diffusers folder, a .safetensors file
     or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread. Files that cannot be
     evaluated are in `Run.failures`. UserError where none can.
     """
-    folder, population = Path(checkpoints), _path(anchors)
-    door.check_evaluation(folder, _path(study), base, _path(data), concepts, _path(prompts), population)
+    folder, population, words = Path(checkpoints), _path(anchors), Words(trigger, class_word)
+    door.check_evaluation(folder, _path(study), base, _path(data), concepts, _path(prompts), population, words)
     from lorabench.api import evaluation, studies
 
     options = (_path(study), base, _path(data), concepts, _path(prompts), allow_unused, population)
-    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers)
+    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words)
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     return Run(plan.root, plan.study.name, result)
+
+
+def dataset(folder: PathName, *, trigger: str = "", class_word: str = "", write: bool = False) -> Reading:
+    """What a folder of pictures, or the TOML file that describes it, is read as, in whatever layout it lies.
+
+    `Reading.concepts()` is a frame, `assumptions` are sentences, `lacking` says what has to be said before it can be
+    used. `write` writes the dataset.toml that was assumed. UserError for what is no data set.
+    """
+    found = pictures.dataset(Path(folder), Words(trigger, class_word))
+    return pictures.write(found) if write else found
 
 
 def open_run(folder: PathName, study: str | None = None) -> Run:

@@ -11,16 +11,19 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
-from lorabench.config import MINI, Study
+from lorabench.api import pictures
+from lorabench.config import MINI, Data, Study
+from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
 from lorabench.values import encodable, require_text, spelled
 
 MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written when it is first used
+NO_WORDS = Words()
 OURS = "lorabench"  # the metadata key of files that lorabench wrote
 PEFT_CONFIG = "adapter_config.json"
 WHICH_IMAGES = (
     "Which images were the adapters trained on? Fidelity is measured against them, and their triggers call the "
-    "concepts: add --data FOLDER (an image folder, best with a dataset.toml)."
+    "concepts: add --data FOLDER (of pictures, however they are laid out)."
 )
 
 
@@ -32,12 +35,18 @@ def check_words() -> None:
     require_text(Path.cwd(), "The present folder")
 
 
-def check_study(path: Path, anchors: Path | None = None) -> Study:
+def check_study(path: Path, anchors: Path | None = None, words: Words = NO_WORDS) -> Study:
     """The study of a file whose grid, plug-ins, pictures, prompts, weights and anchors are there."""
-    study = config.load_study(path)
+    study = with_words(config.load_study(path), words)
     config.expand(study)
     check_inputs(study, f"study '{study.name}', ", anchors)
     return study
+
+
+def with_words(study: Study, words: Words) -> Study:
+    """The study with the words of options, where there are such, in place of its own."""
+    changes = {"trigger": words.trigger, "class_word": words.class_word}
+    return study.model_copy(update={"data": study.data.model_copy(update=changes)}) if words else study
 
 
 def describe_grid(path: Path) -> dict[str, object]:
@@ -57,7 +66,7 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
     for plugin in study.plugins:
         existing(Path(plugin), "Plug-in", f"{where}plugins")
     if study.data.folder and study.data.folder != str(MINI_DATASET):
-        check_pictures(Path(study.data.folder), study.data.concepts)
+        check_pictures(study.data)
     if study.images.prompts and not Path(study.images.prompts).is_dir():
         raise UserError(f"There is no folder {study.images.prompts} of prompt templates ({where}images.prompts).")
     for name, choice in study.encoders.items():
@@ -74,10 +83,11 @@ def check_anchors(file: Path) -> None:
         raise UserError(f"Anchors {file} do not exist: name the scores.parquet of a finished run (--anchors, anchors).")
 
 
-def check_pictures(folder: Path, concepts: Sequence[str] = ()) -> None:
+def check_pictures(data: Data) -> None:
     """UserError for a folder that is no data set, and for patterns that match none of its concepts."""
-    ids = [concept.id for concept in datasets.read_dataset(folder).concepts]
-    for pattern in concepts:
+    found = datasets.read_dataset(Path(data.folder), Words(data.trigger, data.class_word))
+    ids = [concept.id for concept in found.concepts]
+    for pattern in data.concepts:
         if not fnmatch.filter(ids, pattern):
             raise UserError(unknown("concept", pattern, ids, "--concept, data.concepts"))
 
@@ -90,21 +100,25 @@ def check_evaluation(
     concepts: Sequence[str],
     prompts: Path | None,
     anchors: Path | None,
+    words: Words = NO_WORDS,
 ) -> None:
     """UserError for what `lorabench evaluate` could not use."""
-    files = adapters_in(checkpoints)
-    known = check_study(study, anchors) if study is not None else None
+    headers = headers_of(adapters_in(checkpoints))
+    known = config.load_study(study) if study is not None else None
+    chosen, _ = pictures.chosen(known.data if known else Data(), data, concepts, words, headers)
+    if known is not None:
+        config.expand(known)
+        check_inputs(known.model_copy(update={"data": chosen}), f"study '{known.name}', ", anchors)
     if base is not None and base != MINI and looks_local(base):
         existing(Path(base), "Base model", "--base")
     if prompts is not None and not prompts.is_dir():
         raise UserError(f"There is no folder {prompts} of prompt templates (--prompts).")
     if anchors is not None:
         check_anchors(anchors)
-    if data is not None:
-        check_pictures(data, concepts)
-    elif not (known and known.data.folder) and base != MINI:
-        headers = [header for header in map(_metadata, files) if header is not None]
-        if headers and (base is not None or not any(OURS in header for header in headers)):  # ours name their base
+    if chosen.folder and known is None:
+        check_pictures(chosen)
+    elif headers and not chosen.folder and base != MINI:
+        if base is not None or not any(OURS in header for header in headers):  # ours name their base
             raise UserError(WHICH_IMAGES)
 
 
@@ -145,6 +159,11 @@ def existing(path: Path, what: str, where: str) -> None:
 def looks_local(base: str) -> bool:
     """Is a base named by a path, rather than by the id of a repository?"""
     return base.startswith((".", "/", "~")) or base.endswith(".safetensors") or os.path.exists(base)
+
+
+def headers_of(files: Sequence[Path]) -> list[dict[str, str]]:
+    """The metadata of those safetensors files that can be read."""
+    return [header for header in map(_metadata, files) if header is not None]
 
 
 def _metadata(file: Path) -> dict[str, str] | None:

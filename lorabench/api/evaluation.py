@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import base_files, components, config, diffusion, formats, mini, store
-from lorabench.api import studies
+from lorabench.api import pictures, studies
 from lorabench.api.adapter_files import base_source
-from lorabench.api.door import OURS, WHICH_IMAGES, adapters_in
+from lorabench.api.door import NO_WORDS, OURS, WHICH_IMAGES, adapters_in, headers_of
 from lorabench.api.series import AdapterFile, config_names
 from lorabench.config import Study
+from lorabench.datasets import Words
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
@@ -41,6 +42,7 @@ def planned(
     out: Path | None,
     device: str | None,
     workers: int | None,
+    words: Words = NO_WORDS,
 ) -> tuple[Plan, list[Failure]]:
     """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
     files = adapter_files(folder)
@@ -49,7 +51,8 @@ def planned(
         raise _nothing_left(folder, refused)
     base = None if base is None else base_source(base)
     study = _study(study_file, base, list(bases.values()), _result_name(folder))
-    study = _with_options(study, base, data, concepts, prompts)
+    chosen, said = pictures.chosen(study.data, data, concepts, words, headers_of(adapters_in(folder)))
+    study = _with_options(study, base, chosen, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
     found = _fitting(_names(list(bases), folder), folder, study, refused)
@@ -58,7 +61,7 @@ def planned(
     checkpoints = [_checkpoint(file, folder, config_) for file, config_ in zip(found, config_names(found))]
     plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
     check_measured(plan)
-    return replace(plan, remarks=(*plan.remarks, *_of_other_pictures(found, plan))), refused
+    return replace(plan, remarks=(*plan.remarks, *said, *_of_other_pictures(found, plan))), refused
 
 
 def adapter_files(folder: Path) -> list[Path]:
@@ -118,14 +121,11 @@ def _study(study_file: Path | None, base: str | None, bases: Sequence[str], name
     return study.model_copy(update={"name": name, "grid": ()})
 
 
-def _with_options(
-    study: Study, base: str | None, data: Path | None, concepts: Sequence[str], prompts: Path | None
-) -> Study:
+def _with_options(study: Study, base: str | None, data: config.Data, prompts: Path | None) -> Study:
     """The study with what the command line says. UserError if no data set is named anywhere."""
-    folder = str(data.resolve()) if data is not None else study.data.folder
-    if not folder:
+    if not data.folder:
         raise UserError(WHICH_IMAGES)
-    changes: dict[str, object] = {"data": config.Data(folder=folder, concepts=tuple(concepts) or study.data.concepts)}
+    changes: dict[str, object] = {"data": data}
     if base is not None:
         changes["base"] = base
     if prompts is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import torch
 
 from lorabench import base_files, datasets, diffusion
 from lorabench.api.adapter_files import base_source
+from lorabench.api.pictures import Reading, dataset
 from lorabench.config import MINI, PACKAGE_SCHEME
+from lorabench.datasets import Words
 from lorabench.errors import UserError
 
 STUDY = "study.toml"
@@ -52,9 +54,9 @@ def write_study(folder: Path, data: Path | None, base: str | None, caption: str 
     base = base or take("Base model (mini, hub id, diffusers folder or .safetensors)", _usual_base())
     base_files.locate_base(base_source(base))
     pictures = data or _chosen_pictures(take, folder, base)
-    missing = _without_caption(pictures) if pictures else []
-    captions = _captions(pictures, missing, caption, ask) if pictures and missing else {}
-    text = _text(folder, pictures, base, captions)
+    found = dataset(pictures, Words()) if pictures else None
+    captions = _captions(found, caption, ask) if found else {}
+    text = _text(folder, pictures, base, found)
     for file, words in captions.items():
         file.write_text(words + "\n", encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,27 +90,21 @@ def _holds_pictures(folder: Path) -> bool:
     return any(file.suffix.lower() in datasets.IMAGE_SUFFIXES for file in folder.iterdir())
 
 
-def _without_caption(pictures: Path) -> list[Path]:
-    """Pictures without a text beside them. UserError for a folder that holds none."""
-    if not pictures.is_dir():
-        raise UserError(f"There is no folder {pictures} of pictures (--data).")
-    found = datasets.images_below(pictures)
-    if not found:
-        raise UserError(f"{pictures} holds no pictures ({', '.join(sorted(datasets.IMAGE_SUFFIXES))}).")
-    texts = (file.with_suffix(".txt") for file in found)
-    empty = {text.with_suffix("") for text in texts if not text.is_file() or not text.read_bytes().strip()}
-    return [file for file in found if file.with_suffix("") in empty]
+def _captions(found: Reading, caption: str | None, ask: Ask | None) -> dict[Path, str]:
+    """A caption file for each picture that lacks one, all with the same words. UserError where none are given.
 
-
-def _captions(pictures: Path, missing: Sequence[Path], caption: str | None, ask: Ask | None) -> dict[Path, str]:
-    """A caption file for each picture that lacks one, all with the same words. UserError where none are given."""
+    None where the layout has words for them, unless a caption is given.
+    """
+    missing = [path for part in found.parts for path in part.captions.missing]
+    if not missing or (caption is None and not found.lacking):
+        return {}
     words = caption
     if words is None and ask:
         words = ask(f"{len(missing)} pictures have no caption: a new word for what they show, and what it is", CAPTION)
     if words is None:
         raise UserError(
-            f"{len(missing)} pictures in {pictures} have no caption, a .txt file of the same name; the first is "
-            f"{missing[0]}. Write them, or add --caption '{CAPTION}': a new word for what they show, and what it is. "
+            f"{len(missing)} pictures in {found.assumed.root} have no caption, a .txt file of the same name; the first "
+            f"is {missing[0]}. Write them, or add --caption '{CAPTION}': a new word for what they show, what it is. "
             "It is written beside each of them."
         )
     if not words.strip():
@@ -132,13 +128,13 @@ def _sizes(base: str) -> Sizes:
     return Sizes(samples=2000, batch=8, drawn=16, per_set=16, steps=25, guidance=7.0, precision=half)
 
 
-def _text(folder: Path, pictures: Path | None, base: str, captions: dict[Path, str]) -> str:
+def _text(folder: Path, pictures: Path | None, base: str, found: Reading | None) -> str:
     sizes, of_mini = _sizes(base), base == MINI
-    epochs = _epochs(pictures, sizes, captions)
+    epochs = _epochs(found, sizes)
     return _STUDY.format(
         name=_quoted(_name(folder)),
         base=_quoted(_base(base, folder)),
-        data=_data_lines(pictures, folder),
+        data=_data_lines(pictures, folder, found),
         epochs=epochs,
         half=max(1, epochs // 2),
         batch=sizes.batch,
@@ -197,25 +193,20 @@ _MINI_ENCODERS = (
 )
 
 
-def _data_lines(pictures: Path | None, folder: Path) -> str:
-    if pictures is None:
+def _data_lines(pictures: Path | None, folder: Path, found: Reading | None) -> str:
+    if pictures is None or found is None:
         return (
             f'folder = "{MINI_PICTURES}"  # the miniature world\'s own; name a folder of yours here\n'
             'concepts = ["stuffed_toys/panda"]  # glob patterns; without this line, all of the folder'
         )
-    words = "pictures with .txt captions; folders in it are category/class"
-    return f"folder = {_quoted(_portable(pictures, folder))}  # {words}"
+    return f"folder = {_quoted(_portable(pictures, folder))}  # read as {found.assumed.layout}"
 
 
-def _epochs(pictures: Path | None, sizes: Sizes, captions: dict[Path, str]) -> int:
+def _epochs(found: Reading | None, sizes: Sizes) -> int:
     """Passes after which each concept has been seen so many times."""
-    if pictures is None:
+    if found is None:
         return 24
-    count = len(datasets.images_below(pictures))
-    concepts = len({file.parent for file in datasets.images_below(pictures)})
-    if not captions:
-        found = datasets.read_dataset(pictures)
-        count, concepts = sum(image.repeats for image in found.images), len(found.concepts)
+    count, concepts = sum(image.repeats for image in found.images), len({part.concept for part in found.parts})
     return max(2, math.ceil(sizes.samples * concepts / count))
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from lorabench import components, config, mini, store
-from lorabench.api.door import MINI_DATASET, check_anchors
+from lorabench.api.door import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
 from lorabench.config import Study
+from lorabench.datasets import Words
 from lorabench.errors import UserError
 from lorabench.executors.local import LocalExecutor
 from lorabench.pipeline.plan import Plan
@@ -39,9 +40,10 @@ def planned(
     only: Sequence[str],
     limit: int | None,
     anchors: Path | None = None,
+    words: Words = NO_WORDS,
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
-    study = anchored(prepared(config.load_study(path), device, workers), anchors)
+    study = anchored(prepared(with_words(config.load_study(path), words), device, workers), anchors)
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
     check_measured(plan)
     return plan

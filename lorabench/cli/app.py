@@ -15,6 +15,7 @@ import typer
 from lorabench import api
 from lorabench.api import door
 from lorabench.cli.output import on_screen, print_json, show
+from lorabench.datasets import Words
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 from lorabench.values import LARGEST_SEED, MANY, MOST_WORKERS
 
@@ -43,6 +44,8 @@ Anchors = Annotated[
     Path | None,
     typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),
 ]
+Trigger = Annotated[str | None, typer.Option(help="the word that calls the concept, where its pictures do not say it")]
+ClassWord = Annotated[str | None, typer.Option(help="what it is one of: dog, style, ...")]
 AllowUnused = Annotated[
     list[str] | None, typer.Option(help="keys of adapter files that may stay unused, as glob patterns; repeatable")
 ]
@@ -108,7 +111,7 @@ def _quiet_libraries() -> None:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="folder for the new study; made if it is not there")],
     data: Annotated[
-        Path | None, typer.Option(help="folder of your pictures, best with a .txt caption beside each")
+        Path | None, typer.Option(help="your pictures, in any usual layout, best with a .txt caption beside each")
     ] = None,
     base: Annotated[str | None, typer.Option(help="mini, hub id, diffusers folder or .safetensors")] = None,
     caption: Annotated[
@@ -148,6 +151,8 @@ def grid(
     only: Only = None,
     limit: Limit = None,
     anchors: Anchors = None,
+    trigger: Trigger = None,
+    class_word: ClassWord = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -156,13 +161,14 @@ def grid(
 ) -> None:
     """Run a whole study, train to report. Run again to go on where it stopped."""
     if dry_run:
+        words = Words(trigger or "", class_word or "")
         rows, plan = [door.describe_grid(study)], None
         try:  # the grid can be said even where weights or data are missing; the error then follows it
-            door.check_study(study, anchors)
+            door.check_study(study, anchors, words)
             from lorabench.api import studies
             from lorabench.cli import description
 
-            plan = studies.planned(study, out, device, workers, only or (), limit, anchors)
+            plan = studies.planned(study, out, device, workers, only or (), limit, anchors, words)
         finally:
             if plan is None:
                 show(rows, as_json)
@@ -170,8 +176,8 @@ def grid(
         description.say(plan, again, as_json, before=rows)
         return
     run = api.grid(
-        study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors, verify=verify,
-        replace=replace, quiet=quiet,
+        study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors,
+        trigger=trigger or "", class_word=class_word or "", verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True)
 
@@ -183,7 +189,11 @@ def evaluate(
     base: Annotated[
         str | None, typer.Option(help="base model: hub id, diffusers folder, .safetensors, or mini")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="image folder that the adapters were trained on")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="pictures that the adapters were trained on: a folder, or its TOML")
+    ] = None,
+    trigger: Trigger = None,
+    class_word: ClassWord = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
     prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,
     allow_unused: AllowUnused = None,
@@ -199,21 +209,23 @@ def evaluate(
 ) -> None:
     """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
     if dry_run:
-        door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors)
+        words = Words(trigger or "", class_word or "")
+        door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors, words)
         from lorabench.api import evaluation
         from lorabench.cli import description
 
         plan, refused = evaluation.planned(
-            checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers
-        )
+            checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers,
+            words,
+        )  # fmt: skip
         left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
         again = "start it: the bar of the whole run says after a while"
         description.say(plan, again, as_json, after=left_out)
         return
     run = api.evaluate(
-        checkpoints, data=data, base=base, study=study, concepts=concept or (), prompts=prompts,
-        allow_unused=allow_unused or (), anchors=anchors, out=out, device=device, workers=workers, verify=verify,
-        replace=replace, quiet=quiet,
+        checkpoints, data=data, trigger=trigger or "", class_word=class_word or "", base=base, study=study,
+        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors, out=out,
+        device=device, workers=workers, verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
 

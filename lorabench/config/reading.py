@@ -33,8 +33,11 @@ MINI = "mini"  # as a base: the miniature world's
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PATHS = ("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights")
 _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself alone
-# Patterns over what another key brings: a file with keys of its own for that has them of its own too.
-_PATTERNS = (("data", "folder", "data", "concepts"), ("", "grid", "explain", "exclude"))
+# Patterns over, and words for, what another key brings: a file with that key of its own has these of its own too.
+_PATTERNS = (
+    *(("data", "folder", "data", key) for key in ("concepts", "trigger", "class_word")),
+    ("", "grid", "explain", "exclude"),
+)
 
 _File = tuple[Path, dict[str, Any]]
 

@@ -55,8 +55,10 @@ class Section(BaseModel):
 class Data(Section):
     """The pictures to learn from."""
 
-    folder: Name = Field("", description="image folder, with a dataset.toml or category/class[/sub-class] folders")
+    folder: Name = Field("", description="of pictures in any usual layout, or the TOML file that describes it")
     concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
+    trigger: str = Field("", description="the word that calls the concept, where its pictures do not say it")
+    class_word: str = Field("", description="what it is one of, where its pictures do not say it")
 
 
 class Training(Section):

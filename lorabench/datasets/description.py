@@ -1,9 +1,9 @@
-"""What a data set's folder says about its concepts: dataset.toml, or else the folders' names and the captions."""
+"""dataset.toml: what a data set's folder says about its concepts, read and written. Every layout comes to the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,32 +13,31 @@ from lorabench.values import MANY, Many, Name, read_toml, sentence
 
 DESCRIPTION = "dataset.toml"
 
-# Of the paper's categories (LyCORIS D.3), used only where no dataset.toml says otherwise: the template of `alter`
-# prompts, and what stands for the descriptor in the text for alignment; "{}" is the class name.
-_TEMPLATES = {
-    "anime_characters": "characters",
-    "movie_characters": "characters",
-    "stuffed_toys": "stuffed_toys",
-    "scenes": "scenes",
-    "styles": "styles",
-}
-_SCENES = ("canal", "castle", "garden", "sculpture", "waterfall")  # classes with a template of their own
-_ALIGNMENT: dict[str, str | None] = {"stuffed_toys": "{}", "scenes": "{}", "styles": ""}
-ANY_TEMPLATE = "anything"  # says nothing of what the concept is
-
 
 class ConceptEntry(BaseModel):
     """One `[[concept]]` of dataset.toml; docs: a data set is a folder."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     path: Annotated[Name, Field(min_length=1)] = Field(description="folder: category/class[/sub-class]")
+    folders: list[Annotated[Name, Field(min_length=1)]] = Field(
+        [], description="where its images lie; default: path. Entries of one path are one concept, with repeats each"
+    )
     trigger: str = Field(description="the word that training ties to the concept")
     class_word: str = Field("", description="what it is one of; the descriptor is `trigger class_word[, keyword]`")
     keyword: str = Field("", description="of a sub-class")
     repeats: Many | Literal["balance"] = Field(
         1, description='how often an epoch shows each image; "balance": every class about equally often'
     )
+    caption: str | None = Field(
+        None, description="of images that have none, {} = the descriptor; default: such images are an error"
+    )
+    caption_extension: Name = Field("", description='of captions beside images; default: ".txt", else ".caption"')
+    caption_file: Name = Field(
+        "", description="with captions of many images; default: metadata.jsonl, .csv or .parquet beside or above them"
+    )
+    caption_prefix: str = Field("", description="goes before each caption, and a space")
+    caption_suffix: str = Field("", description="follows each caption after a space")
     alter: Name | None = Field(
         None, description='template of its `alter` prompts; "" = none; default: its category\'s, or one for anything'
     )
@@ -78,92 +77,24 @@ def _sentence(problem: Any, path: Path) -> str:
     return sentence(problem | {"loc": location}, path, list(known))
 
 
-# --- without dataset.toml ---------------------------------------------------------------------------------------------
+# --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def guess_description(
-    folder: Path, paths: Sequence[Path], captions: Mapping[Path, str]
-) -> tuple[Description, list[str]]:
-    """What dataset.toml would say, read from folder names and captions, and the sentences that say so."""
-    by_folder: dict[PurePosixPath, list[Path]] = {}
-    for path in paths:
-        by_folder.setdefault(PurePosixPath(path.parent.relative_to(folder).as_posix()), []).append(path)
-    if PurePosixPath() in by_folder:
-        by_folder = {PurePosixPath(): by_folder[PurePosixPath()]}
-    deep = [str(path) for path in by_folder if len(path.parts) > 3]
-    if deep:
-        raise UserError(
-            f"Data set {folder}: '{deep[0]}' is deeper than category/class/sub-class. "
-            f"Move the images up or write a {DESCRIPTION}."
-        )
-    repeats: int | Literal["balance"] = "balance" if len(by_folder) > 1 else 1
-    number = "1 concept" if len(by_folder) == 1 else f"{len(by_folder)} concepts"
-    entries, assumptions = (
-        [],
-        [f"There is no {DESCRIPTION} in {folder}: {number} read from its folders."],
-    )
-    for path, images in by_folder.items():
-        entry = _guessed_entry(path, [captions[image] for image in images], folder.resolve().name, repeats)
-        entries.append(entry)
-        assumptions.append(
-            f"Concept '{path}': trigger '{entry.trigger}', class word '{entry.class_word}', "
-            f"keyword '{entry.keyword}', template '{_template(path, folder)}' of `alter` prompts."
-        )
-    if repeats == "balance":
-        assumptions.append("Images are repeated so that an epoch shows every class about equally often.")
-    return Description.model_construct(name="", revision="", license="", citation="", concept=entries), assumptions
+def written(description: Description, heading: str = "") -> str:
+    """The text of a dataset.toml that says the same; keys that say what is so anyway are left out."""
+    top = [f"{key} = {_value(getattr(description, key))}" for key in _TOP if getattr(description, key)]
+    tables = []
+    for entry in description.concept:
+        values = {"path": entry.path, "trigger": entry.trigger, "class_word": entry.class_word}
+        values |= {key: value for key, value in entry.model_dump(exclude_defaults=True).items() if key not in values}
+        tables.append("\n".join(["[[concept]]", *(f"{key} = {_value(value)}" for key, value in values.items())]))
+    parts = ["\n".join(f"# {line}" for line in heading.splitlines()), "\n".join(top), *tables]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _guessed_entry(
-    path: PurePosixPath, captions: Sequence[str], name: str, repeats: int | Literal["balance"]
-) -> ConceptEntry:
-    """The descriptor is the first comma-separated part that all captions share, else the class's name."""
-    category = path.parts[0] if len(path.parts) > 1 else ""
-    class_name = path.parts[min(1, len(path.parts) - 1)] if path.parts else name
-    spoken = class_name.replace("_", " ")
-    first = {caption.split(",")[0].strip() for caption in captions}
-    trigger, class_word = _trigger_and_class_word(first.pop() if len(first) == 1 and "" not in first else spoken)
-    second = {(caption.split(",") + [""])[1].strip() for caption in captions}
-    # A sub-class's keyword follows the descriptor in every caption; of a class without sub-classes it is just a tag.
-    keyword = second.pop() if len(path.parts) == 3 and len(second) == 1 else ""
-    alignment = _ALIGNMENT.get(category)
-    return ConceptEntry(
-        path=str(path),
-        trigger=trigger,
-        class_word=class_word,
-        keyword=keyword,
-        repeats=repeats,
-        alignment=alignment and alignment.format(spoken),
-    )
+_TOP = ("name", "revision", "license", "citation")
 
 
-def _template(path: PurePosixPath, folder: Path) -> str:
-    category, class_name, _ = place_of(path, folder.resolve().name)
-    return usual_templates(category, class_name)[0]
-
-
-def place_of(path: PurePosixPath, name: str) -> tuple[str, str, str]:
-    """Category, class and sub-class of a concept's folder in the data set of that name.
-
-    A folder that is one concept, or a class without a category, is grouped under the data set's name.
-    """
-    parts = path.parts or (name,)
-    category, class_name, subclass = (*((name, *parts) if len(parts) == 1 else parts), "")[:3]
-    return category, class_name, subclass
-
-
-def usual_templates(category: str, class_name: str) -> tuple[str, ...]:
-    """Templates for the `alter` prompts of a concept whose data set names none, the best first, for any category.
-
-    A scene of the paper has one of its class; the others are for the category, and for anything at all.
-    """
-    usual = (_TEMPLATES[category],) if category in _TEMPLATES else ()
-    of_class = (class_name,) if category == "scenes" and class_name in _SCENES else ()
-    return tuple(dict.fromkeys((*of_class, *usual, ANY_TEMPLATE)))
-
-
-def _trigger_and_class_word(descriptor: str) -> tuple[str, str]:
-    """ "[V_new token] anime girl" -> its bracketed part (else its first word) and the rest."""
-    cut = descriptor.find("]") + 1 if descriptor.startswith("[") else 0
-    cut = cut or (descriptor + " ").find(" ")
-    return descriptor[:cut], descriptor[cut:].strip()
+def _value(value: str | bool | int | list[str]) -> str:
+    # A basic string of TOML is one of JSON, but for this character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

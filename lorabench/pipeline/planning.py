@@ -212,7 +212,7 @@ def _selected(configs: tuple[TrainConfig, ...], only: Sequence[str]) -> list[Tra
 def _selected_dataset(study: Study) -> Dataset:
     if not study.data.folder:
         raise UserError(f"Study '{study.name}' names no data set: set data.folder.")
-    dataset = datasets.load_dataset(Path(study.data.folder))
+    dataset = datasets.load_dataset(Path(study.data.folder), datasets.Words(study.data.trigger, study.data.class_word))
     if any(concept.category == ALL for concept in dataset.concepts):
         raise UserError(f"Data set {study.data.folder}: a category cannot be called '{ALL}', which means all of them.")
     if not study.data.concepts:

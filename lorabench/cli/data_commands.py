@@ -1,0 +1,41 @@
+"""The command about pictures: what a folder is read as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench import api
+from lorabench.cli.app import ClassWord, Json, Trigger, app
+from lorabench.cli.cells import without_empty, wrapped
+from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
+
+_WORDS = {"class_word": "class word", "without_caption": "without"}
+
+
+@app.command()
+def dataset(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
+    write: Annotated[bool, typer.Option("--write", help="write the dataset.toml that was assumed, to edit")] = False,
+    trigger: Trigger = None,
+    class_word: ClassWord = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a folder of pictures is read as: layout, concepts, their words, captions, and what is left out.
+
+    Knows a plain folder (DreamBooth), kohya's N_name folders, Hugging Face's imagefolder, sd-scripts' dataset TOML,
+    category/class folders and lorabench's own dataset.toml. Exit code 1 where nobody says how prompts call a concept.
+    """
+    found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write)
+    if as_json:
+        said = {"assumptions": found.assumptions, "lacking": found.lacking, "written": found.written}
+        print_json(found.facts() | {"concepts": found.concepts()} | said)
+    else:
+        show_one({name.replace("_", " "): value for name, value in found.facts().items()}, False)
+        print(f"\n{table(without_empty(rows_of(found.concepts().rename(columns=_WORDS))))}\n")
+        said = [*found.assumptions, found.lacking, f"Written: {found.written}" if found.written else ""]
+        print("\n".join(line for sentence in said for line in wrapped(on_screen(sentence), "  ")))
+    if found.lacking:
+        raise typer.Exit(1)

@@ -1,0 +1,210 @@
+"""A folder of pictures -> Dataset: its layout says which concepts there are, its files what each picture shows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lorabench.datasets import concepts, layouts
+from lorabench.datasets.assumed import Assumed
+from lorabench.datasets.concepts import Part
+from lorabench.datasets.description import DESCRIPTION
+from lorabench.datasets.pictures import PictureFolder, count
+from lorabench.datasets.words import Descriptor, Words, told
+from lorabench.errors import UserError
+from lorabench.records import Concept, Dataset, TrainingImage
+from lorabench.values import MOST_SAMPLES
+
+NO_WORDS = Words()
+
+
+def load_dataset(place: Path, words: Words = NO_WORDS) -> Dataset:
+    """Read a data set, its images' bytes included. UserError for whatever is wrong with it."""
+    found = read_dataset(place, words)
+    hashes = {image.path: _file_hash(image.path) for image in found.images}
+    fingerprint = _fingerprint(found.concepts, found.images, hashes)
+    return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
+
+
+def read_dataset(place: Path, words: Words = NO_WORDS) -> Dataset:
+    """What names, captions and descriptions say, concepts and images in sorted order; no fingerprint. UserError too.
+
+    `place` is a folder, or the TOML file that describes it; what had to be assumed of it is listed in `assumptions`.
+    """
+    return dataset_of(assume(place, words))
+
+
+def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
+    """What the layout of a folder comes to, with the words that somebody said where it has none. UserError."""
+    return _with_words(layouts.recognise(Path(place)), words)
+
+
+def dataset_of(assumed: Assumed) -> Dataset:
+    """The checked data set of what was assumed. UserError for what cannot be."""
+    description = assumed.description
+    parts = concepts.parts_of(assumed, assumed.name)
+    concepts.require_words(parts, assumed)
+    images = concepts.training_images(parts)
+    samples = sum(image.repeats for image in images)
+    if samples > MOST_SAMPLES:
+        raise UserError(
+            f"{assumed.where}: repeats make {samples} samples an epoch; at most {MOST_SAMPLES} are trained."
+        )
+    return Dataset(
+        name=assumed.name,
+        revision=description.revision,
+        license=description.license,
+        citation=description.citation,
+        concepts=tuple(dict.fromkeys(part.concept for part in parts)),
+        images=images,
+        fingerprint="",
+        assumptions=assumptions(assumed, parts),
+    )
+
+
+# --- words that were said outside of the folder -----------------------------------------------------------------------
+
+
+def _with_words(assumed: Assumed, words: Words) -> Assumed:
+    """What was assumed, with the words of the one concept that lacks them, or was guessed. UserError for several."""
+    if not words:
+        return assumed
+    entries = assumed.description.concept
+    paths = list(dict.fromkeys(each.path for each in entries))
+    if assumed.is_ours and not assumed.wordless:
+        if len(paths) == 1 and (words.trigger, words.class_word) == (entries[0].trigger, entries[0].class_word):
+            return assumed
+        raise UserError(
+            f"{assumed.where} says how its concepts are called: change it there, or leave out '{words}' "
+            f"({words.origin})."
+        )
+    wanted = assumed.wordless if len(assumed.wordless) == 1 else paths
+    if len(wanted) > 1:
+        raise UserError(
+            f"'{words}' ({words.origin}) calls one concept, and {assumed.where} holds {len(paths)}: "
+            f"{', '.join(paths[:5])}. Write their words into a {DESCRIPTION}, which `lorabench dataset FOLDER --write` "
+            "begins."
+        )
+    changed = []
+    for each in entries:
+        if each.path == wanted[0]:
+            new = told(Descriptor(each.trigger, each.class_word), words)
+            each = each.model_copy(update={"trigger": new.trigger, "class_word": new.class_word, "keyword": ""})
+        changed.append(each)
+    description = assumed.description.model_copy(update={"concept": changed})
+    return replace(assumed, description=description, origins={**assumed.origins, wanted[0]: words.origin})
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def assumptions(assumed: Assumed, parts: Sequence[Part]) -> tuple[str, ...]:
+    """Sentences about what no dataset.toml says, about captions, and about what is left out."""
+    found = list(dict.fromkeys(part.concept for part in parts))
+    said = (
+        *(_usual_prompts(found) if assumed.is_ours else _layout(assumed, parts)),
+        *assumed.remarks,
+        *_given_captions(parts),
+        *_left_out(assumed, parts),
+        *_without_trigger(found, concepts.training_images(parts)),
+    )
+    return tuple(dict.fromkeys(said))
+
+
+def _layout(assumed: Assumed, parts: Sequence[Part]) -> list[str]:
+    """The layout that was read where there is no dataset.toml, and of each concept its words."""
+    found = {part.concept: assumed.origins.get(part.entry.path, "") for part in parts}
+    number = count(len(found), "concept")
+    said = [f"There is no {DESCRIPTION} in {assumed.root}: read as {assumed.layout}, {number}."]
+    for concept, origin in found.items():
+        if not concept.descriptor:
+            continue
+        keyword = f"keyword '{concept.keyword}', " if concept.keyword else ""
+        said.append(
+            f"Concept '{concept.id}': trigger '{concept.trigger}', class word '{concept.class_word}' ({origin}), "
+            f"{keyword}template '{concept.alter}' of `alter` prompts."
+        )
+    return said
+
+
+def _given_captions(parts: Sequence[Part]) -> list[str]:
+    """A sentence for each concept with pictures that have no caption of their own."""
+    said = []
+    for part in parts:
+        missing, text = len(part.captions.missing), concepts.caption_of(part, "")
+        if missing:
+            what = f"{missing} of {len(part.captions.texts)} pictures of '{part.concept.id}' have no caption"
+            said.append(f"{what}: theirs is '{text}'." if text else f"{what}: theirs is its descriptor.")
+    return said
+
+
+def _usual_prompts(found: Sequence[Concept]) -> list[str]:
+    """A sentence for each template that the data set does not name."""
+    used: dict[str, list[str]] = {}
+    for concept in found:
+        if concept.evaluated and concept.alter_else:
+            used.setdefault(concept.alter, []).append(concept.id)
+    return [
+        f"No template is named (alter) for {', '.join(ids)}: `alter` prompts are those of '{template}'."
+        for template, ids in used.items()
+    ]
+
+
+def _left_out(assumed: Assumed, parts: Sequence[Part]) -> list[str]:
+    """A sentence for each kind of picture in the folder that belongs to no concept."""
+    seen = PictureFolder(assumed.root)
+    used = {path.resolve() for part in parts for path in part.captions.texts}
+    unlisted = {path.resolve() for part in parts for path in part.captions.unlisted}
+    kinds: dict[str, list[Path]] = {}
+    for path in seen.pictures:
+        if path.resolve() not in used:
+            kind = "not in the metadata file" if path.resolve() in unlisted else seen.role(path)
+            kinds.setdefault(kind, []).append(path)
+    said = []
+    for kind, paths in kinds.items():
+        what = f"are {kind}" if kind else "belong to no concept"
+        said.append(f"{len(paths)} images {what} and are left out; the first is {seen.relative(paths[0])}.")
+    return [*said, *seen.unread()]
+
+
+def _without_trigger(found: Sequence[Concept], images: Sequence[TrainingImage]) -> list[str]:
+    notes = []
+    for concept in found:
+        captions = [image.caption for image in images if image.concept_id == concept.id]
+        without = [caption for caption in captions if concept.trigger not in caption]
+        if without:
+            notes.append(
+                f"{len(without)} of {len(captions)} captions of '{concept.id}' do not hold its trigger "
+                f"'{concept.trigger}'; the first is '{without[0]}'."
+            )
+    return notes
+
+
+# --- what training sees -----------------------------------------------------------------------------------------------
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contents(images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> dict[str, str]:
+    """Concept id -> 12 hex digits over its pictures and captions, whatever their files are called."""
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for image in images:
+        pairs.setdefault(image.concept_id, []).append((hashes[image.path], image.caption))
+    return {id_: hashlib.sha256(repr(sorted(each)).encode("utf-8")).hexdigest()[:12] for id_, each in pairs.items()}
+
+
+def _fingerprint(found: Sequence[Concept], images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> str:
+    """sha256 over all that training sees: words of the concepts; name, caption, repeats and bytes of each image."""
+    digest = hashlib.sha256()
+    for concept in found:
+        words = (concept.id, concept.trigger, concept.class_word, concept.keyword)
+        digest.update(repr(words).encode("utf-8"))
+    for image in images:
+        facts = (image.concept_id, image.path.name, image.caption, image.repeats, hashes[image.path])
+        digest.update(repr(facts).encode("utf-8"))
+    return digest.hexdigest()
