@@ -9,7 +9,6 @@ import typer
 
 from lorabench import api
 from lorabench.cli.app import ClassWord, Json, Trigger, app
-from lorabench.cli.cells import without_empty, wrapped
 from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
 
 _WORDS = {"class_word": "class word", "without_caption": "without"}
@@ -28,6 +27,8 @@ def dataset(
     Knows a plain folder (DreamBooth), kohya's N_name folders, Hugging Face's imagefolder, sd-scripts' dataset TOML,
     category/class folders and lorabench's own dataset.toml. Exit code 1 where nobody says how prompts call a concept.
     """
+    from lorabench.cli.cells import without_empty, wrapped
+
     found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write)
     if as_json:
         said = {"assumptions": found.assumptions, "lacking": found.lacking, "written": found.written}
