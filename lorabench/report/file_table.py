@@ -1,4 +1,4 @@
-"""Adapter files one by one: where each config was trained once, all that can be told is this file from that one."""
+"""Adapter files one by one: where nothing can be told of configs, this file can be told from that one."""
 
 from __future__ import annotations
 
