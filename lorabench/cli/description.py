@@ -91,7 +91,8 @@ def judges(plan: Plan) -> list[Row]:
 def replaced(plan: Plan) -> list[Row]:
     """What finished work would be done anew."""
     found = replacing.finished(plan, studies.ALL_STAGES)
-    return [_row("replaced", len(found), replacing.say_replaced(plan, found))] if found else []
+    words = replacing.say_replaced(plan, found, studies.ALL_STAGES)
+    return [_row("replaced", len(found) or "", words)] if words else []
 
 
 def needs(plan: Plan, again: str) -> list[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorabench.pipeline.features import features_key
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan
 from lorabench.statistics.columns import with_whole_numbers
 
@@ -24,6 +25,7 @@ class Artifact:
     config: str | None
     checkpoint: str | None
     folder: Path
+    key: str
     seed: int | None = None  # of a training, and how far it had come
     epoch: int | None = None
 
@@ -42,21 +44,27 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for run in plan.runs:
         for epoch in run.config.checkpoint_epochs:
             name = f"{run.id}-e{epoch}"
-            yield Artifact("train", name, run.config.name, name, plan.checkpoint_folder(run, epoch), run.seed, epoch)
+            place = plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch)
+            yield Artifact("train", name, run.config.name, name, *place, run.seed, epoch)
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.prompt_sets:
             item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
-            yield Artifact("generate", item, *owner, plan.images_folder(checkpoint, prompt_set))
+            place = plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set)
+            yield Artifact("generate", item, *owner, *place)
         for encoder in plan.encoders_where(stored=True):
             item = f"{checkpoint.id} {encoder}"
-            yield Artifact("encode", item, *owner, plan.features_folder(checkpoint.id, encoder))
-        yield Artifact("score", checkpoint.id, *owner, plan.scores_folder(checkpoint))
+            yield Artifact("encode", item, *owner, *_features(plan, checkpoint.id, encoder))
+        yield Artifact("score", checkpoint.id, *owner, plan.scores_folder(checkpoint), plan.scores_key(checkpoint))
     for source in (DATASET, TEXTS):
         for encoder in plan.encoders_where(stored=True):
-            yield Artifact("encode", f"{source} {encoder}", None, None, plan.features_folder(source, encoder))
+            yield Artifact("encode", f"{source} {encoder}", None, None, *_features(plan, source, encoder))
     for encoder in plan.encoder_ids:
-        yield Artifact("audit", encoder, None, None, plan.audit_folder(encoder))
+        yield Artifact("audit", encoder, None, None, plan.audit_folder(encoder), plan.audit_key(encoder))
+
+
+def _features(plan: Plan, source: str, encoder: str) -> tuple[Path, str]:
+    return plan.features_folder(source, encoder), features_key(plan, source, encoder)
 
 
 def maker_of(plan: Plan, folder: Path) -> str:
@@ -66,12 +74,22 @@ def maker_of(plan: Plan, folder: Path) -> str:
 
 
 def faults(plan: Plan, stages: Sequence[str]) -> list[Fault]:
-    """What counts as missing among the artifacts of some stages, though something lies there."""
-    folders = [(artifact.stage, artifact.folder) for artifact in artifacts(plan) if artifact.stage in stages]
+    """What counts as missing among the artifacts of some stages, though something lies there.
+
+    Of what was made for another plan only damage is a fault: it is made anew from other inputs anyway.
+    """
+    asked = [each for each in artifacts(plan) if each.stage in stages]
+    found = [(each.stage, each.folder, _fault(plan, each)) for each in asked]
     if "train" in stages:
-        folders += [("train", plan.training_state_folder(run)) for run in plan.runs]
-    found = ((stage, folder, plan.folder.fault(folder)) for stage, folder in folders)
+        states = [plan.training_state_folder(run) for run in plan.runs]
+        found += [("train", folder, plan.folder.fault(folder)) for folder in states]
     return [Fault(stage, plan.folder.name(folder), reason) for stage, folder, reason in found if reason]
+
+
+def _fault(plan: Plan, artifact: Artifact) -> str:
+    meta = plan.folder.meta(artifact.folder)
+    is_outdated = meta is not None and meta.key != artifact.key
+    return plan.folder.damage(artifact.folder) if is_outdated else plan.folder.fault(artifact.folder)
 
 
 def costs(plan: Plan) -> pd.DataFrame:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lorabench import store
+from lorabench.config import expand
 from lorabench.errors import UserError
 from lorabench.pipeline.checkup import ROOMS
+from lorabench.pipeline.integrity import artifacts
 from lorabench.pipeline.plan import Plan
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
@@ -42,8 +44,8 @@ def require_own_folder(root: Path, studies: Sequence[str]) -> None:
 
 
 def require_consent(plan: Plan, stages: Sequence[str]) -> None:
-    """UserError, saying what it took to make, if stages would replace finished checkpoints or images."""
-    words = say_replaced(plan, finished(plan, stages))
+    """UserError if stages would replace finished checkpoints or images, or tables and report of something else."""
+    words = say_replaced(plan, finished(plan, stages), stages)
     if words:
         raise UserError(f"{words} Add --replace to do so, or choose another folder with --out.")
 
@@ -51,17 +53,17 @@ def require_consent(plan: Plan, stages: Sequence[str]) -> None:
 def finished(plan: Plan, stages: Sequence[str]) -> list[Replaced]:
     """The checkpoints and sets of images that stages of the plan would replace. What is cheap to make is left out."""
     found = []
-    for stage, folder, key in _wanted(plan):
-        meta = plan.folder.meta(folder) if stage in stages else None
-        if meta is not None and meta.key != key and not plan.folder.fault(folder):
-            found.append(Replaced(stage, folder, meta.provenance.seconds))
+    for each in artifacts(plan):
+        meta = plan.folder.meta(each.folder) if each.stage in stages and each.stage in _KINDS else None
+        if meta is not None and meta.key != each.key and not plan.folder.fault(each.folder):
+            found.append(Replaced(each.stage, each.folder, meta.provenance.seconds))
     return found
 
 
-def say_replaced(plan: Plan, replaced: Sequence[Replaced]) -> str:
+def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]) -> str:
     """A sentence or two for whoever has to decide; "" where nothing is replaced."""
     if not replaced:
-        return ""
+        return _say_left_out(plan) if "rank" in stages else ""
     parts = []
     for stage, kind in _KINDS.items():
         seconds = [each.seconds for each in replaced if each.stage == stage]
@@ -82,15 +84,29 @@ def set_aside(plan: Plan, replaced: Sequence[Replaced]) -> None:
             each.folder.rename(target)
 
 
-def _wanted(plan: Plan) -> Iterator[tuple[str, Path, str]]:
-    """(stage, folder, key) of every checkpoint and set of images that the plan comes to."""
-    for run in plan.runs:
-        for epoch in run.config.checkpoint_epochs:
-            yield "train", plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch)
-    for checkpoint in plan.checkpoints:
-        for prompt_set in plan.prompt_sets:
-            folder = plan.images_folder(checkpoint, prompt_set)
-            yield "generate", folder, plan.images_key(checkpoint, prompt_set)
+def _say_left_out(plan: Plan) -> str:
+    """What tables and report there tell of and would not any more, in a sentence: the files themselves stay."""
+    before = store.read_manifest(plan.root)[0].study
+    told = f"The tables and the report in {plan.root} tell of"
+    pictures = (before.get("data") or {}).get("folder", plan.study.data.folder)
+    if pictures != plan.study.data.folder:
+        return f"{told} the pictures in {pictures}, and those of {plan.study.data.folder} would take their place."
+    own = {(each.name, seed) for each in expand(plan.study) for seed in plan.study.seeds}
+    gone = sorted(_trainings_told(plan) - own)
+    if not plan.runs or not gone:
+        return ""
+    names = ", ".join(f"{name} (seed {seed})" for name, seed in gone[:_SHOWN])
+    more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
+    return f"{told} trainings that this study does not have and would be left out: {names}{more}."
+
+
+def _trainings_told(plan: Plan) -> set[tuple[str, int]]:
+    """(config, seed) of the trainings in the tables there; none of tables that cannot be read."""
+    try:
+        told = store.read_table(plan.root / "scores.parquet")[["config", "seed"]].dropna().drop_duplicates()
+    except (UserError, KeyError):  # damaged, or not there yet
+        return set()
+    return {(str(name), int(seed)) for name, seed in told.itertuples(index=False)}
 
 
 def _studies_in(root: Path) -> set[str]:

@@ -190,6 +190,10 @@ class RunFolder:
                 return f"it was made from {name}, which has another content now"
         return ""
 
+    def damage(self, folder: Path) -> str:
+        """What of `fault` is true of the artifact's own files, whatever it was made from."""
+        return self._look(folder)[1]
+
     def verify(self, folder: Path) -> None:
         """Let `fault` know what the bytes of every file say, not only sizes and times."""
         self._look(folder, thorough=True)

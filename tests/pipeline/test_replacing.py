@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import SMOKE, lorabench_here
 
+from lorabench import mini
+
 LORA = "lora-linear-d4a2-lr5e-3"
 
 
@@ -63,6 +65,30 @@ def test_an_edit_asks_before_it_replaces_and_keeps_the_checkpoints(run, tmp_path
     file = f"checkpoints/{LORA}/seed-1/epoch-0002/adapter.safetensors"
     (aside,) = (run / "replaced").iterdir()
     assert (aside / file).read_bytes() == before[run / file] != (run / file).read_bytes()
+
+
+@pytest.mark.parametrize("line", ["seeds", "folder"])
+def test_a_report_of_something_else_is_not_replaced_unasked(run, tmp_path, line):
+    """Another study of the same name: nothing that was made is replaced, but tables and report would be."""
+    new, words = {
+        "seeds": ("seeds = [3]", "trainings that this study does not have"),
+        "folder": (f'folder = "{tmp_path / "dataset"}"', "would take their place"),
+    }[line]
+    if line == "folder":
+        mini.write_dataset(tmp_path / "dataset")
+    old = next(each for each in SMOKE.splitlines() if each.startswith(f"{line} ="))
+    study, before = edited(tmp_path, old, new), bytes_of(run)
+    code, answer = said("grid", study, "--out", str(run))
+    assert code == 2 and words in answer and "--replace" in answer and bytes_of(run) == before
+    code, answer = said("grid", study, "--out", str(run), "--dry-run")
+    assert code == 0 and words in answer
+
+
+def test_what_was_made_for_another_plan_is_out_of_date_and_not_damaged(run, tmp_path):
+    words = [edited(tmp_path, "steps = 2", "steps = 1"), "--out", str(run), "--limit", "1", "--workers", "1", "--json"]
+    assert lorabench_here("generate", *words, "--replace").returncode == 0
+    answer = json.loads(lorabench_here("encode", *words).stdout)
+    assert answer["exit_code"] == 0 and answer["made"]["encode"] and not answer["damage"]
 
 
 def test_what_is_cheap_is_made_anew_unasked(run, tmp_path):
