@@ -47,7 +47,7 @@ Steps = Annotated[int, _Number, Field(ge=1, le=1_000)]  # DDIM takes them out of
 Side = Annotated[int, _Number, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 Width = Annotated[int, _Number, Field(ge=1, le=WIDEST)]
 Workers = Annotated[int, _Number, Field(ge=0, le=MOST_WORKERS)]
-Seed = Annotated[int, _Number, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)]
+Seed = Annotated[int, _Number, Field(ge=0, le=LARGEST_SEED)]
 Rate = Annotated[float, _Number, Field(gt=0, le=FASTEST)]
 Strength = Annotated[float, _Number, Field(gt=0, le=WIDEST)]
 Guidance = Annotated[float, _Number, Field(ge=0, le=1_000)]
@@ -89,6 +89,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid TOML: {' '.join(str(error).split())}.") from error
 
 
+# pydantic's words for what a person would say otherwise
+_PLAIN = {
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be a table"),
+    "string_type": "must be text",
+    "bool_type": "must be true or false",
+    "string_pattern_mismatch": "is not of the form that is read here",
+}
+
+
 def given(value: object) -> str:
     """A value as a sentence names it: as TOML writes it where that differs, and short."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
@@ -109,6 +119,6 @@ def sentence(problem: Mapping[str, Any], origin: Path, known: Sequence[str]) -> 
         return f"{origin}: unknown key '{place}'.{hint} Available: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{origin}: '{place}' is missing."
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, ").rstrip("."))
     got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {given(problem['input'])}"
     return f"{origin}: '{place}': {message[0].lower()}{message[1:]}{got}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from lorabench.api import choosing
+from lorabench.api import files as choosing_files
 from lorabench.api.measurements import Selection
-from lorabench.cli import app, words
+from lorabench.cli import app, cells, words
 from lorabench.errors import UserError
 from lorabench.statistics.columns import FACTORS
 
@@ -174,6 +176,36 @@ def test_json_has_snake_case_keys_and_numbers(run):
         assert all(re.fullmatch("[a-z_]+", key) for key in rows[0])
         second = next(row for row in rows if row["verdict"] == "worse")
         assert all(isinstance(second[name], float) for name in ("score", "difference", "low", "high", "q"))
+
+
+def test_what_fails_its_audit_is_said_wherever_it_names_a_winner(smoke_run, tmp_path):
+    """One image again and again that is more diverse than real ones: then diversity says nothing."""
+    run = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    probes = pd.read_parquet(run / "probes.parquet")
+    probes.loc[(probes["metric"] == "vendi") & (probes["probe"] == "copies"), "value"] = 9.0
+    probes.to_parquet(run / "probes.parquet")
+    (run / "run.json").unlink()  # it would call the table damaged
+    for command in ("leaderboard", "files"):
+        said = " ".join(CliRunner().invoke(app, [command, str(run)]).stdout.split())
+        assert "fails its audit here (calls one image again and again" in said.split("Diversity:")[1][:260]
+        rows = json.loads(CliRunner().invoke(app, [command, str(run), "--json"]).stdout)
+        assert {row["criterion"] for row in rows if row["fails_audit"]} >= {"diversity"}
+
+
+def test_a_criterion_whose_sets_are_too_small_to_compare_files_by_is_said(smoke_run, tmp_path):
+    run = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    files = pd.read_parquet(run / "files.parquet")
+    files[files["metric"] != "vendi"].to_parquet(run / "files.parquet")
+    (run / "run.json").unlink()
+    found = choosing_files.files(run)
+    rows = found[found["criterion"] == "diversity"]
+    assert len(rows) == 12 and rows["mean"].notna().all() and set(rows["verdict"]) == {"cannot be told"}
+    assert "too few images" in " ".join(CliRunner().invoke(app, ["files", str(run)]).stdout.split())
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0501, "0.0501"), (0.0499, "0.05"), (0.2, "0.20"), (0.001, "<0.01")])
+def test_q_is_shown_on_its_side_of_the_limit(value, shown):
+    assert cells.q(value) == shown
 
 
 def test_one_line_says_why_an_interval_without_zero_may_be_tied():

@@ -33,6 +33,7 @@ def test_a_first_study_runs_after_at_most_one_refusal(tmp_path, pictures):
     done = lorabench_here(*words, "--caption", "[V_hut] house")
     assert done.returncode == 0, done.stderr + done.stdout
     assert (pictures / "07.txt").read_text() == "[V_hut] house\n"
+    assert "not tell its configs apart" in done.stdout and "does not know" not in done.stdout
     study, out = str(tmp_path / "first/study.toml"), str(tmp_path / "r")
     dry = lorabench_here("grid", study, "--dry-run", "--json", "--out", out)
     assert dry.returncode == 0, dry.stderr
@@ -41,10 +42,17 @@ def test_a_first_study_runs_after_at_most_one_refusal(tmp_path, pictures):
     assert rows["data set"]["count"] == 20 and str(pictures) in rows["data set"]["what"]
     assert "anything" in rows["assumed"]["what"] and "[V_hut]" in rows["concept"]["what"]
     assert "64 pixels" in rows["base"]["what"]
-    assert rows["train"]["tasks to do"] == 4
+    assert rows["train"]["tasks_to_do"] == 4
     assert "adapters" in rows["disk"]["what"] and "--limit 1" in rows["time"]["what"]
     again = lorabench_here(*words)
     assert again.returncode == 2 and "exists" in again.stderr
+
+
+def test_init_says_what_may_make_a_study_another_than_was_meant(tmp_path, pictures):
+    first = starting.write_study(tmp_path / "a", pictures, "mini", "[V_hut] wooden gazebo")
+    assert "does not know gazebo, wooden" in " ".join(first.remarks) and "gazebo, wooden" in first.file.read_text()
+    again = starting.write_study(tmp_path / "b", pictures, "mini", "[V_other] house")
+    assert "was not used" in again.remarks[0] and (pictures / "07.txt").read_text() == "[V_hut] wooden gazebo\n"
 
 
 def test_a_run_says_first_what_may_not_be_meant(tmp_path):
@@ -56,11 +64,11 @@ def test_a_run_says_first_what_may_not_be_meant(tmp_path):
 
 def test_init_takes_what_lies_near_and_else_the_miniature_world(tmp_path, monkeypatch, pictures):
     monkeypatch.chdir(tmp_path)
-    near = config.load_study(starting.write_study(Path("near"), None, None, "[V_x] toy"))
+    near = config.load_study(starting.write_study(Path("near"), None, None, "[V_x] toy").file)
     assert near.data.folder == str(pictures) and near.base == config.base_source("mini", tmp_path)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    none = starting.write_study(Path("none"), None, None, None)
+    none = starting.write_study(Path("none"), None, None, None).file
     assert studies.planned(none, None, None, None, (), None).dataset.concepts[0].id == "stuffed_toys/panda"
 
 
@@ -71,14 +79,14 @@ def test_init_asks_where_there_is_somebody_to_ask(tmp_path, pictures):
         asked.append(question)
         return str(pictures) if "Folder" in question else default
 
-    study = config.load_study(starting.write_study(tmp_path / "first", None, None, None, answer))
+    study = config.load_study(starting.write_study(tmp_path / "first", None, None, None, answer).file)
     assert len(asked) == 3 and study.data.folder == str(pictures)
     assert (pictures / "00.txt").read_text() == f"{starting.CAPTION}\n"
 
 
 def test_init_with_a_base_of_one_s_own_takes_the_paper_s_rates_and_a_path_from_the_study(tmp_path, pictures):
     write_tiny_base(tmp_path / "base")
-    study = starting.write_study(tmp_path / "a/b c", pictures, str(tmp_path / "base"), "[V_x] toy")
+    study = starting.write_study(tmp_path / "a/b c", pictures, str(tmp_path / "base"), "[V_x] toy").file
     found = config.load_study(study)
     assert (found.base, found.grid[0].lr, found.name) == (str(tmp_path / "base"), 5e-4, "b-c")
     assert 'base = "../../base"' in study.read_text()

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lorabench import config
 from lorabench.api import door, pictures
 from lorabench.api.pictures import Reading
 from lorabench.api.run import Run
@@ -121,8 +122,8 @@ def audit(
 ) -> pd.DataFrame:
     """Probe a study's metrics on its own images, before anything is trained: a row a measurement, with its verdict.
 
-    "passes", "fails" or "not known"; columns and limits are in docs/metrics.md. UserError for a study that cannot be
-    run, or whose probes failed.
+    "passes", "passes what is known" (a data set of one concept has no other to be confused with), "fails" or "not
+    known"; columns and limits are in docs/metrics.md. UserError for a study that cannot be run, or whose probes failed.
     """
     door.check_study(Path(study))
     from lorabench.api import auditing, studies
@@ -229,11 +230,12 @@ def diversity(
     """
     door.existing(Path(folder), "Folder", "")
     door.check_component("encoders", encoder, "--encoder")
-    if weights is not None:
-        door.existing(Path(weights), "Encoder weights", "--weights")
+    found = None if weights is None else config.resolve_path(str(weights), Path())
+    if found is not None:
+        door.existing(found, "Encoder weights", "--weights")
     from lorabench.api import class_diversity
 
-    return class_diversity.ratios(Path(folder), encoder, _path(weights), resize, device, seed, quiet)
+    return class_diversity.ratios(Path(folder), encoder, found, resize, device, seed, quiet)
 
 
 def init(
@@ -246,7 +248,7 @@ def init(
     """
     from lorabench.api import starting
 
-    return starting.write_study(Path(folder), _path(data), base, caption)
+    return starting.write_study(Path(folder), _path(data), base, caption).file
 
 
 def _path(name: PathName | None) -> Path | None:

@@ -11,7 +11,7 @@ from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tables import metric_facts
-from lorabench.report.cards import Card, find_cards, probed_cards
+from lorabench.report.cards import Card, find_cards, probed_cards, standing
 from lorabench.report.points import compare
 from lorabench.report.runs import read_run
 from lorabench.report.tables import Column, headline_columns, metric_infos, sorted_columns
@@ -24,7 +24,7 @@ AUDIT_COLUMNS = [
 
 
 def verdicts(plan: Plan) -> pd.DataFrame:
-    """One row a measurement: "passes", "fails" or "not known", the names of what it fails, and the numbers behind.
+    """One row a measurement: its verdict (`report.cards.standing`), the names of what it fails, the numbers behind.
 
     identity, blur, jpeg, crop, copies, real as `stages.audit.probe` has them, damage the mean of blur, jpeg and crop.
     seeds, encoders, floor and ceiling (`report.cards.Card`) need scores of trained checkpoints; NaN before.
@@ -77,10 +77,9 @@ def _of_scores(plan: Plan) -> list[Card]:
 def _row(study: str, card: Card) -> dict[str, object]:
     column = card.column
     place = {name: getattr(column, name) for name in ("metric", "prompt_type", "encoder", "resize")}
-    verdict = "fails" if card.failures else "passes" if card.is_known else "not known"
     numbers = {name: getattr(card, name) for name in _NUMBERS}
     return (
         {"study": study, "criterion": column.info.criterion, **place}
-        | {"higher_is_better": column.info.higher_is_better, "verdict": verdict, "failed": card.failures}
+        | {"higher_is_better": column.info.higher_is_better, "verdict": standing(card), "failed": card.failures}
         | {name: float(value) if np.isfinite(value) else np.nan for name, value in numbers.items()}
     )

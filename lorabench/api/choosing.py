@@ -25,7 +25,7 @@ BOOTSTRAP_SEED = 0
 _STANDING = ["score", "difference", "low", "high", "q", "verdict"]
 _POWER = ["detectable", "more_seeds", "more_images"]
 _IDENTIFIED = ["identified_right", "identified_images"]
-_NAMED = ["study", *CRITERION, "stands_in_for", "category", "n_classes"]
+_NAMED = ["study", *CRITERION, "stands_in_for", "fails_audit", "category", "n_classes"]
 _NEAREST = 3  # points shown of those that do not qualify
 
 
@@ -33,9 +33,10 @@ def leaderboard(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
     """Every config by each criterion, best first: its score, and its difference from the best.
 
     Of its last epoch, or each of the epochs asked for. `stands_in_for` names the measurement that the criterion is
-    judged by where a study has it. `identified_right` of `identified_images` trigger images are named right by the
-    classifier of the miniature world, where it was asked (fidelity only). UserError for a folder without scores, for
-    one in which nothing is ranked, and for what it does not have.
+    judged by where a study has it, `fails_audit` what that which it is judged by fails of its audit.
+    `identified_right` of `identified_images` trigger images are named right by the classifier of the miniature world,
+    where it was asked (fidelity only). UserError for a folder without scores, for one in which nothing is ranked, and
+    for what it does not have.
     """
     named = _named_right(run, selection)
     parts = [_leaders(each, selection, named) for each in ranked_studies(run, selection)]
@@ -121,9 +122,14 @@ def recipe(
 
 
 def judged_by(ranked: Ranked) -> pd.DataFrame:
-    """What each criterion of a study is judged by, a row each."""
-    rows = [{"study": ranked.study, **identity(column)} for column in ranked.columns]
-    return pd.DataFrame(rows).assign(stands_in_for=[ranked.stands_in.get(row["criterion"]) for row in rows])
+    """What each criterion of a study is judged by, a row each; `fails_audit` says what that fails of its audit."""
+    rows = [
+        {"study": ranked.study, **identity(column)}
+        | {"stands_in_for": ranked.stands_in.get(column.info.criterion)}
+        | {"higher_is_better": column.info.higher_is_better, "fails_audit": ranked.doubts.get(column.identity)}
+        for column in ranked.columns
+    ]
+    return pd.DataFrame(rows).astype({"stands_in_for": object, "fails_audit": object})
 
 
 def _compared(ranked: Ranked, rows: pd.DataFrame, level: str, by: Sequence[str], category: str) -> pd.DataFrame:

@@ -72,10 +72,17 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
     for name, choice in study.encoders.items():
         if choice.weights:
             existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
-    if looks_local(study.base):
-        existing(Path(study.base), "Base model", f"{where}base")
+    check_base(study.base, f"{where}base")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
+
+
+def check_base(base: str, where: str) -> None:
+    """UserError for a base model named by a path where there is nothing, or by a word that is neither path nor id."""
+    if looks_local(base):
+        existing(Path(base), "Base model", where)
+    elif "/" not in base:
+        raise UserError(unknown("base model", base, [MINI], f"{where}; or a hub id, a folder, a .safetensors file"))
 
 
 def check_anchors(file: Path) -> None:
@@ -109,8 +116,8 @@ def check_evaluation(
     if known is not None:
         config.expand(known)
         check_inputs(known.model_copy(update={"data": chosen}), f"study '{known.name}', ", anchors)
-    if base is not None and base != MINI and looks_local(base):
-        existing(Path(base), "Base model", "--base")
+    if base is not None and base != MINI:
+        check_base(base, "--base")
     if prompts is not None and not prompts.is_dir():
         raise UserError(f"There is no folder {prompts} of prompt templates (--prompts).")
     if anchors is not None:

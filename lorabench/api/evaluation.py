@@ -28,6 +28,7 @@ from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
 
 SHOWN = 3  # names in a sentence
+_TOLD = ("criterion", "higher_is_better")  # of a metric, beside its means
 
 
 def planned(
@@ -88,8 +89,10 @@ def raw_means(root: Path) -> pd.DataFrame:
     means = summarise(scores, ["checkpoint"], column="value")
     means = means.loc[means["category"] == ALL, ["checkpoint", *METRIC, "mean"]].reset_index(drop=True)
     judges = [column.identity for column in headline_columns(columns_of(scores, infos))]
-    criterion = means["metric"].map({name: info.criterion for name, info in infos.items()})
-    return means.assign(criterion=criterion, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
+    told = {
+        name: means["metric"].map({metric: getattr(info, name) for metric, info in infos.items()}) for name in _TOLD
+    }
+    return means.assign(**told, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
 
 
 def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:

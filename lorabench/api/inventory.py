@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,7 @@ from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
 
 STUDIES = "studies"
+SHOWN = 3  # places in a row
 KINDS: tuple[str, ...] = (*get_args(Kind), STUDIES)
 
 
@@ -37,6 +38,21 @@ def _components(kind: str) -> Iterator[tuple[str, str]]:
 def _studies() -> Iterator[tuple[str, str]]:
     for name in shipped.study_names():
         yield name, config.load_study(shipped.study_file(name)).description
+
+
+def gathered(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The same, places together of which the same is found: a folder of 40 leavings is one line."""
+    places: dict[tuple[object, object], list[str]] = {}
+    for row in rows:
+        places.setdefault((row["finding"], row["why"]), []).append(str(row["place"]))
+    return [
+        {"finding": finding, "place": ", ".join(found[:SHOWN]) + _more(found), "why": why}
+        for (finding, why), found in places.items()
+    ]
+
+
+def _more(found: Sequence[str]) -> str:
+    return f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
 
 
 def check_up(run: Path, quiet: bool) -> list[dict[str, object]]:

@@ -12,6 +12,8 @@ from lorabench import components
 from lorabench.api.findings import by_study, table_of
 from lorabench.errors import UserError, unknown
 from lorabench.report import runs
+from lorabench.report.cards import WORDS, find_cards
+from lorabench.report.points import compare
 from lorabench.report.schema import checked_facts
 from lorabench.report.tables import Column, MetricInfo, columns_of, headline_columns, metric_infos, usual_column
 from lorabench.report.words import criterion_words
@@ -45,6 +47,7 @@ class Ranked:
     rows: pd.DataFrame  # of `normalized`, all measurements
     columns: tuple[Column, ...]  # one a criterion
     stands_in: Mapping[str, str]  # criterion -> the measurement that it is judged by where a study has it
+    doubts: Mapping[tuple[str, ...], str]  # identity of a measurement that fails its audit -> what it fails
 
 
 def ranked_studies(run: Path, selection: Selection) -> list[Ranked]:
@@ -87,7 +90,17 @@ def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> 
         rows = rows[rows["epoch"].isin(selection.epochs)]
     if selection.category != ALL:
         rows = rows[rows["category"] == selection.category]
-    return Ranked(study, rows, tuple(chosen), {} if selection.prompts else stand_ins(chosen, selection.metrics))
+    instead = {} if selection.prompts else stand_ins(chosen, selection.metrics)
+    return Ranked(study, rows, tuple(chosen), instead, _doubts(run, study))
+
+
+def _doubts(run: Path, study: str) -> dict[tuple[str, ...], str]:
+    """What measurements fail of their audits, by identity; nothing of tables that came without what an audit reads."""
+    try:
+        cards = find_cards(compare(runs.read_run(run, study)))
+    except UserError:
+        return {}
+    return {card.column.identity: "; ".join(WORDS[name] for name in card.failures) for card in cards if card.failures}
 
 
 def _described(run: Path, study: str, rows: pd.DataFrame) -> dict[str, MetricInfo]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from lorabench.api.pictures import Reading, dataset
 from lorabench.config import MINI, PACKAGE_SCHEME
 from lorabench.datasets import Words
 from lorabench.errors import UserError
+from lorabench.mini.vocabulary import SUBJECTS, caption_words
 
 STUDY = "study.toml"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_PICTURES = "lorabench:mini/dataset"
 SMALL_GPU = 16 * 2**30  # bytes of an accelerator on which batches of the paper's size do not fit SD1.5
 CAPTION = "[V_mine] toy"
+FEW_PICTURES = 4
 
 Ask = Callable[[str, str], str]  # (question, what is taken where nothing is answered) -> answer
 
@@ -40,8 +42,18 @@ class Sizes:
     precision: str = "float32"
 
 
-def write_study(folder: Path, data: Path | None, base: str | None, caption: str | None, ask: Ask | None = None) -> Path:
-    """Write FOLDER/study.toml and return it; what is not given is asked for, or guessed where there is nobody to ask.
+@dataclass(frozen=True)
+class Started:
+    """A study that was written, and what its author should know of it: sentences, which stand in the file too."""
+
+    file: Path
+    remarks: tuple[str, ...]
+
+
+def write_study(
+    folder: Path, data: Path | None, base: str | None, caption: str | None, ask: Ask | None = None
+) -> Started:
+    """Write FOLDER/study.toml; what is not given is asked for, or guessed where there is nobody to ask.
 
     UserError for what it could not be made of; nothing is written then.
     """
@@ -56,12 +68,13 @@ def write_study(folder: Path, data: Path | None, base: str | None, caption: str 
     pictures = data or _chosen_pictures(take, folder, base)
     found = dataset(pictures, Words()) if pictures else None
     captions = _captions(found, caption, ask) if found else {}
-    text = _text(folder, pictures, base, found)
+    remarks = _remarks(found, captions, caption, base) if found else ()
+    text = _text(folder, pictures, base, found, remarks)
     for file, words in captions.items():
         file.write_text(words + "\n", encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
-    return target
+    return Started(target, remarks)
 
 
 def _usual_base() -> str:
@@ -112,6 +125,28 @@ def _captions(found: Reading, caption: str | None, ask: Ask | None) -> dict[Path
     return {file.with_suffix(".txt"): " ".join(words.split()) for file in missing}
 
 
+def _remarks(found: Reading, captions: Mapping[Path, str], caption: str | None, base: str) -> tuple[str, ...]:
+    """What may make the study another than its author thinks; `captions` are those that are written now."""
+    said = []
+    if caption is not None and not captions:
+        said.append(f"--caption '{caption}' was not used: every picture has a caption already.")
+    if len(found.images) < FEW_PICTURES:
+        few = "one picture" if len(found.images) == 1 else f"{len(found.images)} pictures"
+        said.append(f"{few} teach an adapter little but themselves, and leave the audit none to compare with.")
+    classes = {part.concept.class_word for part in found.parts} | {
+        words.partition(" ")[2] for words in captions.values()
+    }
+    if any(" " not in words for words in captions.values()):
+        said.append("A caption of one word leaves out what it is one of, which the base model knows: '[V_mine] toy'.")
+    strange = sorted({word for words in classes for word in words.split()} - set(caption_words()))
+    if base == MINI and strange:
+        said.append(
+            f"The miniature base model does not know {', '.join(strange)}: it has {len(caption_words())} words, among "
+            f"them {', '.join(SUBJECTS[:8])}, ..."
+        )
+    return tuple(said)
+
+
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,10 +163,11 @@ def _sizes(base: str) -> Sizes:
     return Sizes(samples=2000, batch=8, drawn=16, per_set=16, steps=25, guidance=7.0, precision=half)
 
 
-def _text(folder: Path, pictures: Path | None, base: str, found: Reading | None) -> str:
+def _text(folder: Path, pictures: Path | None, base: str, found: Reading | None, remarks: Sequence[str]) -> str:
     sizes, of_mini = _sizes(base), base == MINI
     epochs = _epochs(found, sizes)
     return _STUDY.format(
+        remarks="".join(f"# Note: {each}\n" for each in remarks),
         name=_quoted(_name(folder)),
         base=_quoted(_base(base, folder)),
         data=_data_lines(pictures, folder, found),
@@ -154,7 +190,7 @@ def _text(folder: Path, pictures: Path | None, base: str, found: Reading | None)
 
 _STUDY = """\
 # A first study, written by `lorabench init`: which of two adapters learns these pictures better?
-# Keys that are left out are as in the LyCORIS paper; images are drawn at the base model's own size.
+{remarks}# Keys that are left out are as in the LyCORIS paper; images are drawn at the base model's own size.
 name = {name}  # results go to results/<name>
 base = {base}
 seeds = [1, 2]  # each config is trained with each: what differs less than two seeds do is no difference

@@ -131,8 +131,11 @@ def init(
     from lorabench.cli import description
 
     ask = (lambda question, default: typer.prompt(question, default=default, err=True)) if sys.stdin.isatty() else None
-    study = starting.write_study(folder, data, base, caption, ask)
+    started = starting.write_study(folder, data, base, caption, ask)
+    study = started.file
     print(f"Written: {study}")
+    for remark in started.remarks:
+        print(on_screen(f"note: {remark}"))
     try:
         plan = studies.planned(study, None, None, None, (), None)
         description.say(plan, "run with --limit 1 for a first look")
@@ -345,7 +348,7 @@ def doctor(
 
         rows = inventory.check_up(run, quiet)
         if rows or as_json:
-            show(rows, as_json)
+            show(rows if as_json else inventory.gathered(rows), as_json)
         else:
             print("Nothing is damaged, orphaned or from another study.")
         raise typer.Exit(int(any(row["finding"] == "damaged" for row in rows)))

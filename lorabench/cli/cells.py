@@ -12,6 +12,9 @@ from lorabench.api.measurements import CRITERION
 from lorabench.cli.output import rows_of, width
 from lorabench.report.words import category_words, count, criterion_words, metric_words, prompt_words
 from lorabench.statistics.columns import ALL
+from lorabench.statistics.comparisons import FALSE_DISCOVERIES
+
+_MOST_DIGITS = 6  # of a q
 
 
 def blocks(found: pd.DataFrame, moment: bool = True) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -27,7 +30,14 @@ def blocks(found: pd.DataFrame, moment: bool = True) -> Iterator[tuple[str, pd.D
         parts.append(scope(row))
         name = f"study {row['study']}: " if several else ""
         heading = f"{name}{criterion_words(row['criterion'])}: {'; '.join(parts)}"
-        yield "\n".join(wrapped(heading, "  ")), block
+        yield "\n".join([*wrapped(heading, "  "), *doubt(row)]), block
+
+
+def doubt(row: Mapping[str, Any]) -> list[str]:
+    """A line or two where what a criterion is judged by fails its audit."""
+    failed = row.get("fails_audit")
+    words = f'Not to be leaned on: this measurement fails its audit here ({failed}; see the report, "Audit").'
+    return wrapped(words) if failed else []
 
 
 def scope(row: Mapping[str, Any]) -> str:
@@ -55,6 +65,14 @@ def wrapped(text: str, indent: str = "") -> list[str]:
     return textwrap.wrap(text, width(), subsequent_indent=indent * 2, break_on_hyphens=False, drop_whitespace=True)
 
 
+def direction(row: Mapping[str, Any]) -> str:
+    return "higher is better" if row["higher_is_better"] else "lower is better"
+
+
+def raw(value: float, places: int) -> str:
+    return f"{value:.{places}f}".replace("-", "−")
+
+
 def two(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
@@ -75,7 +93,33 @@ def ends(low: float | None, high: float | None) -> str:
 
 
 def q(value: float | None) -> str:
-    return "" if value is None else "<0.01" if value < 0.01 else f"{value:.2f}"
+    """With as many digits as it takes to see on which side of the limit it lies."""
+    if value is None or value < 0.01:
+        return "" if value is None else "<0.01"
+    digits = 2
+    while digits < _MOST_DIGITS and (round(value, digits) <= FALSE_DISCOVERIES) != (value <= FALSE_DISCOVERIES):
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def excludes_zero(row: Mapping[str, Any]) -> bool:
+    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
+
+
+def verdict(row: Mapping[str, Any]) -> str:
+    """With a mark where an interval that excludes 0 may be taken for another verdict: see `disagreement`."""
+    return row["verdict"] + ("*" if row["verdict"] == "tied" and excludes_zero(row) else "")
+
+
+def disagreement(block: pd.DataFrame) -> list[str]:
+    """Why a difference whose interval excludes 0 may be called tied."""
+    if not any(verdict(row).endswith("*") for row in rows_of(block)):
+        return []
+    pairs = len(block) * (len(block) - 1) // 2
+    return wrapped(
+        "* Its interval excludes 0, and yet it is tied: the interval is of this pair alone, the verdict of all "
+        f"{pairs} pairs together (q)."
+    )
 
 
 def share(right: float | None, images: float | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lorabench.cli.cells import measurement, q, wrapped
+from lorabench.cli.cells import direction, disagreement, doubt, measurement, q, raw, verdict, wrapped
 from lorabench.cli.output import rows_of, table
 from lorabench.report.file_table import decimals, less_best
 from lorabench.report.words import CRITERIA, category_words, criterion_words, number
@@ -27,21 +27,20 @@ _LEGEND = (
 def files(found: pd.DataFrame) -> Iterator[str]:
     """A block a criterion, the best files first."""
     for heading, block in _blocks(found):
-        yield from wrapped(heading, "  ")
+        yield from heading
         places = decimals(block)
         yield table(
             [
-                {
-                    "file": row["checkpoint"],
-                    "value": f"{row['mean']:.{places}f}",
-                    "less best": less_best(row, places),
-                }
-                | {"q": q(row["q"]), "verdict": row["verdict"]}
+                {"file": row["checkpoint"], "value": raw(row["mean"], places), "less best": less_best(row, places)}
+                | {"q": q(row["q"]), "verdict": verdict(row)}
                 for row in rows_of(block.head(_SHOWN))
             ]
         )
         if len(block) > _SHOWN:
             yield f"and {len(block) - _SHOWN} more (all of them with --json)"
+        yield from disagreement(block)
+        if _is_untold(block):
+            yield from wrapped(_TOO_FEW)
         yield ""
     yield from wrapped(_LEGEND)
 
@@ -53,11 +52,14 @@ def closing(found: pd.DataFrame) -> Iterator[str]:
         "images (`lorabench files`):"
     )
     for heading, block in _blocks(found):
-        named = {verdict: block.loc[block["verdict"] == verdict, "checkpoint"].tolist() for verdict in _VERDICTS}
+        yield from heading
+        if _is_untold(block):
+            yield from wrapped(f"  {_TOO_FEW}", "  ")
+            continue
+        named = {each: block.loc[block["verdict"] == each, "checkpoint"].tolist() for each in _VERDICTS}
         best = rows_of(block[block["verdict"] == "best"])[0]
-        parts = [f"  best {best['checkpoint']} ({best['mean']:.{decimals(block)}f})"]
-        parts += [f"{words}{_some(named[verdict])}" for verdict, words in _VERDICTS.items() if named[verdict]]
-        yield from wrapped(heading, "  ")
+        parts = [f"  best {best['checkpoint']} ({raw(best['mean'], decimals(block))})"]
+        parts += [f"{words}{_some(named[each])}" for each, words in _VERDICTS.items() if named[each]]
         yield from wrapped("; ".join(parts), "  ")
 
 
@@ -67,8 +69,13 @@ def raw_means(found: pd.DataFrame) -> Iterator[str]:
     wide = judged.pivot(index="checkpoint", columns="criterion", values="mean")
     order = [*_KNOWN, *(name for name in dict.fromkeys(found["checkpoint"]) if name not in _KNOWN)]
     wide = wide.reindex(order)[[name for name in CRITERIA if name in wide]].dropna(how="all")
-    wide = wide.map(number, na_action="ignore").fillna("").rename(columns=criterion_words, index=_KNOWN)
-    yield "Raw means over all classes, measured as said below; every metric: --json, or the page"
+    better = {row["criterion"]: "↑" if row["higher_is_better"] else "↓" for row in rows_of(judged)}
+    titles = {name: f"{criterion_words(name)} {better[name]}" for name in wide}
+    wide = wide.map(number, na_action="ignore").fillna("").rename(columns=titles, index=_KNOWN)
+    yield from wrapped(
+        "Raw means over all classes, measured as said below (↑ higher is better, ↓ lower); every metric: --json, or "
+        "the page"
+    )
     yield table(rows_of(wide.rename_axis(index="checkpoint", columns=None).reset_index()))
     yield ""
 
@@ -77,13 +84,23 @@ _KNOWN = {"base": "base model", "dataset": "training images"}
 _VERDICTS = {"tied": "tied with ", "worse": "worse: ", "cannot be told": "cannot be told from "}
 
 
-def _blocks(found: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+_TOO_FEW = (
+    "The files cannot be compared by it: its value is of a whole set, and the sets have too few images to be divided."
+)
+
+
+def _is_untold(block: pd.DataFrame) -> bool:
+    return not (block["verdict"] == "best").any()
+
+
+def _blocks(found: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     several = found["study"].nunique() > 1
     for (study, criterion), block in found.groupby(["study", "criterion"], sort=False):
         row = rows_of(block.head(1))[0]
         place = "" if row["category"] == ALL else f"; {category_words(row['category']).lower()}"
         name = f"study {study}: " if several else ""
-        yield f"{name}{criterion_words(criterion)}: {measurement(row)}{place}", block
+        heading = f"{name}{criterion_words(criterion)}: {measurement(row)}{place}; {direction(row)}"
+        yield [*wrapped(heading, "  "), *doubt(row)], block
 
 
 def _some(names: list[str]) -> str:

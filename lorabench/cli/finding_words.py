@@ -72,6 +72,8 @@ def why(row: Mapping[str, Any]) -> str:
     if row["failed"]:
         return "; ".join(f"{WORDS[name]}: {_FAILS[name].format(**_rounded(numbers))}" for name in row["failed"])
     known = [f"{name} {numbers[name]:.2f}" for name in LIMITS if numbers[name] is not None]
+    if row["verdict"] == "passes what is known" and row["identity"] is None:
+        known.append("no other concept of its category to be told from")
     if row["criterion"] == "diversity" and row["copies"] is not None:
         known.insert(0, f"copies {row['copies']:.3g}, real images {row['real']:.3g}")
     return ", ".join(known) or "nothing is known of it"

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,38 @@ if TYPE_CHECKING:
 
 WIDTH = 100  # columns where no terminal says how many it has
 _GAP = 2
+_FIELD = 17  # columns of the name of a field
 _NUMBER = re.compile(r"[−+±×<-]?\d")
 _NARROWEST = 16  # columns that a column of words is folded to
 
 
 def show_one(record: dict[str, object], as_json: bool) -> None:
-    """One record on stdout: a line a field, or JSON."""
+    """One record on stdout: a line a field that says something, folded where it must be, or JSON."""
     if as_json:
         print_json(record)
         return
     for name, value in record.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items())
-        print(f"{name + ':':<16} {'' if value is None else on_screen(value)}")
+        words = _words(value)
+        if words:
+            lines = textwrap.wrap(
+                on_screen(words), max(width() - _FIELD, _NARROWEST), break_on_hyphens=False, break_long_words=False
+            )
+            print(f"{name.replace('_', ' ') + ':':<{_FIELD}}" + f"\n{'':<{_FIELD}}".join(lines))
+
+
+def _words(value: object) -> str:
+    """A value for a person: numbers to four digits, what is not known left out."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
 
 
 def show(rows: list[dict[str, object]], as_json: bool) -> None:
-    """A table on stdout, or the same as JSON."""
+    """A table on stdout, or the same as JSON: keys in snake_case, empty cells null."""
     if as_json:
-        print_json(rows)
+        print_json([{name.replace(" ", "_"): None if row[name] == "" else row[name] for name in row} for row in rows])
     else:
         print(table(rows))
 

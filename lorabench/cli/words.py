@@ -9,7 +9,21 @@ import pandas as pd
 
 from lorabench.api.choosing import Recipe
 from lorabench.api.measurements import identity
-from lorabench.cli.cells import blocks, interval, measurement, moment, q, share, size, span, two, without_empty, wrapped
+from lorabench.cli.cells import (
+    blocks,
+    disagreement,
+    interval,
+    measurement,
+    moment,
+    q,
+    share,
+    size,
+    span,
+    two,
+    verdict,
+    without_empty,
+    wrapped,
+)
 from lorabench.cli.output import rows_of, table
 from lorabench.report.tables import Column
 from lorabench.report.words import category_words, criterion_words
@@ -28,9 +42,16 @@ _LEGEND = (
 )
 
 
+_UNTOLD = (
+    "What cannot be told cannot be tested: that takes two trainings of each config, with seeds of their own, and two "
+    "classes. The files themselves can be compared (`lorabench files`)."
+)
+
+
 _EPOCHS_LEGEND = (
     "Score: mean rank of the epoch's classes and seeds among all checkpoints, 0 = last, 1 = first. Tied: epochs whose "
-    f"difference from the best is no discovery at q = {FALSE_DISCOVERIES:g}."
+    f"difference from the best is no discovery at q = {FALSE_DISCOVERIES:g}. Cannot be told: what two seeds and two "
+    "classes would be needed for."
 )
 
 
@@ -44,38 +65,25 @@ def leaderboard(found: pd.DataFrame) -> Iterator[str]:
         told = span(block["detectable"])
         if told:
             yield from wrapped(f"A study like this tells differences of {told} from the best in 80 % of cases.")
-        yield table([_standing(row, block) for row in rows_of(block)])
-        yield from _disagreement(block)
+        yield table(without_empty([_standing(row, block) for row in rows_of(block)]))
+        yield from disagreement(block)
         yield ""
+    if (found["verdict"] == "cannot be told").any():
+        yield from wrapped(_UNTOLD)
     yield from wrapped(_LEGEND + (_NAMED if found["identified_images"].notna().any() else ""))
 
 
 def _standing(row: Mapping[str, Any], block: pd.DataFrame) -> dict[str, object]:
-    marked = row["verdict"] + ("*" if _excludes_zero(row) and row["verdict"] == "tied" else "")
     cells: dict[str, object] = {"config": row["config"]}
     if block["epoch"].nunique() > 1:
         cells["epoch"] = row["epoch"]
     cells |= {"score": two(row["score"]), "less best": interval(row["difference"], row["low"], row["high"])}
-    cells |= {"q": q(row["q"]), "verdict": marked}
+    cells |= {"q": q(row["q"]), "verdict": verdict(row)}
     if block[["more_seeds", "more_images"]].notna().any(axis=None):
         cells["to tell"] = _to_tell(row)
     if block["identified_images"].notna().any():
         cells["named"] = two(row["identified_right"] and row["identified_right"] / row["identified_images"])
     return cells
-
-
-def _disagreement(block: pd.DataFrame) -> Iterator[str]:
-    """Why a difference whose interval excludes 0 may be called tied: one line."""
-    if any(row["verdict"] == "tied" and _excludes_zero(row) for row in rows_of(block)):
-        configs = len(block)
-        yield from wrapped(
-            "* Its interval excludes 0, and yet it is tied: the interval is of this pair alone, the verdict of all "
-            f"{configs * (configs - 1) // 2} pairs together (q)."
-        )
-
-
-def _excludes_zero(row: Mapping[str, Any]) -> bool:
-    return row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
 
 
 def epochs(found: pd.DataFrame) -> Iterator[str]:

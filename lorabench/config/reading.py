@@ -49,6 +49,8 @@ def load_study(path: Path) -> Study:
     """
     if not path.is_file() and str(path) in study_names():
         path = study_file(str(path))
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; a study is a TOML file.{_study_files_near(path / 'study.toml')}")
     if not path.exists():
         if path.name == str(path) and not path.suffix:
             raise UserError(unknown("study", path.name, study_names(), "or a path that ends in .toml"))

@@ -47,7 +47,8 @@ def published_file(encoder: str, hub_id: str, filename: str = WEIGHTS) -> Path:
 def missing_weights(encoder: str, hub_id: str) -> str:
     return (
         f"Encoder '{encoder}' needs the published weights {hub_id}, which are not in the local cache and cannot be "
-        f'downloaded now. Run once with network, or name a file or folder: [encoders.{encoder}] weights = "path".'
+        f"downloaded now. Run once with network, or name a file or folder: [encoders.{encoder}] weights in a study, "
+        "--weights of `lorabench diversity`."
     )
 
 

@@ -67,6 +67,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
         with store.system_errors(path):
             save_file(stored, partial, metadata=dict(metadata))
             _sort_metadata(partial)
+            store.let_read(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

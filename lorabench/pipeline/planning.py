@@ -14,7 +14,7 @@ from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
-from lorabench.records import Checkpoint, Dataset, Sampling, TrainConfig
+from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
 
 
@@ -84,7 +84,7 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         base_id=base_id,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
-        remarks=(*dataset.assumptions, *_remarks(study, trains=bool(runs))),
+        remarks=(*dataset.assumptions, *_remarks(study, trains=bool(runs)), *_untold(study, runs, prompt_sets)),
     )
 
 
@@ -111,6 +111,19 @@ def _remarks(study: Study, trains: bool) -> tuple[str, ...]:
         for key, side in asked.items()
         if own is not None and side != own
     )
+
+
+def _untold(study: Study, runs: Sequence[TrainingRun], prompt_sets: Sequence[PromptSet]) -> list[str]:
+    """A sentence where a study of several configs cannot tell them apart, whatever comes out."""
+    classes = {(each.concept.category, each.concept.class_name) for each in prompt_sets}
+    lacking = ["a second class"] if len(classes) < 2 else []
+    lacking += ["a second seed"] if len(study.seeds) < 2 else []
+    if not lacking or len({run.config.name for run in runs}) < 2:
+        return []
+    return [
+        f"This study can compare its adapter files, but not tell its configs apart: that takes {' and '.join(lacking)} "
+        "(of trainings and classes one alone says nothing of others)."
+    ]
 
 
 def _nothing_to_draw(study: Study, dataset: Dataset) -> str:

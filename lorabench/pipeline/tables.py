@@ -308,7 +308,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
 
 def _study_facts(plan: Plan) -> dict[str, Any]:
     images = plan.study.images
-    return {
+    facts: dict[str, Any] = {
         "name": plan.study.name,
         "description": plan.study.description,
         "base": config.portable(plan.study.base),
@@ -321,9 +321,11 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "n_checkpoints": len(plan.checkpoints) - 1,
         "seeds": list(plan.study.seeds),
         "images": images.model_dump(mode="json") | {"prompts": config.portable(images.prompts)},
-        "training": plan.study.training.model_dump(mode="json"),
         "encoders": plan.encoder_ids,
-    } | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
+    }
+    # Given files were trained elsewhere, with settings of their own.
+    facts |= {"training": plan.study.training.model_dump(mode="json")} if plan.runs else {}
+    return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
 
 
 def _metric_facts(plan: Plan) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,11 @@ class Card:
         """Whether it was tried on real images."""
         copies = self.copies if self.column.info.criterion == "diversity" else float("nan")
         return not np.isnan([self.identity, self.blur, self.jpeg, self.crop, copies]).all()
+
+    @property
+    def is_untried(self) -> bool:
+        """Whether nothing shows that it tells the concept from another: a data set of one has no other to show."""
+        return self.column.info.criterion in ("fidelity", "controllability") and bool(np.isnan(self.identity))
 
     @property
     def is_known(self) -> bool:
@@ -135,5 +141,13 @@ def _encoders(run: Comparison) -> Mapping[tuple[str, ...], float]:
 
 def verdict(card: Card) -> str:
     """The card in a word, or what it fails."""
-    passes = "passes" if card.is_probed else "passes what is known" if card.is_known else "not known"
-    return "; ".join(WORDS[name] for name in card.failures) or passes
+    return "; ".join(WORDS[name] for name in card.failures) or standing(card)
+
+
+def standing(card: Card) -> Literal["passes", "passes what is known", "fails", "not known"]:
+    """The card in a word."""
+    if card.failures:
+        return "fails"
+    if card.is_probed and not card.is_untried:
+        return "passes"
+    return "passes what is known" if card.is_known else "not known"

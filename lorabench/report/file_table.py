@@ -21,6 +21,7 @@ class FileCell:
     value: str
     less_best: str  # "" of the best
     verdict: str
+    disagrees: bool  # tied, though its interval excludes 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,15 @@ def _cells(rows: pd.DataFrame) -> dict[str, FileCell]:
     higher = rows.loc[lead, "mean"].max() >= rows["mean"].max()
     ordered = rows.sort_values("mean", ascending=not higher, kind="stable").to_dict("records")
     return {
-        row["checkpoint"]: FileCell(f"{row['mean']:.{places}f}", less_best(row, places), row["verdict"])
+        row["checkpoint"]: FileCell(
+            f"{row['mean']:.{places}f}".replace("-", "−"), less_best(row, places), row["verdict"], _disagrees(row)
+        )
         for row in ordered
     }
+
+
+def _disagrees(row: Mapping[str, Any]) -> bool:
+    return row["verdict"] == "tied" and bool(row["low"] > 0 or row["high"] < 0)
 
 
 def _made(row: Mapping[str, Any]) -> str:

@@ -92,7 +92,8 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     """What the templates write themselves."""
     tables, points, means = run.tables, run.points, run.means
     headlines = headline_columns(run.columns)
-    leaders = winners(run, headlines, [card.column for card in cards if card.failures])
+    doubted = [card.column for card in cards if card.failures]
+    leaders = winners(run, headlines, doubted)
     told = any(winner.tied or winner.worse for winner in leaders)
     return {
         "title": str(tables.study.get("name") or "study"),
@@ -101,6 +102,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "winners": leaders,
         "files": [] if told else file_rows(tables, headlines),
         "headlines": headlines,
+        "doubted": doubted,
         "certainty": certainty(tables, points, means, headlines),
         "styles": algorithm_styles(points.table["algorithm"].tolist()),
         "failures": tables.failures.fillna("").to_dict("records"),
@@ -110,7 +112,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "config_costs": config_costs(tables),
         "glossary": _glossary(tables),
         "settings": _flat(tables.study),
-        "provenance": _flat(tables.provenance),
+        "provenance": _flat(_of_page(tables.provenance)),
         "low_r2": LOW_R2,
         "metric_words": metric_words,
         "criterion_words": criterion_words,
@@ -120,6 +122,16 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "verdict": verdict,
         "number": number,
     }
+
+
+def _of_page(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What it says of the page's making; what each artifact took stands under costs."""
+    kept = {name: value for name, value in provenance.items() if name not in _OF_ARTIFACTS}
+    return {_MADE.get(name, name): value for name, value in kept.items()}
+
+
+_OF_ARTIFACTS = ("seconds", "process_memory_bytes", "device_memory_bytes", "inputs")
+_MADE = {"started": "page made"}
 
 
 def _glossary(tables: RunTables) -> list[Any]:

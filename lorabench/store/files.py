@@ -178,6 +178,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def let_read(path: Path) -> None:
+    """Give a new file the mode that `open` gives: safetensors lets nobody but the owner read what it writes."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def sync(path: Path) -> None:
     """Push a file, or a folder and all in it, to the disk: a rename must not outrun its content."""
     for item in [path, *path.rglob("*")] if path.is_dir() else [path]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench.errors import UserError
-from lorabench.store.files import replace_file
+from lorabench.store.files import let_read, replace_file
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -44,6 +44,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
     save_file(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()}, path, metadata=dict(metadata or {})
     )
+    let_read(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,15 +1,18 @@
 """What lorabench writes comes back, and files without its metadata tell what they are."""
 
 import json
+import os
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from saved_adapters import ALGORITHMS, rewritten, saved, tiny, trained
 
-from lorabench import adapters, formats
+from lorabench import adapters, formats, store
 from lorabench.components import Origin
+from lorabench.formats import _safetensors
 
 
 @pytest.mark.parametrize(("name", "values"), ALGORITHMS)
@@ -27,6 +30,17 @@ def test_an_adapter_comes_back_exactly(tmp_path, name, values):
     expected, merged = adapters.merged_weights(base, adapter, 0.5), adapters.merged_weights(base, found, 0.5)
     assert all(torch.equal(weight, expected[key]) for key, weight in merged.items())
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    """safetensors writes for its owner alone."""
+    mask = os.umask(0o022)
+    try:
+        _safetensors.write(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {}, torch.float32)
+        store.write_arrays(tmp_path / "b.safetensors", {"b": np.zeros(2)})
+    finally:
+        os.umask(mask)
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o644}
 
 
 def test_half_precision_rounds_params_and_nothing_else(tmp_path):

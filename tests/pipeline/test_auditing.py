@@ -55,6 +55,16 @@ def test_a_study_that_was_scored_is_judged_by_its_seeds_too(study, smoke_run, tm
     assert done.returncode == 0 and all(row["seeds"] is not None and row["ceiling"] is not None for row in rows)
 
 
+def test_a_measurement_that_had_nothing_to_be_confused_with_passes_only_what_is_known():
+    info = MetricInfo("m", "fidelity", True, "", ("dinov2",))
+    rows = [["m", "dinov2", "", "toys", "panda", "", probe, 1.0] for probe in ("real", "blur", "jpeg", "crop")]
+    probes = pd.DataFrame(rows, columns=PROBE_COLUMNS)
+    (card,) = probed_cards([Column("train", "m", "dinov2", "", info)], probes)
+    row = auditing._row("s", card)
+    assert row["verdict"] == "passes what is known"
+    assert "no other concept" in finding_words.why({**row, "identity": None} | {k: None for k in ("seeds", "encoders")})
+
+
 def test_what_fails_is_named_with_its_numbers():
     info = MetricInfo("m", "fidelity", True, "", ("dinov2",))
     columns = [Column(kind, "m", "dinov2", "", info) for kind in ("train", "alter")]
