@@ -94,6 +94,7 @@ def test_two_configs_of_one_name_are_refused():
     ("text", "says"),
     [
         ("name = 'x'\nseeds = []", "'seeds'"),
+        ("name = 'x'\nseeds = [-1]", "'seeds[0]'"),
         ("name = 'x y'", "'name'"),
         ("nme = 'x'", "Did you mean 'name'?"),
         ("name = 'x'\n[training]\nepochs = 3", "checkpoint_epochs go up to 50, but epochs = 3"),

@@ -72,7 +72,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     assert len(measured) == 7  # the base model and real images are in the table, too
     assert {"by peft", "by peft.safetensors"} <= measured
     named = {"checkpoint", "criterion", "prompt_type", "metric", "encoder", "resize"}
-    assert set(answer["checkpoints"][0]) == named | {"mean", "judges"}
+    assert set(answer["checkpoints"][0]) == named | {"mean", "judges", "higher_is_better"}
     page = (out / "report.html").read_text()
     assert re.search(r'<section id="files".*by peft\.safetensors.*</section>', page, re.DOTALL)  # each trained once
     scores = pd.read_parquet(out / "scores.parquet")

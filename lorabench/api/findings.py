@@ -48,8 +48,11 @@ def identified(run: Path, epochs: Sequence[int] = ()) -> pd.DataFrame:
     return pd.concat([counted(rows, epochs=epochs).assign(study=study) for study, rows in tables], ignore_index=True)
 
 
-def adapter_sheet(run: Path, table: pd.DataFrame, config: str | None, file: Path) -> None:
-    """Training images, the base's and a config's trigger images of one concept a category, as a PNG."""
+def adapter_sheet(run: Path, table: pd.DataFrame, config: str | None, file: Path) -> str:
+    """Training images, the base's and a config's trigger images of one concept a category, as a PNG.
+
+    Returns in a sentence what its rows and columns show.
+    """
     from lorabench.mini.sheets import adapter_rows, save_sheet
 
     trained = table[table["algorithm"] != "none"]
@@ -61,7 +64,12 @@ def adapter_sheet(run: Path, table: pd.DataFrame, config: str | None, file: Path
         raise UserError(unknown("config", config, sorted(known), str(run)))
     concepts = images.drop_duplicates("category").sort_values("category")["concept"]
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_sheet(adapter_rows(images, config, list(concepts)), file)
+    rows = adapter_rows(images, config, list(concepts))
+    save_sheet(rows, file)
+    return (
+        f"{file}: a row each for {', '.join(concepts)}; from the left training images, the base model's trigger images "
+        f"and those of {config} after its last epoch, from the same noise."
+    )
 
 
 def table_of(run: Path, name: str) -> pd.DataFrame:

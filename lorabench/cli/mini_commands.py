@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from lorabench.api import door
 from lorabench.cli.app import Json, mini_app
+from lorabench.cli.cells import wrapped
 from lorabench.cli.output import show, show_answer
 from lorabench.errors import UserError
 
@@ -88,6 +90,7 @@ def mini_identified(
     found = findings.identified(run)
     if found.empty:
         raise UserError(f"The study in {run} did not score `identification`: see configs/mini.toml for how to.")
-    if sheet is not None:
-        findings.adapter_sheet(run, found, config, sheet)
+    shown = None if sheet is None else findings.adapter_sheet(run, found, config, sheet)
     show_answer(found, as_json, finding_words.identified)
+    if shown:
+        print("\n".join(wrapped(shown)), file=sys.stderr)
