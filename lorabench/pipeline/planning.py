@@ -89,13 +89,13 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
 
 
 def _with_sizes(study: Study) -> Study:
-    """The study with a size and a resolution: the base model's own where the file sets none."""
+    """The study with a size and a resolution, the base model's own where the file sets none, and prompts' length."""
     images, training = study.images, study.training
-    if images.size is not None and training.resolution is not None:
-        return study
-    own = diffusion.own_side(study.base) or Sampling().size
-    sizes = {"size": own if images.size is None else images.size}
-    resolution = own if training.resolution is None else training.resolution
+    size, resolution = images.size, training.resolution
+    if size is None or resolution is None:
+        own = diffusion.own_side(study.base) or Sampling().size
+        size, resolution = size or own, resolution or own
+    sizes = {"size": size, "max_tokens": images.max_tokens or training.max_tokens}
     changes = {"images": images.model_copy(update=sizes)}
     return study.model_copy(update=changes | {"training": training.model_copy(update={"resolution": resolution})})
 
