@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabench.architectures import ARCHITECTURES
-from lorabench.base_files import base_id, clean_base, locate_base, settings_folder
+from lorabench.base_files import base_id, clean_base, find_base, locate_base, settings_folder
 from lorabench.errors import UserError
 from lorabench.foreign import known
 from lorabench.records import Sampling
@@ -116,11 +116,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
-    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache."""
-    path = locate_base(source)
+    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache.
+
+    `source` as in `base_files.find_base`: with ":variant", those of its files.
+    """
+    files = find_base(source)
+    path = files.path
     try:
-        with _no_progress_bars(), clean_base(path, _KEYS) as clean:
-            parts = _parts_of_folder(clean) if path.is_dir() else _parts_of_file(path, clean)
+        with _no_progress_bars(), clean_base(files, _KEYS) as clean:
+            parts = _parts_of_folder(clean) if files.weights else _parts_of_file(path, clean)
         scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
     except Exception as error:
         raise _not_loaded(path, error) from error
@@ -183,8 +187,7 @@ def _config(path: Path, name: str) -> dict[str, Any]:
 
 def save_folder(base: BaseModel, source: str, folder: Path) -> None:
     """Write the base model with the weights it has now, float32, as a diffusers folder; `source` is what it was."""
-    path = locate_base(source)
-    with clean_base(path, _KEYS) as clean:
+    with clean_base(find_base(source), _KEYS) as clean:
         # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
         shutil.copyfile(clean / "model_index.json", folder / "model_index.json")
         for name in ("scheduler", "tokenizer"):

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
+from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
@@ -73,7 +74,7 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
         if choice.weights:
             existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
     if looks_local(study.base):
-        existing(Path(study.base), "Base model", f"{where}base")
+        existing(Path(parse_base(study.base).place), "Base model", f"{where}base")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
 
@@ -110,7 +111,7 @@ def check_evaluation(
         config.expand(known)
         check_inputs(known.model_copy(update={"data": chosen}), f"study '{known.name}', ", anchors)
     if base is not None and base != MINI and looks_local(base):
-        existing(Path(base), "Base model", "--base")
+        existing(Path(parse_base(base).place), "Base model", "--base")
     if prompts is not None and not prompts.is_dir():
         raise UserError(f"There is no folder {prompts} of prompt templates (--prompts).")
     if anchors is not None:
@@ -158,7 +159,8 @@ def existing(path: Path, what: str, where: str) -> None:
 
 def looks_local(base: str) -> bool:
     """Is a base named by a path, rather than by the id of a repository?"""
-    return base.startswith((".", "/", "~")) or base.endswith(".safetensors") or os.path.exists(base)
+    place = parse_base(base).place
+    return place.startswith((".", "/", "~")) or place.endswith(".safetensors") or os.path.exists(place)
 
 
 def headers_of(files: Sequence[Path]) -> list[dict[str, str]]:

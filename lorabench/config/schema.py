@@ -214,7 +214,8 @@ class Study(Section):
     description: str = Field("", description="a sentence for the head of the report")
     base: Name = Field(
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="hub id, diffusers folder, .safetensors, or mini; path:... is a path, whatever it looks like",
+        description="hub id[@revision][:variant], diffusers folder[:variant], .safetensors, or mini; "
+        "path:... is a path, whatever it looks like",
     )
     seeds: Annotated[tuple[Seed, ...], Once] = Field((1,), min_length=1, description="training seeds")
     plugins: tuple[Name, ...] = Field((), description="Python files with metrics, encoders, ... of your own")

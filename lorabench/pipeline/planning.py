@@ -13,6 +13,7 @@ from lorabench import adapters, base_files, components, config, datasets, diffus
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
+from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
 from lorabench.records import Checkpoint, Dataset, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
@@ -174,7 +175,7 @@ def encoder_id(study: Study, name: str) -> str:
             f"Weights of encoder '{name}' do not exist: {path} (study '{study.name}', encoders.{name}.weights)."
         )
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256("".join(store.file_hash(file) for file in files).encode()).hexdigest()
+    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
     return f"{name}-{digest[:12]}-v{version}"
 
 
