@@ -12,7 +12,7 @@ from lorabench.config import Study
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 1, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 3, "explain": 1, "report": 6}
+STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 3, "explain": 1, "report": 6}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
