@@ -66,7 +66,7 @@ def facts(plan: Plan) -> list[Row]:
 
 def stages(plan: Plan) -> list[Row]:
     """One row a stage. UserError for a broken picture or encoder."""
-    check_inputs(plan)
+    plan = check_inputs(plan)
     counts = {
         "train": (
             len(plan.runs),

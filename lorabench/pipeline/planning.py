@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from lorabench import adapters, base_files, components, config, datasets, diffus
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
-from lorabench.hashes import sha256_of
+from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
 from lorabench.records import Checkpoint, Dataset, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
@@ -161,22 +160,6 @@ def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
     for name in study.encoders:
         components.find("encoders", name, f"study '{study.name}', encoders")
     return tuple(requests)
-
-
-def encoder_id(study: Study, name: str) -> str:
-    """Name and hash of the weights' files; "published" stands for those that the library pins by name."""
-    choice = study.encoders.get(name)
-    version = components.find("encoders", name).version
-    if choice is None or not choice.weights:
-        return f"{name}-published-v{version}"
-    path = Path(choice.weights)
-    if not path.exists():
-        raise UserError(
-            f"Weights of encoder '{name}' do not exist: {path} (study '{study.name}', encoders.{name}.weights)."
-        )
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
-    return f"{name}-{digest[:12]}-v{version}"
 
 
 def _resize_mode(study: Study, encoder: str, place: str) -> str:
