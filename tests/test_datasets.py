@@ -99,6 +99,13 @@ def test_one_folder_of_images_is_one_concept(tmp_path):
     assert any("template 'anything' of `alter` prompts" in sentence for sentence in dataset.assumptions)
 
 
+def test_the_class_name_of_a_scene_or_toy_stands_for_its_trigger_in_alignment(tmp_path):
+    """The class word stays (LyCORIS D.4), but for one that says the class name."""
+    add(tmp_path / "scenes" / "castle", ["[V_castle] scene, night", "[V_castle] scene"])
+    add(tmp_path / "stuffed_toys" / "panda", ["[V_panda] panda toy, night", "[V_panda] panda toy"])
+    assert [concept.alignment for concept in load_dataset(tmp_path).concepts] == ["castle scene", "panda toy"]
+
+
 def test_folders_without_description_are_categories_classes_and_subclasses(tmp_path):
     add(tmp_path / "scenes" / "castle", ["a castle", "old castle", "castle at night", "castle"])
     add(

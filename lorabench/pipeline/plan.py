@@ -153,6 +153,9 @@ class Plan:
             if place[1] == prompt_type and concept_id in (None, place[0])
         ]
         parameters = [request, metric.version, self.encoder_ids[request.encoder], self.study.sampling, drawn]
+        if "text" in metric.compares_with:  # texts for alignment, which no prompt says
+            sets = [s for s in self.prompt_sets if s.type == prompt_type and concept_id in (None, s.concept.id)]
+            parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
         base = [self.base_id] if "base" in metric.compares_with else []
         return store.key_of("metric", 1, parameters, [self.dataset.fingerprint, *base])[:12]
 
