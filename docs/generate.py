@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import details
 import studies
 import typer.main
 from pydantic import BaseModel
@@ -188,6 +189,7 @@ SECTIONS = {
     "library": ("library.md", library),
     "settings": ("cli.md", settings),
     "data set": ("datasets.md", data_set),
+    "details": ("protocol.md", details.details),
 }
 
 

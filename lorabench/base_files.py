@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
+from lorabench.base_names import BaseName, parse_base
 from lorabench.errors import UserError
 from lorabench.foreign import clean_folder, known, read_json, tokenizer_files
+from lorabench.hashes import sha256_of
 from lorabench.values import given
 
 WEIGHTS = {
@@ -41,46 +44,82 @@ _CROSS_ATTENTION = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight"
 _FAMILIES = {768: "sd1", 1024: "sd2"}
 
 
-def locate_base(source: str) -> Path:
-    """The diffusers folder or .safetensors file that `source` (a path or a hub id) stands for, checked to be whole.
+@dataclass(frozen=True)
+class BaseFiles:
+    """A base model that is here and whole."""
 
-    Nothing is downloaded: a hub id must be in the local cache. UserError says what is missing and how to get it.
+    path: Path  # a diffusers folder or a single file
+    weights: Mapping[str, Path] = field(default_factory=dict)  # of a folder: part of the model -> its file
+    revision: str = ""  # of the hub's repository: the commit
+
+
+def find_base(source: str) -> BaseFiles:
+    """The files that `source` stands for: a path or a hub id, "@revision" of the latter, ":variant" of both.
+
+    A variant, "non_ema" say, is unet/diffusion_pytorch_model.non_ema.safetensors; parts of the model without such a
+    file are taken as they are. Nothing is downloaded: a hub id must be in the local cache. UserError says what is
+    missing and how to get it.
     """
-    path = Path(source).expanduser()
+    name = parse_base(source)
+    path = Path(name.place).expanduser()
+    if path.exists() and name.revision:
+        raise UserError(f"Base model {path} is no repository of the hub: leave out '@{name.revision}'.")
     if path.is_dir():
-        return _checked_folder(path)
+        return BaseFiles(path, _checked_folder(path, name.variant))
     if path.is_file():
-        return _checked_file(path)
-    if _looks_like_path(source):
+        if name.variant:
+            raise UserError(f"Base model {path} is a single file, which has no variants: leave out ':{name.variant}'.")
+        return BaseFiles(_checked_file(path))
+    if _looks_like_path(name.place):
         raise UserError(f"Base model '{source}' does not exist; set base to a diffusers folder or a .safetensors file.")
-    return _checked_folder(_cached_snapshot(source))
+    folder = _cached_snapshot(name)
+    return BaseFiles(folder, _checked_folder(folder, name.variant, _how_to_get(name)), folder.name)
+
+
+def locate_base(source: str) -> Path:
+    """The diffusers folder or .safetensors file of `find_base`."""
+    return find_base(source).path
 
 
 def base_id(source: str) -> str:
     """A name for the content of a base model, e.g. "sd1-0123456789ab": equal wherever the files lie.
 
     Family by the width of the text vectors (sd1, sd2, else "custom"), then SHA-256 over weights, configs and tokenizer.
+    A variant has the id of a folder that holds its files under their usual names.
     """
-    path = locate_base(source)
-    if path.is_file():
-        return f"{_family(_width_in_file(path))}-{_sha256(path)[:12]}"
-    names = [f"{name}/{file}" for name, file in WEIGHTS.items()]
-    names += [f"{name}/config.json" for name in WEIGHTS]
-    names += [name for name in SETTINGS if name != "model_index.json"]  # its version fields change no picture
+    found = find_base(source)
+    if not found.weights:
+        return f"{_family(_width_in_file(found.path))}-{sha256_of(found.path)[:12]}"
+    files = {f"{name}/{WEIGHTS[name]}": file for name, file in found.weights.items()}
+    files |= {f"{name}/config.json": found.path / name / "config.json" for name in WEIGHTS}
+    files |= {name: found.path / name for name in SETTINGS if name != "model_index.json"}  # its version changes nothing
     digest = hashlib.sha256()
-    for name in sorted(names):
-        digest.update(f"{name} {_sha256(path / name)}\n".encode())
-    unet = read_json(path / "unet/config.json").root
+    for name in sorted(files):
+        digest.update(f"{name} {sha256_of(files[name])}\n".encode())
+    unet = read_json(found.path / "unet/config.json").root
     return f"{_family(unet.get('cross_attention_dim'))}-{digest.hexdigest()[:12]}"
 
 
+def base_facts(source: str) -> dict[str, Any]:
+    """What results say of a base's files: the commit of the hub's repository, and SHA-256 of each file of weights."""
+    found = find_base(source)
+    files = found.weights.values() or [found.path]
+    return {
+        "revision": found.revision,
+        "sha256": {
+            str(file.relative_to(found.path) if found.weights else file.name): sha256_of(file) for file in files
+        },
+    }
+
+
 @contextmanager
-def clean_base(path: Path, keys: Mapping[str, Collection[str]]) -> Iterator[Path]:
+def clean_base(base: BaseFiles, keys: Mapping[str, Collection[str]]) -> Iterator[Path]:
     """Inside, a diffusers folder of those of its files that are known here, and of its configs those keys.
 
-    Of a single file, its config folder. UserError for a config that cannot be read.
+    Weights have their usual names, whatever the variant. Of a single file, its config folder. UserError for a config
+    that cannot be read.
     """
-    folder = settings_folder(path)
+    folder = settings_folder(base.path)
     scheduler = "scheduler/scheduler_config.json"
     files: dict[str, Path | Mapping[str, Any]] = {
         "model_index.json": _INDEX,
@@ -88,10 +127,9 @@ def clean_base(path: Path, keys: Mapping[str, Collection[str]]) -> Iterator[Path
     }
     for name, content in tokenizer_files(folder / "tokenizer").items():
         files[f"tokenizer/{name}"] = content
-    for name, weights in WEIGHTS.items():
+    for name in WEIGHTS:
         files[f"{name}/config.json"] = known(folder / name / "config.json", keys[name])
-        if path.is_dir():
-            files[f"{name}/{weights}"] = folder / name / weights
+    files |= {f"{name}/{WEIGHTS[name]}": file for name, file in base.weights.items()}
     with clean_folder(files) as clean:
         yield clean
 
@@ -120,42 +158,66 @@ def _looks_like_path(source: str) -> bool:
     return not is_hub_id or source.endswith((".safetensors", *PICKLES))
 
 
-def _cached_snapshot(hub_id: str) -> Path:
-    includes = " ".join(f'"{name}/{file}"' for name, file in WEIGHTS.items())
+def _cached_snapshot(name: BaseName) -> Path:
     try:
-        return Path(snapshot_download(hub_id, local_files_only=True))
+        return Path(snapshot_download(name.place, revision=name.revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
+        revision = f" (revision {name.revision})" if name.revision else ""
         raise UserError(
-            f"Base model '{hub_id}' is neither a path nor in the local cache of the hub; download it with "
-            f'`hf download {hub_id} --include "*.json" "*.txt" {includes}`, or set base to a diffusers folder.'
+            f"Base model '{name.place}'{revision} is neither a path nor in the local cache of the hub; "
+            f"{_how_to_get(name)}, or set base to a diffusers folder."
         ) from None
 
 
-def _checked_folder(folder: Path) -> Path:
+def _how_to_get(name: BaseName) -> str:
+    """The command that downloads what `find_base` looks for."""
+    # Parts other than the U-Net may lack the variant: a pattern that matches nothing downloads nothing.
+    files = [f"{part}/{_variant_of(file, name.variant)}" for part, file in WEIGHTS.items()]
+    files += [f"{part}/{file}" for part, file in WEIGHTS.items() if name.variant and part != "unet"]
+    includes = " ".join(f'"{file}"' for file in ("*.json", "*.txt", *files))
+    revision = f" --revision {name.revision}" if name.revision else ""
+    return f"download it with `hf download {name.place}{revision} --include {includes}`"
+
+
+def _variant_of(file: str, variant: str) -> str:
+    stem, _, suffix = file.rpartition(".")
+    return f"{stem}.{variant}.{suffix}" if variant else file
+
+
+def _checked_folder(folder: Path, variant: str, how_to_get: str = "download or export it again") -> dict[str, Path]:
+    """The files of a folder's weights. UserError for what is missing or broken in it."""
     if not (folder / "model_index.json").is_file():
         raise UserError(f"Base model {folder} has no model_index.json, so it is not a diffusers folder.")
     kind = read_json(folder / "model_index.json").root.get("_class_name")
     if kind != PIPELINE:
         raise UserError(f"Base model {folder} is a {given(kind)}; lorabench reads {PIPELINE} (SD1.x and SD2.x).")
-    for name, weights in WEIGHTS.items():
-        if not (folder / name / weights).is_file():
-            raise UserError(_missing(folder, name, weights))
-        _check_safetensors(folder / name / weights)
+    files = {name: folder / name / file for name, file in WEIGHTS.items()}
+    of_variant = {name: file.with_name(_variant_of(file.name, variant)) for name, file in files.items()}
+    found = {name: file for name, file in of_variant.items() if file.is_file()}
+    if variant and not found:
+        raise UserError(
+            f"Base model {folder} has no variant '{variant}' (unet/{of_variant['unet'].name}, say); {how_to_get}."
+        )
+    files |= found
+    for name, file in files.items():
+        if not file.is_file():
+            raise UserError(_missing(folder, name, file.name, how_to_get))
+        _check_safetensors(file)
         read_json(folder / name / "config.json")
     for name in SETTINGS:
         if not (folder / name).is_file():
-            raise UserError(f"Base model {folder} lacks {name}; download or export it again.")
-    return folder
+            raise UserError(f"Base model {folder} lacks {name}; {how_to_get}.")
+    return files
 
 
-def _missing(folder: Path, name: str, weights: str) -> str:
+def _missing(folder: Path, name: str, weights: str, how_to_get: str) -> str:
     pickles = [file.name for file in (folder / name).glob("*") if file.suffix in PICKLES]
     if pickles:
         return (
             f"Base model {folder} holds {name}/{pickles[0]}, a pickle, which can run code when it is read; "
             f"load it once with diffusers and save it with `save_pretrained(..., safe_serialization=True)`."
         )
-    return f"Base model {folder} lacks {name}/{weights}; download or export it again."
+    return f"Base model {folder} lacks {name}/{weights}; {how_to_get}."
 
 
 def _checked_file(file: Path) -> Path:
@@ -187,8 +249,3 @@ def _width_in_file(file: Path) -> int | None:
 
 def _family(width: object) -> str:
     return _FAMILIES.get(width, "custom") if isinstance(width, int) else "custom"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -143,7 +143,7 @@ class EncoderSpec:
     resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch")
     description: str = ""
     version: int = 1  # rises when its features change
-    published: tuple[str, ...] = ()  # the hub's repository of its weights, and its files, of which one is enough
+    published: tuple[str, ...] = ()  # the hub's repository of its weights, and its files: the first there is read
 
 
 def encoder(

@@ -1,6 +1,7 @@
 """The one file that knows diffusers: load a base model, encode, noise-prediction loss, sample.
 
-Weights stay float32; `BaseModel.dtype` is what matrix products are computed in (autocast).
+Weights stay float32; `BaseModel.dtype` is what training's matrix products are computed in (autocast). A bfloat16 base
+encodes pictures and prompts in float32 and draws in float16.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import inspect
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabench.architectures import ARCHITECTURES
-from lorabench.base_files import base_id, clean_base, locate_base, settings_folder
+from lorabench.base_files import base_id, clean_base, find_base, locate_base, settings_folder
 from lorabench.errors import UserError
 from lorabench.foreign import known
 from lorabench.records import Sampling
@@ -64,7 +65,7 @@ class BaseModel:
     scheduler_config: Mapping[str, Any]
     alphas_cumprod: torch.Tensor  # float32 [training timesteps], on the device
     device: torch.device
-    dtype: torch.dtype  # of the matrix products; bfloat16 holds for training only, see `sample`
+    dtype: torch.dtype  # of training's matrix products; bfloat16 holds for it only, see `encode_prompts` and `sample`
 
     @property
     def components(self) -> dict[str, torch.nn.Module]:
@@ -88,6 +89,11 @@ class BaseModel:
             )
         return self.unet.config.in_channels, height // factor, width // factor
 
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens that the text encoder reads at once, beside the start and the end token."""
+        return self.tokenizer.model_max_length - 2
+
     def autocast(self) -> AbstractContextManager:
         return _autocast(self.device, self.dtype)
 
@@ -110,11 +116,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
-    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache."""
-    path = locate_base(source)
+    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache.
+
+    `source` as in `base_files.find_base`: with ":variant", those of its files.
+    """
+    files = find_base(source)
+    path = files.path
     try:
-        with _no_progress_bars(), clean_base(path, _KEYS) as clean:
-            parts = _parts_of_folder(clean) if path.is_dir() else _parts_of_file(path, clean)
+        with _no_progress_bars(), clean_base(files, _KEYS) as clean:
+            parts = _parts_of_folder(clean) if files.weights else _parts_of_file(path, clean)
         scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
     except Exception as error:
         raise _not_loaded(path, error) from error
@@ -177,8 +187,7 @@ def _config(path: Path, name: str) -> dict[str, Any]:
 
 def save_folder(base: BaseModel, source: str, folder: Path) -> None:
     """Write the base model with the weights it has now, float32, as a diffusers folder; `source` is what it was."""
-    path = locate_base(source)
-    with clean_base(path, _KEYS) as clean:
+    with clean_base(find_base(source), _KEYS) as clean:
         # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
         shutil.copyfile(clean / "model_index.json", folder / "model_index.json")
         for name in ("scheduler", "tokenizer"):
@@ -243,11 +252,10 @@ def tokenize(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Te
 
     As kohya's trainer does for 150 and 225 tokens; what is longer than `max_tokens` rounded up to whole chunks is cut.
     """
-    length = base.tokenizer.model_max_length
-    room = length - 2  # beside the start and the end token
+    room = base.chunk_tokens
     chunks = max(1, -(-max_tokens // room))
     start, end, pad = (base.tokenizer.bos_token_id, base.tokenizer.eos_token_id, base.tokenizer.pad_token_id)
-    ids = torch.full((len(texts), chunks, length), pad, dtype=torch.int64)
+    ids = torch.full((len(texts), chunks, room + 2), pad, dtype=torch.int64)
     ids[:, :, 0] = start
     for i, text in enumerate(texts):
         words = base.tokenizer(text, add_special_tokens=False, truncation=True, max_length=chunks * room).input_ids
@@ -258,8 +266,19 @@ def tokenize(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Te
     return ids
 
 
+def tokens_needed(base: BaseModel, text: str, max_tokens: int) -> int:
+    """How many of `max_tokens` a prompt needs, in whole chunks, at least one."""
+    room = base.chunk_tokens
+    most = max(1, -(-max_tokens // room)) * room
+    words = base.tokenizer(text, add_special_tokens=False, truncation=True, max_length=most).input_ids
+    return max(1, -(-len(words) // room)) * room
+
+
 def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = None) -> torch.Tensor:
-    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids; differentiable in `weights`."""
+    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them.
+
+    Differentiable in `weights`.
+    """
     n, chunks, length = ids.shape
     with base.autocast():
         states = _call(base.text_encoder, "text_encoder", weights, ids.flatten(0, 1).to(base.device)).last_hidden_state
@@ -273,8 +292,12 @@ def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = N
 def encode_prompts(
     base: BaseModel, texts: Sequence[str], max_tokens: int, weights: Weights | None = None
 ) -> torch.Tensor:
-    """Text vectors float32 [n, tokens, d]; with one chunk, what the stock pipeline feeds its U-Net."""
-    return embed_tokens(base, tokenize(base, texts, max_tokens), weights)
+    """Text vectors float32 [n, tokens, d]; with one chunk, what the stock pipeline feeds its U-Net.
+
+    Computed in float32 by a bfloat16 base too: bfloat16 would round away what a trained text encoder changes (an update
+    of |dW|/|W| = 1e-3 would be off by several times its size).
+    """
+    return embed_tokens(replace(base, dtype=torch.float32), tokenize(base, texts, max_tokens), weights)
 
 
 @torch.no_grad()

@@ -16,8 +16,7 @@ from lorabench.records import RESIZE_MODES, ResizeMode
 ENCODER_FILTER = Image.Resampling.BICUBIC
 # What people's pictures are. Others of PIL's run programs (EPS: Ghostscript) or are seldom met, and seldom mended.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-# For training and thumbnails, where nothing was learnt for another filter, the sharpest one.
-PICTURE_FILTER = Image.Resampling.LANCZOS
+THUMBNAIL_FILTER = Image.Resampling.LANCZOS  # the sharpest one
 
 
 def read(path: Path) -> np.ndarray:
@@ -87,7 +86,7 @@ def thumbnail(image: np.ndarray, side: int) -> bytes:
     picture = Image.fromarray(_checked(image))
     factor = side / max(picture.size)
     if factor < 1:
-        picture = picture.resize([max(1, round(length * factor)) for length in picture.size], PICTURE_FILTER)
+        picture = picture.resize([max(1, round(length * factor)) for length in picture.size], THUMBNAIL_FILTER)
     buffer = io.BytesIO()
     picture.save(buffer, format="WEBP", quality=85, method=4)
     return buffer.getvalue()
@@ -115,11 +114,30 @@ def resize(image: np.ndarray, size: int, mode: ResizeMode) -> np.ndarray:
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Resize (Lanczos) to cover `width` x `height` pixels and cut the centre: what training does for a bucket."""
+    """Resize to cover `width` x `height` pixels and cut the centre: what training does for a bucket.
+
+    A new pixel is the mean of what it covers: OpenCV's INTER_AREA, with which the paper's trainer resizes up and down.
+    """
     old_height, old_width = _checked(image).shape[:2]
     factor = max(width / old_width, height / old_height)
-    covering = (max(width, round(old_width * factor)), max(height, round(old_height * factor)))
-    return _centre(_resized(image, *covering, PICTURE_FILTER), width, height)
+    covering = [max(least, int(old * factor + 0.5)) for least, old in ((height, old_height), (width, old_width))]
+    rows = _covered(image, covering[0])
+    resized = _covered(rows.swapaxes(0, 1), covering[1]).swapaxes(0, 1)
+    return _centre(np.rint(resized).astype(np.uint8), width, height)
+
+
+def _covered(pixels: np.ndarray, length: int) -> np.ndarray:
+    """Means of `length` equal parts of the first axis; a part may begin and end inside of a pixel."""
+    old = len(pixels)
+    if old == length:
+        return pixels
+    edges = np.arange(length + 1) * (old / length)
+    whole = np.minimum(edges.astype(int), old - 1)
+    # Whole pixels before each edge, summed exactly (uint8) or to 15 digits; then the part of the pixel at the edge.
+    sums = np.zeros((old + 1, *pixels.shape[1:]), np.uint32 if pixels.dtype == np.uint8 else np.float64)
+    np.cumsum(pixels, axis=0, dtype=sums.dtype, out=sums[1:])
+    upto = sums[whole] + (edges - whole)[:, None, None] * pixels[whole]
+    return np.diff(upto, axis=0) * (length / old)
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -84,14 +84,16 @@ def text_for_alignment(text: str, concept: Concept) -> str:
     """The text without words that only the fine-tuned model knows; "" if nothing remains.
 
     `trigger class_word` becomes `concept.alignment`: None keeps the class word, "" removes both, and the commas and
-    prepositions that tied them to the rest. Of the sub-class keyword, outfits go ("[V_dark uniform] outfit") and
-    bracketed tokens too; plain words stay ("realistic"). LyCORIS D.4, text-image alignment.
+    prepositions that tied them to the rest. Of the sub-class keyword, outfits go ("[V_dark uniform] outfit"), with the
+    class word if nothing is said, and bracketed tokens too; plain words stay ("realistic"). LyCORIS D.4, text-image
+    alignment.
     """
+    usual = "" if _is_outfit(concept.keyword) else concept.class_word
     text = _without_made_up_keyword(text, concept.keyword)
     words = [re.escape(word) for word in (concept.trigger, concept.class_word) if word]
     called = rf"{words[0]}(?:\s+{words[1]})?" if len(words) == 2 else "".join(words)
     if called:
-        stands_for = concept.class_word if concept.alignment is None else concept.alignment
+        stands_for = usual if concept.alignment is None else concept.alignment
         text = re.sub(rf"(?<!\w){called}(?!\w)", lambda _: stands_for or _GAP, text)
     return _tidy(text)
 
@@ -101,8 +103,12 @@ def _alignment(text: str, concept: Concept, type_: PromptType) -> str:
     return text if type_ == "drift" else text_for_alignment(text, concept)
 
 
+def _is_outfit(keyword: str) -> bool:
+    return keyword.endswith("outfit")
+
+
 def _without_made_up_keyword(text: str, keyword: str) -> str:
-    stays = "" if keyword.endswith("outfit") else " ".join(re.sub(r"\[[^\]]*\]", " ", keyword).split())
+    stays = "" if _is_outfit(keyword) else " ".join(re.sub(r"\[[^\]]*\]", " ", keyword).split())
     if stays == keyword:
         return text
 

@@ -29,7 +29,7 @@ class Concept:
     alter: str = ""  # stem of the template file in prompts/alter; "" = no `alter` prompts
     alter_else: tuple[str, ...] = ()  # stems that stand for it where prompts lack it; () = the data set names it
     alignment: str | None = (
-        None  # stands for the descriptor in text for alignment; None = the class word; "" removes it
+        None  # stands for the descriptor in text for alignment; None = the class word, of outfits ""; "" removes it
     )
     has_style_prompts: bool = True
     evaluated: bool = True  # False: trained, but no prompts (sub-class "others" of the paper's movie characters)

@@ -12,8 +12,8 @@ import lorabench
 PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
-    {"records", "errors", "seeds", "interrupts"},
-    {"values", "processes", "shipped"},
+    {"records", "errors", "seeds", "interrupts", "hashes"},
+    {"values", "processes", "shipped", "base_names"},
     {"foreign"},
     {
         "components",

@@ -99,6 +99,13 @@ def test_one_folder_of_images_is_one_concept(tmp_path):
     assert any("template 'anything' of `alter` prompts" in sentence for sentence in dataset.assumptions)
 
 
+def test_the_class_name_of_a_scene_or_toy_stands_for_its_trigger_in_alignment(tmp_path):
+    """The class word stays (LyCORIS D.4), but for one that says the class name."""
+    add(tmp_path / "scenes" / "castle", ["[V_castle] scene, night", "[V_castle] scene"])
+    add(tmp_path / "stuffed_toys" / "panda", ["[V_panda] panda toy, night", "[V_panda] panda toy"])
+    assert [concept.alignment for concept in load_dataset(tmp_path).concepts] == ["castle scene", "panda toy"]
+
+
 def test_folders_without_description_are_categories_classes_and_subclasses(tmp_path):
     add(tmp_path / "scenes" / "castle", ["a castle", "old castle", "castle at night", "castle"])
     add(
@@ -191,26 +198,45 @@ def test_mistakes_of_the_folder(tmp_path):
         load_dataset(tmp_path)
 
 
+# What sd-scripts' BucketManager (resolution 512, sides from 320 to 960 in steps of 64) made of pictures 800 pixels
+# high: width from, to (in steps of 15), bucket. 200 aspect ratios from 0.26 to 3.99.
+SD_SCRIPTS = [
+    (205, 340, (320, 768)), (355, 415, (320, 704)), (430, 550, (384, 640)), (565, 700, (448, 576)),
+    (715, 910, (512, 512)), (925, 1180, (576, 448)), (1195, 1540, (640, 384)),
+    (1555, 1840, (704, 320)), (1855, 3190, (768, 320)),
+]  # fmt: skip
+
+
+def test_buckets_of_200_aspect_ratios_are_those_of_the_papers_trainer():
+    expected = [(width, bucket) for first, last, bucket in SD_SCRIPTS for width in range(first, last + 1, 15)]
+    assert len(expected) == 200
+    assert [(width, bucket_size(width, 800, 512)) for width, _ in expected] == expected
+
+
 @pytest.mark.parametrize(
     ("size", "resolution", "bucket"),
     [
         ((512, 512), 512, (512, 512)),
-        ((3000, 3000), 512, (512, 512)),
         ((100, 100), 512, (512, 512)),  # upscaling is allowed
-        ((768, 512), 512, (576, 384)),  # the ratio 1.5 exactly, area 221,184 of 262,144
-        ((512, 768), 512, (384, 576)),
+        ((500, 600), 512, (448, 576)),  # 98 % of the area
+        ((768, 512), 512, (640, 384)),  # 1.5 is nearer to 1.67 than to 1.29, as the rule counts
+        ((512, 768), 512, (384, 640)),
         ((4000, 100), 512, (768, 320)),  # the widest there is
-        ((64, 64), 64, (64, 64)),
+        ((4000, 100), 768, (1152, 512)),
+        ((64, 64), 64, (64, 64)),  # the miniature world's own pictures
         ((64, 32), 64, (80, 48)),
+        ((8, 8), 8, (16, 16)),
     ],
 )
 def test_bucket_of_the_nearest_ratio(size, resolution, bucket):
     assert bucket_size(*size, resolution) == bucket
 
 
-def test_buckets_stay_within_the_protocol():
+@pytest.mark.parametrize("resolution", [64, 128, 256, 512, 640, 768])
+def test_buckets_stay_within_the_protocol(resolution):
+    """Each as large as its area allows: with a step more on either side it would be too large."""
+    step = 64 if resolution >= 256 else 16
     for width in range(100, 2000, 37):
-        bucket = bucket_size(width, 700, 512)
-        assert bucket[0] * bucket[1] <= 512**2
-        assert all(320 <= side <= 960 and side % 64 == 0 for side in bucket)
-        assert bucket == bucket_size(700, width, 512)[::-1]
+        sides = bucket_size(width, 700, resolution)
+        assert all(resolution * 5 / 8 <= side <= resolution * 15 / 8 and side % step == 0 for side in sides)
+        assert sides[0] * sides[1] <= resolution**2 < (min(sides) + step) * max(sides)

@@ -174,6 +174,38 @@ def test_half_precision_is_close(base):
     assert np.abs(pictures[0] - pictures[1]).mean() < 1
 
 
+@pytest.mark.parametrize("size", [1e-2, 1e-3])
+def test_prompts_are_encoded_in_float32_whatever_training_computes_in(base, size):
+    """What an update of |dW|/|W| changes in the vectors, against float32: within 1 %. bfloat16 could not tell."""
+    half = replace(base, dtype=torch.bfloat16)
+    matrices = [each.weight for each in base.text_encoder.modules() if isinstance(each, torch.nn.Linear)]
+    pristine, rng = [weight.clone() for weight in matrices], torch.Generator().manual_seed(0)
+
+    def vectors():
+        with torch.no_grad():
+            exact, drawn = (diffusion.encode_prompts(model, TEXTS, 14) for model in (base, half))
+            return exact, drawn, diffusion.embed_tokens(half, diffusion.tokenize(base, TEXTS, 14))
+
+    before = vectors()
+    for weight in matrices:
+        update = torch.randn(weight.shape, generator=rng)
+        weight.add_(update * size * weight.norm() / update.norm())
+    exact, drawn, trained = (new - old for new, old in zip(vectors(), before))
+    for weight, old in zip(matrices, pristine):
+        weight.copy_(old)
+    assert (drawn - exact).norm() < 0.01 * exact.norm()
+    assert (trained - exact).norm() > 0.2 * exact.norm()  # training does compute in bfloat16
+
+
+def test_tokens_that_a_prompt_needs(base):
+    """Chunks of 14: one at the least, as many as the words fill, no more than the maximum fills."""
+    words = {number: " ".join(["dog"] * number) for number in (0, 1, 14, 15, 28, 29, 100)}
+    needed = {number: diffusion.tokens_needed(base, text, 28) for number, text in words.items()}
+    assert needed == {0: 14, 1: 14, 14: 14, 15: 28, 28: 28, 29: 28, 100: 28}
+    assert diffusion.tokens_needed(base, words[100], 30) == 42  # whole chunks, as in training
+    assert diffusion.tokens_needed(base, words[100], 5) == 14
+
+
 def test_the_base_is_frozen(base):
     for module in (base.unet, base.text_encoder, base.vae):
         assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())

@@ -78,7 +78,7 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
 
-WRITTEN = ("my-study", "my_lora", "out/", "out.safetensors", "tables/", "my-folder")
+WRITTEN = ("data/paper", "my-study", "my_lora", "out/", "out.safetensors", "tables/", "my-folder")
 
 
 def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> list[str]:
@@ -107,6 +107,8 @@ def test_a_documented_command_runs(command, stand_ins, tmp_path):
     assert "Traceback" not in done.stderr
     if command == "grid configs/paper.toml --dry-run":  # says the grid, then what a reader has to bring
         assert done.returncode == 2 and "234" in done.stdout and "data/paper" in done.stderr
+    elif "--skeleton" in command:  # writes a description, and the pictures are still to bring
+        assert done.returncode == 1 and "43 of 43 concepts lack pictures" in done.stdout
     else:
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()

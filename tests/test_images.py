@@ -119,3 +119,29 @@ def test_fit_covers_the_bucket(size):
 
 def test_fit_cuts_the_longer_side_equally():
     assert np.array_equal(images.fit(wide(), 60, 60), wide()[:, 30:90])
+
+
+def test_fit_is_opencvs_area_filter_up_and_down():
+    """First channel of cv2.resize(..., INTER_AREA) of 9 x 6 pixels, cut in the middle: a level for its rounding."""
+    pattern = np.add.outer(np.arange(6) * 37, np.arange(9) * 23)[..., None] * np.array([1, 3, 7]) % 256
+    smaller = [
+        [20, 51, 89, 120, 158, 189], [69, 100, 138, 169, 207, 124],
+        [131, 162, 200, 174, 127, 44], [180, 211, 192, 52, 62, 93],
+    ]  # fmt: skip
+    larger = [
+        [0, 15, 31, 46, 69, 84, 100, 115, 138, 153, 169, 184],
+        [25, 40, 55, 71, 94, 109, 124, 140, 163, 178, 193, 209],
+        [49, 65, 80, 95, 118, 134, 149, 164, 187, 203, 189, 148],
+        [74, 89, 105, 120, 143, 158, 174, 189, 212, 227, 157, 2],
+        [111, 126, 142, 157, 180, 195, 211, 226, 249, 94, 24, 39],
+        [136, 151, 166, 182, 205, 220, 178, 80, 103, 61, 48, 64],
+        [160, 176, 191, 206, 229, 188, 118, 19, 42, 57, 73, 88],
+        [185, 200, 216, 231, 254, 99, 29, 44, 67, 82, 98, 113],
+    ]  # fmt: skip
+    for (width, height), expected in [((6, 4), smaller), ((12, 8), larger), ((4, 4), np.array(smaller)[:, 1:5])]:
+        fitted = images.fit(pattern.astype(np.uint8), width, height)[..., 0]
+        assert np.abs(fitted.astype(int) - expected).max() <= 1
+
+
+def test_fit_leaves_pictures_of_the_right_size_alone():
+    assert np.array_equal(images.fit(noise(64, 64), 64, 64), noise(64, 64))

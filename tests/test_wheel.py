@@ -45,5 +45,7 @@ def test_a_wheel_looks_for_the_paper_s_pictures_where_the_user_is(site, tmp_path
     done = run(site, tmp_path, "grid", "paper", "--dry-run")
     assert done.returncode == 2 and f"{tmp_path}/data/paper" in done.stderr
     assert "prompt templates" not in done.stderr
+    begun = run(site, tmp_path, "dataset", "data/paper", "--skeleton", "paper")
+    assert begun.returncode == 1 and (tmp_path / "data/paper/dataset.toml").exists(), begun.stderr
     named = run(site, tmp_path, "grid", "papr")
     assert named.returncode == 2 and "Did you mean 'paper'" in named.stderr

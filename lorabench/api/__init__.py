@@ -92,12 +92,18 @@ def evaluate(
     return Run(plan.root, plan.study.name, result)
 
 
-def dataset(folder: PathName, *, trigger: str = "", class_word: str = "", write: bool = False) -> Reading:
+def dataset(
+    folder: PathName, *, trigger: str = "", class_word: str = "", write: bool = False, skeleton: str = ""
+) -> Reading:
     """What a folder of pictures, or the TOML file that describes it, is read as, in whatever layout it lies.
 
     `Reading.concepts()` is a frame, `assumptions` are sentences, `lacking` says what has to be said before it can be
-    used. `write` writes the dataset.toml that was assumed. UserError for what is no data set.
+    used. `write` writes the dataset.toml that was assumed. `skeleton="paper"` writes that of the paper's data set, and
+    the folders for its pictures, where there is none; the sentences then say how many are missing where. UserError for
+    what is no data set.
     """
+    if skeleton:
+        return pictures.skeleton(Path(folder), skeleton)
     found = pictures.dataset(Path(folder), Words(trigger, class_word))
     return pictures.write(found) if write else found
 

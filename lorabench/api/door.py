@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
+from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
@@ -79,9 +80,10 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
 
 def check_base(base: str, where: str) -> None:
     """UserError for a base model named by a path where there is nothing, or by a word that is neither path nor id."""
+    place = parse_base(base).place
     if looks_local(base):
-        existing(Path(base), "Base model", where)
-    elif "/" not in base:
+        existing(Path(place), "Base model", where)
+    elif "/" not in place:
         raise UserError(unknown("base model", base, [MINI], f"{where}; or a hub id, a folder, a .safetensors file"))
 
 
@@ -165,7 +167,8 @@ def existing(path: Path, what: str, where: str) -> None:
 
 def looks_local(base: str) -> bool:
     """Is a base named by a path, rather than by the id of a repository?"""
-    return base.startswith((".", "/", "~")) or base.endswith(".safetensors") or os.path.exists(base)
+    place = parse_base(base).place
+    return place.startswith((".", "/", "~")) or place.endswith(".safetensors") or os.path.exists(place)
 
 
 def headers_of(files: Sequence[Path]) -> list[dict[str, str]]:

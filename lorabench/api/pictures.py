@@ -23,6 +23,9 @@ _HEADING = (
 )
 
 
+_COLUMNS = ["concept", "trigger", "class_word", "keyword", "pictures", "captions", "without_caption", "repeats"]
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a folder of pictures was read as."""
@@ -52,7 +55,7 @@ class Reading:
             captions = {"captions": len({image.caption for image in images}), "without_caption": missing}
             repeats = ", ".join(map(str, sorted({image.repeats for image in images})))
             rows.append({"concept": concept.id, **words, "pictures": len(images), **captions, "repeats": repeats})
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def dataset(place: Path, words: Words) -> Reading:
@@ -65,6 +68,17 @@ def dataset(place: Path, words: Words) -> Reading:
         datasets.dataset_of(assumed)  # whatever else is wrong
     images = datasets.training_images(parts)
     return Reading(assumed, parts, images, datasets.assumptions(assumed, parts), lacking)
+
+
+def skeleton(place: Path, name: str) -> Reading:
+    """Begin a known data set in a folder, and read what is there; `lacking` where concepts have no pictures yet."""
+    written = datasets.begin_skeleton(name, place)
+    assumed = datasets.assume(place)
+    missing = tuple(datasets.missing_pictures(assumed))
+    if not missing:
+        return replace(dataset(place, Words()), written=written)
+    lacking = f"{len(missing)} of {len(assumed.description.concept)} concepts lack pictures."
+    return Reading(assumed, (), (), missing, lacking, written)
 
 
 def write(reading: Reading) -> Reading:

@@ -14,6 +14,7 @@ import torch
 from lorabench import base_files, datasets, diffusion
 from lorabench.api.adapter_files import base_source
 from lorabench.api.pictures import Reading, dataset
+from lorabench.base_names import parse_base
 from lorabench.config import MINI, PACKAGE_SCHEME
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -254,8 +255,11 @@ def _portable(path: Path, folder: Path) -> str:
 
 def _base(base: str, folder: Path) -> str:
     """A base model as the study names it: a path from its folder, or the same words."""
-    found = Path(base_source(base))
-    return base if base == MINI or base.startswith(PACKAGE_SCHEME) or not found.exists() else _portable(found, folder)
+    source = base_source(base)
+    place = parse_base(source).place
+    if base == MINI or base.startswith(PACKAGE_SCHEME) or not Path(place).exists():
+        return base
+    return _portable(Path(place), folder) + source.removeprefix(place)
 
 
 def _name(folder: Path) -> str:

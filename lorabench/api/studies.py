@@ -15,6 +15,7 @@ import torch
 from lorabench import components, config, mini, store
 from lorabench.api.door import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
+from lorabench.base_names import parse_base
 from lorabench.config import Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -108,7 +109,7 @@ def suitable_workers(plan: Plan) -> int:
     """One process an accelerator; on the CPU one a core for small models, whose one-thread processes scale better."""
     if torch.device(plan.device).type != "cpu":
         return 1
-    base = Path(plan.study.base)
+    base = Path(parse_base(plan.study.base).place)
     files = base.rglob("*.safetensors") if base.is_dir() else [base]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1

@@ -18,6 +18,9 @@ _WORDS = {"class_word": "class word", "without_caption": "without"}
 def dataset(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
     write: Annotated[bool, typer.Option("--write", help="write the dataset.toml that was assumed, to edit")] = False,
+    skeleton: Annotated[
+        str, typer.Option(help="paper: write that data set's dataset.toml, without pictures, and say what is missing")
+    ] = "",
     trigger: Trigger = None,
     class_word: ClassWord = None,
     as_json: Json = False,
@@ -29,13 +32,14 @@ def dataset(
     """
     from lorabench.cli.cells import without_empty, wrapped
 
-    found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write)
+    found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write, skeleton=skeleton)
     if as_json:
         said = {"assumptions": found.assumptions, "lacking": found.lacking, "written": found.written}
         print_json(found.facts() | {"concepts": found.concepts()} | said)
     else:
         show_one({name.replace("_", " "): value for name, value in found.facts().items()}, False)
-        print(f"\n{table(without_empty(rows_of(found.concepts().rename(columns=_WORDS))))}\n")
+        concepts = rows_of(found.concepts().rename(columns=_WORDS))
+        print(f"\n{table(without_empty(concepts))}\n" if concepts else "")
         said = [*found.assumptions, found.lacking, f"Written: {found.written}" if found.written else ""]
         print("\n".join(line for sentence in said for line in wrapped(on_screen(sentence), "  ")))
     if found.lacking:

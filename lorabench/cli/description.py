@@ -66,7 +66,7 @@ def facts(plan: Plan) -> list[Row]:
 
 def stages(plan: Plan) -> list[Row]:
     """One row a stage. UserError for a broken picture or encoder."""
-    check_inputs(plan)
+    plan = check_inputs(plan)
     counts = {
         "train": (
             len(plan.runs),
@@ -130,8 +130,8 @@ def _concept_row(plan: Plan, concept_id: str) -> Row:
 
 
 def _base_words(plan: Plan) -> str:
-    path = base_files.locate_base(plan.study.base)
-    files = path.glob("*/*.safetensors") if path.is_dir() else [path]
+    found = base_files.find_base(plan.study.base)
+    files = found.weights.values() or [found.path]
     own = diffusion.own_side(plan.study.base)
     made_for = f", made for pictures of {own} pixels" if own else ""
     weights = size(sum(file.stat().st_size for file in files))

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lorabench.base_names import parse_base
 from lorabench.config.schema import (
     Data,
     EncoderChoice,
@@ -157,13 +158,18 @@ def portable(path: str) -> str:
 
 
 def base_source(text: str, folder: Path) -> str:
-    """A base model as a study or an option names it: `mini`, a path from `folder`, or a hub id, which stays so."""
+    """A base model as a study or an option names it: `mini`, a path from `folder`, or a hub id, which stays so.
+
+    With ":variant", and "@revision" of a hub id, which stay too.
+    """
     if text == MINI:
         return str(resolve_path(f"{PACKAGE_SCHEME}mini/weights/base", folder))
     if text.startswith(PATH_SCHEME):
         return str(resolve_path(text.removeprefix(PATH_SCHEME), folder))
-    is_path = text.startswith((PACKAGE_SCHEME, ".", "/", "~")) or text.endswith(".safetensors")
-    return str(resolve_path(text, folder)) if text and (is_path or (folder / text).exists()) else text
+    place = parse_base(text).place
+    is_path = text.startswith((PACKAGE_SCHEME, ".", "/", "~")) or place.endswith(".safetensors")
+    is_here = (folder / text).exists() or (folder / place).exists()
+    return str(resolve_path(text, folder)) if text and (is_path or is_here) else text
 
 
 def _with_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -151,7 +151,10 @@ class Images(Section):
     steps: Steps = Field(25, description="of DDIM, which knows 1000")
     guidance: Guidance = Field(7.0, description="classifier-free guidance; at most 1 = none")
     size: Side | None = Field(None, description="pixels, width = height; default: the base model's own")
-    max_tokens: Width = Field(75, description="of a prompt")
+    max_tokens: Width | None = Field(
+        None,
+        description="of a prompt, drawn with as many chunks of the text encoder as it needs; default: training's",
+    )
     negative_prompt: str = Field("", description="takes the place of the empty prompt in guidance")
     noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
     noise_seed: Seed = Field(0, description="another one draws another sample of images")
@@ -185,7 +188,10 @@ class Run(Section):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     workers: Workers = Field(0, description="processes; 0 = one, or with a small model on the CPU one a core")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of matrix products while training")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of training's matrix products; bfloat16 draws in float16 and encodes in float32",
+    )
 
 
 DEFAULT_METRICS = (
@@ -208,7 +214,8 @@ class Study(Section):
     description: str = Field("", description="a sentence for the head of the report")
     base: Name = Field(
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
-        description="hub id, diffusers folder, .safetensors, or mini; path:... is a path, whatever it looks like",
+        description="hub id[@revision][:variant], diffusers folder[:variant], .safetensors, or mini; "
+        "path:... is a path, whatever it looks like",
     )
     seeds: Annotated[tuple[Seed, ...], Once] = Field((1,), min_length=1, description="training seeds")
     plugins: tuple[Name, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
@@ -229,5 +236,5 @@ class Study(Section):
     def sampling(self) -> Sampling:
         """How images are drawn; at the paper's size until one is set or worked out from the base model."""
         images = self.images
-        size = images.size or Sampling().size
-        return Sampling(images.steps, images.guidance, size, images.max_tokens, images.negative_prompt)
+        size, tokens = images.size or Sampling().size, images.max_tokens or self.training.max_tokens
+        return Sampling(images.steps, images.guidance, size, tokens, images.negative_prompt)

@@ -29,6 +29,7 @@ class ConceptEntry(BaseModel):
     repeats: Many | Literal["balance"] = Field(
         1, description='how often an epoch shows each image; "balance": every class about equally often'
     )
+    pictures: Many | None = Field(None, description="how many belong to it; another number is said")
     caption: str | None = Field(
         None, description="of images that have none, {} = the descriptor; default: such images are an error"
     )
@@ -43,7 +44,8 @@ class ConceptEntry(BaseModel):
     )
     alignment: str | None = Field(
         None,
-        description='stands for the descriptor in the text that CLIP compares with; "" removes it; default: class_word',
+        description='stands for the descriptor in the text that CLIP compares with; "" removes it; '
+        "default: class_word, of an outfit nothing",
     )
     style_prompts: bool = Field(True, description="false: no prompts in other styles")
     evaluate: bool = Field(True, description="false: trained on, not measured")

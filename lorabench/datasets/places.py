@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 # Of the paper's categories (LyCORIS D.3), used only where no dataset.toml says otherwise: the template of `alter`
-# prompts, and what stands for the descriptor in the text for alignment; "{}" is the class name.
+# prompts, and what stands for the trigger in the text for alignment; "{}" is the class name.
 _TEMPLATES = {
     "anime_characters": "characters",
     "movie_characters": "characters",
@@ -38,7 +38,13 @@ def usual_templates(category: str, class_name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*of_class, *usual, ANY_TEMPLATE)))
 
 
-def usual_alignment(category: str, class_name: str) -> str | None:
-    """What stands for the descriptor in the text for alignment where a data set does not say; None = the class word."""
+def usual_alignment(category: str, class_name: str, class_word: str) -> str | None:
+    """What stands for the descriptor in the text for alignment where a data set does not say; None = the class word.
+
+    Of scenes and toys the class name takes the trigger's place, and the class word stays: "castle scene" (LyCORIS D.4).
+    """
     text = _ALIGNMENT.get(category)
-    return text and text.format(class_name)
+    if not text:
+        return text
+    named = text.format(class_name)
+    return class_word if named in class_word else f"{named} {class_word}".strip()

@@ -10,7 +10,7 @@ from pathlib import Path
 from lorabench.datasets import concepts, layouts
 from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.concepts import Part
-from lorabench.datasets.description import DESCRIPTION
+from lorabench.datasets.description import DESCRIPTION, ConceptEntry
 from lorabench.datasets.pictures import PictureFolder, count
 from lorabench.datasets.words import Descriptor, Words, told
 from lorabench.errors import UserError
@@ -106,6 +106,7 @@ def assumptions(assumed: Assumed, parts: Sequence[Part]) -> tuple[str, ...]:
     said = (
         *(_usual_prompts(found) if assumed.is_ours else _layout(assumed, parts)),
         *assumed.remarks,
+        *_other_counts(parts),
         *_given_captions(parts),
         *_left_out(assumed, parts),
         *_without_trigger(found, concepts.training_images(parts)),
@@ -127,6 +128,19 @@ def _layout(assumed: Assumed, parts: Sequence[Part]) -> list[str]:
             f"{keyword}template '{concept.alter}' of `alter` prompts."
         )
     return said
+
+
+def _other_counts(parts: Sequence[Part]) -> list[str]:
+    """A sentence for each entry that holds another number of pictures than it says."""
+    return [
+        counted(part.entry, len(part.captions.texts))
+        for part in parts
+        if part.entry.pictures not in (None, len(part.captions.texts))
+    ]
+
+
+def counted(entry: ConceptEntry, number: int) -> str:
+    return f"{count(number, 'picture')} in '{entry.path}', where {entry.pictures} belong."
 
 
 def _given_captions(parts: Sequence[Part]) -> list[str]:

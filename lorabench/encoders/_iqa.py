@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorabench.encoders import _weights
 from lorabench.errors import UserError
+from lorabench.hashes import sha256_of
 
 
 class QualityEncoder:
@@ -51,7 +51,7 @@ def quality_encoder(name: str, weights: Path | None, device: torch.device) -> Qu
         _refuse_code(name, Path(weights))
     options = {} if weights is None else {"pretrained_model_path": str(weights)}
     score = pyiqa.create_metric(name, device=device, **options)
-    version = "published" if weights is None else _weights.sha256(Path(weights))[:12]
+    version = "published" if weights is None else sha256_of(Path(weights))[:12]
     return QualityEncoder(name, version, score, device)
 
 

@@ -15,6 +15,7 @@ from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
 from lorabench.foreign import offline
+from lorabench.hashes import sha256_of
 
 # timm's arguments that shape a network; others name files, repositories and addresses to load from.
 _Argument = Literal[
@@ -102,7 +103,7 @@ def _encoder(
     def features(batch: torch.Tensor) -> torch.Tensor:
         return network.forward_head(network.forward_features(batch), pre_logits=True)
 
-    return PictureEncoder(name, architecture, _weights.sha256(file), features, preprocessing, device, resize_modes)
+    return PictureEncoder(name, architecture, sha256_of(file), features, preprocessing, device, resize_modes)
 
 
 def _fit_positions(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -73,11 +72,6 @@ def read_config(encoder: str, folder: Path, record: type[Config]) -> Config:
         return read_json(path, record)
     except UserError as error:
         raise UserError(f"Encoder '{encoder}': {error}") from error
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_state(encoder: str, path: Path, prefix: str = "") -> dict[str, torch.Tensor]:

@@ -16,6 +16,7 @@ from lorabench.encoders import _weights
 from lorabench.encoders._pictures import BATCH_SIZE, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
 from lorabench.foreign import FileRecord, checked, clean_folder, read_json, tokenizer_files
+from lorabench.hashes import sha256_of
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"
@@ -67,7 +68,7 @@ class ClipEncoder(PictureEncoder):
         device: torch.device,
     ) -> None:
         network.to(device)
-        sha256 = _weights.sha256(file)
+        sha256 = sha256_of(file)
         super().__init__("clip", architecture, sha256, network.encode_image, preprocessing, device, RESIZE_MODES)
         self._text_network = network.encode_text
         self._tokenizer = tokenizer

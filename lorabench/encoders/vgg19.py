@@ -13,6 +13,7 @@ from lorabench import components
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
+from lorabench.hashes import sha256_of
 
 RESIZE_MODES = ("scale", "letterbox", "center_crop", "stretch")
 # torchvision's IMAGENET1K_V1 weights, as safetensors.
@@ -53,7 +54,7 @@ def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
         preprocessing = Preprocessing(FULL_SIZE, IMAGENET_MEAN, IMAGENET_STD)
     grams = _grams(layers, file).to(device)
     return PictureEncoder(
-        "vgg19", architecture, _weights.sha256(file), grams, preprocessing, device, RESIZE_MODES, stored=False
+        "vgg19", architecture, sha256_of(file), grams, preprocessing, device, RESIZE_MODES, stored=False
     )
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 
 from lorabench import components, diffusion, images
-from lorabench.components import Encoder
+from lorabench.components import Encoder, EncoderSpec
+from lorabench.config import Study
+from lorabench.errors import UserError
+from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import MetricRequest, Plan
 from lorabench.stages import train
 
@@ -47,13 +54,54 @@ def _load_encoder(name: str, weights: str, device: str) -> Encoder:
     return spec.load(Path(weights) if weights else None, torch.device(device))
 
 
-def check_inputs(plan: Plan) -> None:
-    """Read every training picture and load each encoder once, so that what is broken shows before the hours of work."""
+def check_inputs(plan: Plan) -> Plan:
+    """Read every training picture and load each encoder once, so that what is broken shows before the hours of work.
+
+    Published weights are downloaded by that: the answer is the plan with the ids of what was loaded.
+    """
     for image in plan.dataset.images:
         images.read(image.path)
+    ids = {}
     for name in plan.encoder_ids:
         choice = plan.study.encoders.get(name)
-        plan.encoder_spec(name).load(Path(choice.weights) if choice and choice.weights else None, torch.device("cpu"))
+        weights = Path(choice.weights) if choice and choice.weights else None
+        loaded = plan.encoder_spec(name).load(weights, torch.device("cpu"))
+        ids[name] = encoder_id(plan.study, name)
+        found, expected = (_HASH.search(id_) for id_ in (loaded.id, ids[name]))
+        if weights is None and found and expected and found[0] != expected[0]:
+            raise UserError(
+                f"Encoder '{name}' has loaded other weights ({loaded.id}) than lie in the hub's cache ({ids[name]}); "
+                "if they have just changed there, start again."
+            )
+    return plan if ids == plan.encoder_ids else replace(plan, encoder_ids=ids)
+
+
+_HASH = re.compile(r"(?<=-)[0-9a-f]{12}(?=-v\d+$)")
+
+
+def encoder_id(study: Study, name: str) -> str:
+    """Name and hash of the weights' files: the study's, or the published ones in the hub's cache.
+
+    "unfetched" stands for published weights that are not there yet: `check_inputs` downloads them. "published" for an
+    encoder that has no weights, or whose library alone knows their file (liqe, maniqa).
+    """
+    choice = study.encoders.get(name)
+    spec: EncoderSpec = components.find("encoders", name)
+    if choice is None or not choice.weights:
+        if not spec.published:
+            return f"{name}-published-v{spec.version}"
+        repository, *names = spec.published
+        cached = (try_to_load_from_cache(repository, file) for file in names)
+        file = next((file for file in cached if isinstance(file, str)), None)
+        return f"{name}-{sha256_of(Path(file))[:12] if file else 'unfetched'}-v{spec.version}"
+    path = Path(choice.weights)
+    if not path.exists():
+        raise UserError(
+            f"Weights of encoder '{name}' do not exist: {path} (study '{study.name}', encoders.{name}.weights)."
+        )
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+    return f"{name}-{digest[:12]}-v{spec.version}"
 
 
 def resize_mode(plan: Plan, encoder_name: str) -> str:

@@ -12,7 +12,7 @@ from lorabench.config import Study
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 1, "generate": 1, "encode": 1, "score": 3, "audit": 1, "rank": 3, "explain": 1, "report": 6}
+STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 3, "explain": 1, "report": 6}
 BASE_CHECKPOINT, DATASET, TEXTS = "base", "dataset", "texts"  # sources of features beside the adapters
 RESERVED_IDS = (DATASET, TEXTS)
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
@@ -153,6 +153,9 @@ class Plan:
             if place[1] == prompt_type and concept_id in (None, place[0])
         ]
         parameters = [request, metric.version, self.encoder_ids[request.encoder], self.study.sampling, drawn]
+        if "text" in metric.compares_with:  # texts for alignment, which no prompt says
+            sets = [s for s in self.prompt_sets if s.type == prompt_type and concept_id in (None, s.concept.id)]
+            parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
         base = [self.base_id] if "base" in metric.compares_with else []
         return store.key_of("metric", 1, parameters, [self.dataset.fingerprint, *base])[:12]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from lorabench import adapters, base_files, components, config, datasets, diffus
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
+from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
@@ -89,13 +89,13 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
 
 
 def _with_sizes(study: Study) -> Study:
-    """The study with a size and a resolution: the base model's own where the file sets none."""
+    """The study with a size and a resolution, the base model's own where the file sets none, and prompts' length."""
     images, training = study.images, study.training
-    if images.size is not None and training.resolution is not None:
-        return study
-    own = diffusion.own_side(study.base) or Sampling().size
-    sizes = {"size": own if images.size is None else images.size}
-    resolution = own if training.resolution is None else training.resolution
+    size, resolution = images.size, training.resolution
+    if size is None or resolution is None:
+        own = diffusion.own_side(study.base) or Sampling().size
+        size, resolution = size or own, resolution or own
+    sizes = {"size": size, "max_tokens": images.max_tokens or training.max_tokens}
     changes = {"images": images.model_copy(update=sizes)}
     return study.model_copy(update=changes | {"training": training.model_copy(update={"resolution": resolution})})
 
@@ -173,22 +173,6 @@ def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
     for name in study.encoders:
         components.find("encoders", name, f"study '{study.name}', encoders")
     return tuple(requests)
-
-
-def encoder_id(study: Study, name: str) -> str:
-    """Name and hash of the weights' files; "published" stands for those that the library pins by name."""
-    choice = study.encoders.get(name)
-    version = components.find("encoders", name).version
-    if choice is None or not choice.weights:
-        return f"{name}-published-v{version}"
-    path = Path(choice.weights)
-    if not path.exists():
-        raise UserError(
-            f"Weights of encoder '{name}' do not exist: {path} (study '{study.name}', encoders.{name}.weights)."
-        )
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256("".join(store.file_hash(file) for file in files).encode()).hexdigest()
-    return f"{name}-{digest[:12]}-v{version}"
 
 
 def _resize_mode(study: Study, encoder: str, place: str) -> str:

@@ -77,9 +77,9 @@ def run(
     replacing.require_own_folder(plan.root, [plan.study.name])
     if not replace:
         replacing.require_consent(plan, stages)
+    if any(effort(plan, outstanding(plan, stage)) for stage in working):
+        plan = check_inputs(plan)
     efforts = {stage: effort(plan, outstanding(plan, stage)) for stage in working}
-    if any(efforts.values()):
-        check_inputs(plan)
     for remark in plan.remarks:
         progress.line(remark)
     progress.begin(efforts)

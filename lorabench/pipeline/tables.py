@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench import components, config, store
+from lorabench import base_files, components, config, store
 from lorabench.components import Metric
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
@@ -313,6 +313,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "description": plan.study.description,
         "base": config.portable(plan.study.base),
         "base_id": plan.base_id,
+        "base_files": base_files.base_facts(plan.study.base),
         "dataset": plan.dataset.name,
         "dataset_revision": plan.dataset.revision,
         "dataset_license": plan.dataset.license,

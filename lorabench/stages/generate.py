@@ -15,6 +15,9 @@ from lorabench.records import ImageRequest, PromptSet, Sampling
 # Libraries choose their kernels, and with them the order of sums, by the size of the matrices; from about this many
 # rows on the choice stays the same. Tiny models are drawn in batches that reach it, so that batch_size moves no pixel.
 STEADY_ROWS = 2048
+# A batch holds prompts of one number of chunks. Few are long: their batch is drawn before it is full when one of them
+# has waited for so many sets, because the other pictures of its set are held in memory until then.
+HELD_SETS = 32
 
 
 @dataclass(frozen=True)
@@ -34,32 +37,51 @@ def generate(
     wanted: Sequence[bool] | None = None,
     on_images: Callable[[int], None] | None = None,
 ) -> Iterator[Generated]:
-    """Draw the sets in order, yielding each one as soon as it is complete.
+    """Draw the sets, yielding each one as soon as it is complete: in order, but for sets with longer prompts.
 
-    Batches go across prompts and sets and all have one size (the last is padded), so that a picture depends neither on
-    what shares its batch nor on which sets are `wanted` (None = all; batches without a wanted picture are left out).
+    A prompt is drawn with as many chunks of the text encoder as it needs, up to `sampling.max_tokens`. Batches go
+    across prompts and sets and all have one size (the last is padded), so that a picture depends neither on what shares
+    its batch nor on which sets are `wanted` (None = all; batches without a wanted picture are left out).
     `on_images` is told how many wanted pictures each batch brought.
     """
     wanted = [True] * len(prompt_sets) if wanted is None else wanted
-    work = [(owner, request) for owner, prompt_set in enumerate(prompt_sets) for request in prompt_set.requests]
     _, height, width = base.latent_shape(sampling.size, sampling.size)
-    batch_size = max(min(batch_size, len(work)), STEADY_ROWS // (height * width))
+    count = sum(len(prompt_set.requests) for prompt_set in prompt_sets)
+    batch_size = max(min(batch_size, count), STEADY_ROWS // (height * width))
     embeddings = _Embeddings(base, sampling)
-    drawn: dict[int, list[np.ndarray]] = {owner: [] for owner in range(len(prompt_sets)) if wanted[owner]}
-    for start in range(0, len(work), batch_size):
-        batch = work[start : start + batch_size]
+    drawn: dict[int, dict[int, np.ndarray]] = {owner: {} for owner in range(len(prompt_sets)) if wanted[owner]}
+    for batch in _batches(prompt_sets, embeddings.tokens_for, batch_size):
         owners = [owner for owner, _ in batch if wanted[owner]]
         if not owners:
             continue
         pictures = _draw(base, embeddings, [request for _, request in batch], sampling, batch_size)
-        for (owner, _), picture in zip(batch, pictures):
+        for (owner, request), picture in zip(batch, pictures):
             if wanted[owner]:
-                drawn[owner].append(picture)
+                drawn[owner][request.index] = picture
         if on_images is not None:
             on_images(len(owners))
         for owner in dict.fromkeys(owners):
             if len(drawn[owner]) == len(prompt_sets[owner].requests):
-                yield Generated(prompt_sets[owner], tuple(drawn.pop(owner)))
+                found = drawn.pop(owner)
+                images = tuple(found[request.index] for request in prompt_sets[owner].requests)
+                yield Generated(prompt_sets[owner], images)
+
+
+def _batches(
+    prompt_sets: Sequence[PromptSet], tokens_for: Callable[[str], int], batch_size: int
+) -> Iterator[list[tuple[int, ImageRequest]]]:
+    """Requests of all sets, each with its set's number, in order; a batch's prompts are of one length in chunks."""
+    waiting: dict[int, list[tuple[int, ImageRequest]]] = {}
+    for owner, prompt_set in enumerate(prompt_sets):
+        for request in prompt_set.requests:
+            tokens = tokens_for(request.prompt.text)
+            waiting.setdefault(tokens, []).append((owner, request))
+            if len(waiting[tokens]) == batch_size:
+                yield waiting.pop(tokens)
+        for tokens, requests in list(waiting.items()):
+            if owner - requests[0][0] >= HELD_SETS:
+                yield waiting.pop(tokens)
+    yield from waiting.values()
 
 
 def initial_noise(request: ImageRequest, shape: Sequence[int]) -> torch.Tensor:
@@ -72,17 +94,26 @@ class _Embeddings:
 
     def __init__(self, base: BaseModel, sampling: Sampling) -> None:
         self._base = base
-        self._max_tokens = sampling.max_tokens
-        self._known: dict[str, torch.Tensor] = {}
-        self.unconditional = self.of([sampling.negative_prompt])
+        self._sampling = sampling
+        self._needed: dict[str, int] = {}
+        self._known: dict[tuple[str, int], torch.Tensor] = {}
 
-    def of(self, texts: Sequence[str]) -> torch.Tensor:
-        """[n, tokens, d]"""
+    def tokens_for(self, text: str) -> int:
+        """In whole chunks what a prompt needs; as many as the negative prompt, since guidance pairs the two."""
+        return max(self._needs(text), self._needs(self._sampling.negative_prompt))
+
+    def of(self, texts: Sequence[str], tokens: int) -> torch.Tensor:
+        """[n, tokens + 2, d]"""
         for text in texts:
-            if text not in self._known:
+            if (text, tokens) not in self._known:
                 with torch.no_grad():
-                    self._known[text] = diffusion.encode_prompts(self._base, [text], self._max_tokens)[0]
-        return torch.stack([self._known[text] for text in texts])
+                    self._known[text, tokens] = diffusion.encode_prompts(self._base, [text], tokens)[0]
+        return torch.stack([self._known[text, tokens] for text in texts])
+
+    def _needs(self, text: str) -> int:
+        if text not in self._needed:
+            self._needed[text] = diffusion.tokens_needed(self._base, text, self._sampling.max_tokens)
+        return self._needed[text]
 
 
 def _draw(
@@ -91,5 +122,7 @@ def _draw(
     padded = requests + requests[:1] * (batch_size - len(requests))
     shape = base.latent_shape(sampling.size, sampling.size)
     noise = torch.stack([initial_noise(request, shape) for request in padded])
-    texts = embeddings.of([request.prompt.text for request in padded])
-    return diffusion.sample(base, texts, embeddings.unconditional, noise, sampling)[: len(requests)]
+    tokens = embeddings.tokens_for(requests[0].prompt.text)
+    texts = embeddings.of([request.prompt.text for request in padded], tokens)
+    unconditional = embeddings.of([sampling.negative_prompt], tokens)
+    return diffusion.sample(base, texts, unconditional, noise, sampling)[: len(requests)]

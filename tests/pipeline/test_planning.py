@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from command_line import SMOKE
+from huggingface_hub import constants
 from tiny_base import write_tiny_base
 
-from lorabench import diffusion, images
+from lorabench import components, diffusion, images
 from lorabench.api import studies
+from lorabench.errors import UserError
+from lorabench.pipeline import models
 from lorabench.pipeline.plan import Plan
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
@@ -67,3 +73,47 @@ def test_plain_folders_of_any_category_get_alter_prompts(tmp_path):
     drawn = {prompt_set.concept.id for prompt_set in plan.prompt_sets if prompt_set.type == "alter"}
     assert drawn == {"scenes/tower", "vehicles/tram"}
     assert all(any(id_ in sentence for sentence in plan.dataset.assumptions) for id_ in drawn)
+
+
+def test_other_published_weights_are_another_encoder(tmp_path, monkeypatch):
+    """Their hash is in the encoder's id, in the keys of its features and in the id of what is measured by it."""
+    study = SMOKE.replace('dinov2 = { weights = "lorabench:mini/weights/dinov2" }\n', "")
+    assert study != SMOKE
+    repository, file = components.find("encoders", "dinov2").published
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    snapshot = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("0123")
+    found = []
+    for content in (None, b"weights", b"others"):
+        if content is not None:
+            (snapshot / file).write_bytes(content)
+        plan = planned(tmp_path, study)
+        request = next(each for each in plan.requests if each.encoder == "dinov2")
+        measured = plan.metric_id(request, "train", plan.measured_concepts[0])
+        found.append((plan.encoder_ids["dinov2"], plan.features_key(plan.checkpoints[1], "dinov2"), measured))
+    unfetched, first, second = found
+    assert unfetched[0] == "dinov2-unfetched-v1"
+    assert first[0] == f"dinov2-{hashlib.sha256(b'weights').hexdigest()[:12]}-v1"
+    assert all(len(set(each)) == 3 for each in zip(*found))
+
+
+def test_the_plan_goes_on_with_the_weights_that_were_loaded(tmp_path, monkeypatch):
+    """Those of a first run are downloaded while they are loaded; others than the cache holds are refused."""
+    plan = planned(tmp_path, SMOKE)
+    spec = components.find("encoders", "dinov2")
+
+    def checked(loaded: str, cached: str) -> Plan:
+        def load(*_: object) -> SimpleNamespace:
+            monkeypatch.setattr(models, "encoder_id", lambda study, name: cached)
+            return SimpleNamespace(id=loaded)
+
+        monkeypatch.setitem(components._plugins["encoders"], "dinov2", replace(spec, load=load))
+        study = plan.study.model_copy(update={"encoders": {}})
+        return models.check_inputs(replace(plan, study=study, encoder_ids={"dinov2": "dinov2-unfetched-v1"}))
+
+    (fetched,) = checked("dinov2-vit_large-0123456789ab-v1", "dinov2-0123456789ab-v1").encoder_ids.values()
+    assert fetched == "dinov2-0123456789ab-v1"
+    with pytest.raises(UserError, match="has loaded other weights"):
+        checked("dinov2-vit_large-ba9876543210-v1", "dinov2-0123456789ab-v1")

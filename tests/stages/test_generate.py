@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,38 @@ def test_pictures_follow_prompt_noise_and_weights(base):
     weight.copy_(pristine)
     assert not np.array_equal(changed["trigger"], drawn["trigger"])
     assert np.array_equal(pictures(base, 4)["trigger"], drawn["trigger"])
+
+
+LONG = " ".join(["a red dog on the beach"] * 4)  # 24 words of one token; a chunk holds 14
+WITH_LONG = [prompt_set("train", ["a dog", LONG, LONG, "a dog"], 500), *SETS]
+TWO_CHUNKS = replace(SAMPLING, max_tokens=28)
+
+
+def drawn_with(base, sets, sampling, batch_size=4):
+    return {g.prompt_set.type: np.stack(g.images) for g in generate(base, sets, sampling, batch_size)}
+
+
+def test_long_prompts_are_drawn_whole_and_short_ones_as_ever(base):
+    """Two chunks where a prompt has more than 14 words, with the negative prompt in two chunks beside it."""
+    drawn, cut = drawn_with(base, WITH_LONG, TWO_CHUNKS), drawn_with(base, WITH_LONG, SAMPLING)
+    short = pictures(base, 4)
+    assert all(np.array_equal(drawn[type_], short[type_]) for type_ in short)
+    assert np.array_equal(drawn["train"][[0, 3]], cut["train"][[0, 3]])
+    assert not np.array_equal(drawn["train"][1], cut["train"][1])
+    request = WITH_LONG[0].requests[1]
+    text, negative = (diffusion.encode_prompts(base, [each], 28) for each in (LONG, "snow"))
+    assert text.shape[1] == negative.shape[1] == 30
+    alone = diffusion.sample(base, text, negative, initial_noise(request, (4, 8, 8))[None], TWO_CHUNKS)[0]
+    assert np.abs(drawn["train"][1].astype(int) - alone).max() <= 1  # another batch size, as above
+
+
+def test_a_long_negative_prompt_makes_all_prompts_long(base):
+    whole, cut = (drawn_with(base, SETS, replace(each, negative_prompt=LONG)) for each in (TWO_CHUNKS, SAMPLING))
+    assert not np.array_equal(whole["trigger"], cut["trigger"])
+
+
+def test_sets_with_long_prompts_wait_for_their_batch_but_not_for_ever(base):
+    """One long prompt, then many sets of short ones: drawn after 32 sets, and every set comes once."""
+    sets = [prompt_set("train", [LONG], 0), *(prompt_set(f"set {n}", ["a dog"] * 32, n) for n in range(40))]
+    order = [result.prompt_set.type for result in generate(base, sets, replace(TWO_CHUNKS, steps=1), 4)]
+    assert order == [f"set {n}" for n in range(32)] + ["train"] + [f"set {n}" for n in range(32, 40)]

@@ -125,6 +125,16 @@ def test_equals_a_hand_written_loop(base, pictures):
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
+def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
+    """With a decay of 1 / lr nothing of native's update is left but its last step, at most lr in each number."""
+    config = replace(OTHERS["native"], lr=1e-4, trained_layers=r"regex:\.to_[qkv]$", warmup_epochs=0)
+    left, whole = (
+        max(params["diff"].abs().max() for params in run(base, pictures, each)[-1].adapter.modules.values())
+        for each in (replace(config, weight_decay=1e4), replace(config, weight_decay=0.0))
+    )
+    assert 0 < left <= 1.5e-4 < whole
+
+
 def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
     latents = stage.cache_latents(base, pictures, 48)
     assert [tuple(latent.shape) for latent in latents] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4

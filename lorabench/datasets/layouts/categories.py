@@ -60,5 +60,5 @@ def _entry(
     path: PurePosixPath, folder: PurePosixPath, found: Descriptor, captions: Captions, repeats: int | Literal["balance"]
 ) -> ConceptEntry:
     category, class_name = path.parts[0] if len(path.parts) > 1 else "", path.parts[min(1, len(path.parts) - 1)]
-    alignment = usual_alignment(category, class_name.replace("_", " "))
+    alignment = usual_alignment(category, class_name.replace("_", " "), found.class_word)
     return entry_of(str(path), [str(folder)], found, captions, repeats=repeats, alignment=alignment)
