@@ -64,7 +64,7 @@ def planned(
     refused = [*refused, *others]
     if not found:
         raise _nothing_left(folder, refused)
-    series = placed(list(found.values()), sheet)
+    series = placed(list(found.values()), sheet, folder.resolve().name)
     checkpoints = [
         checkpoint
         for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)

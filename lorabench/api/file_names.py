@@ -19,6 +19,8 @@ _MARKS = (
     (re.compile(r"_0*(\d+)(?<=_\d{9})$"), "step"),  # ai-toolkit: nine digits
     (re.compile(r"-0*(\d+)(?<=-\d{6})$"), "epoch"),  # kohya's trainer: six digits
 )
+# OneTrainer: when it was saved, then step, epoch and the step within it.
+_ONETRAINER = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-save-(?P<step>\d{1,18})-(?P<epoch>\d{1,18})-\d+$")
 _BARE = re.compile(r"[-_. ]0*(\d{1,12})$")
 _OF_A_FOLDER = ("adapter", "adapter_model", "pytorch_lora_weights")  # names that say nothing: every tool's own
 LARGEST = 2**63
@@ -56,6 +58,9 @@ class Named:
 def marked(name: str) -> Named:
     """A name without the marks at its end that say a seed, an epoch or a step, each once; case does not count."""
     found: dict[str, int] = {}
+    saved = _ONETRAINER.search(name)
+    if saved is not None:
+        return Named(name[: saved.start()].rstrip("-_. "), Moment(None, int(saved["epoch"]), int(saved["step"])))
     while True:
         mark = next(
             ((kind, match) for pattern, kind in _MARKS if kind not in found and (match := pattern.search(name))), None
@@ -69,7 +74,7 @@ def marked(name: str) -> Named:
 def parts(path: PurePath) -> list[str]:
     """The folders and the name of an adapter that say something of it."""
     name = path.name.removesuffix(".safetensors")
-    return [*path.parts[:-1], *([name] if name.lower() not in _OF_A_FOLDER or len(path.parts) == 1 else [])]
+    return [*path.parts[:-1], *([] if name.lower() in _OF_A_FOLDER else [name])]
 
 
 def of_path(path: PurePath) -> Named:

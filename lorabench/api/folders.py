@@ -23,7 +23,7 @@ _Said = Mapping[Path, Sequence[Row]]
 def adapter_files(folder: Path) -> list[Path]:
     """Adapter files and peft folders at or below a path, sorted. UserError if there are none."""
     found = adapters_in(folder)
-    if folder.is_file() or peft.recognises(folder):
+    if folder.is_file():
         return [folder]
     configs = [file for file in found if file.name == peft.CONFIG]
     adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
@@ -86,8 +86,13 @@ def callable_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
 
 def content_hash(path: Path) -> str:
     """Of a file, or of all files of a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if _is_of(file, path))
     return store.key_of("file", 1, [store.file_hash(file) for file in files], [])
+
+
+def _is_of(file: Path, folder: Path) -> bool:
+    """Is a file one of a peft adapter's? Its trainer saves other adapters below it."""
+    return file.is_file() and peft.folder_of(file) == folder
 
 
 def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:

@@ -69,11 +69,14 @@ class Member:
         return self.moment.epoch is not None or self.moment.step is not None
 
 
-def members(files: Sequence[AdapterFile]) -> list[Member]:
-    """The files in their order: of ours their metadata count, of others metadata before names, a sheet before both."""
+def members(files: Sequence[AdapterFile], folder: str) -> list[Member]:
+    """The files in their order: of ours their metadata count, of others metadata before names, a sheet before both.
+
+    What has no name but its number ("checkpoint-500/pytorch_lora_weights") is called as the folder that holds all.
+    """
     theirs = [file for file in files if not file.is_ours]
     by_path = file_names.numbered([file_names.of_path(file.path) for file in theirs])
-    named = {file.path: each for file, each in zip(theirs, by_path)}
+    named = {file.path: each if each.series else replace(each, series=folder) for file, each in zip(theirs, by_path)}
     return [_as_said(_ours(file) if file.is_ours else _theirs(file, named[file.path])) for file in files]
 
 

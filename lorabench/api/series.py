@@ -26,7 +26,7 @@ class Placed:
     remarks: list[str]
 
 
-def placed(files: Sequence[AdapterFile], sheet: Sheet = NO_SHEET) -> Placed:
+def placed(files: Sequence[AdapterFile], sheet: Sheet = NO_SHEET, folder: str = "adapter") -> Placed:
     """The config that each file belongs to, and which seed, epoch and step of it the file is.
 
     A sheet is believed before all. Files of ours say which config they are of: those that agree in it, in the base
@@ -36,13 +36,13 @@ def placed(files: Sequence[AdapterFile], sheet: Sheet = NO_SHEET) -> Placed:
     of it has two files of one moment.
     """
     series: dict[Hashable, list[Member]] = {}
-    for member in members(files):
+    for member in members(files, folder):
         series.setdefault(training_of(member), []).append(member)
     apart = [
         part
         for each in series.values()
         for group in ([each] if _is_said(each[0]) else _by_own_factors(each))
-        for part in _without_twins(_with_last(group))
+        for part in _without_twins(_with_last(_in_one_unit(group)))
     ]
     labels = _labels(apart)
     _refuse_twins(apart, labels, sheet)
@@ -80,6 +80,20 @@ def _by_own_factors(members: list[Member]) -> list[list[Member]]:
 
 def _own(member: Member) -> dict[str, str | float]:
     return dict(member.file.said.own) if member.file.said is not None else {}
+
+
+def _in_one_unit(members: list[Member]) -> list[Member]:
+    """The files by their steps, where all have one and epochs do not tell them apart or are not known of all."""
+    dated = [each.moment for each in members if _is_dated(each)]
+    by_epoch, by_step = ({(each.seed, getattr(each, kind)) for each in dated} for kind in ("epoch", "step"))
+    lacking = any(each.epoch is None for each in dated)
+    if any(each.step is None for each in dated) or not (lacking or len(by_epoch) < len(by_step)):
+        return members
+    return [replace(each, moment=replace(each.moment, epoch=None)) if _is_dated(each) else each for each in members]
+
+
+def _is_dated(member: Member) -> bool:
+    return member.has_number and not member.file.is_ours
 
 
 def _with_last(members: list[Member]) -> list[Member]:
