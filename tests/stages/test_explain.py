@@ -76,7 +76,8 @@ def test_factors_of_somebodys_own_and_steps_where_no_epoch_is_known_are_explaine
                                 for name in ("adam", "lion") for n in range(4)], seeds=(1, 2))  # fmt: skip
     optimizer = checkpoints["config"].str[:4]
     own = {"optimizer": optimizer, "step": checkpoints["epoch"] * 10, "epoch": pd.NA, "dropout": 0.1}
-    scores = _category_scores(checkpoints.assign(**own), optimizer.map({"adam": 0.2, "lion": 0.8}))
+    checkpoints = checkpoints.assign(**own).astype({"epoch": "Int64"})
+    scores = _category_scores(checkpoints, optimizer.map({"adam": 0.2, "lion": 0.8}))
     found = explain(scores, ALGORITHMS).attributions
     assert set(found["factor_name"]) == {"optimizer", "step"}  # dropout does not vary
     size = found.assign(shap=found["shap"].abs()).groupby("factor_name")["shap"].mean()
