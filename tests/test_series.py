@@ -162,6 +162,8 @@ def test_factors_of_a_sheet_make_configs_but_for_what_is_measured_or_not_said_of
     files = [theirs(f"s{seed}/x-{n:06d}.safetensors", "x", seed, n) for seed in (1, 2) for n in (2, 4)]
     optimizers = [said(each, own={"optimizer": name}) for each, name in zip(files, ("a", "a", "b", "b"))]
     assert named(*optimizers) == ["x (a)", "x (a)", "x (b)", "x (b)"]
+    numbers = [said(each, own={"optimizer": "a", "dropout": value}) for each, value in zip(files, (0, 0, 0.1, 0.1))]
+    assert named(*numbers) == ["x (dropout 0)"] * 2 + ["x (dropout 0.1)"] * 2
     losses = [said(each, own={"loss": value}) for each, value in zip(files, (0.4, 0.3, 0.5, 0.2))]
     assert set(named(*losses)) == set(named(optimizers[0], *files[1:])) == {"x"}
 

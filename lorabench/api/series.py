@@ -180,15 +180,25 @@ def _wanted(member: Member) -> str:
 
 def _what_tells_apart(series: Sequence[Sequence[Member]]) -> list[str]:
     """Own factors, or places; numbers where nothing does."""
-    for found in ([_factor_words(part) for part in series], _places(series)):
+    for found in (_factors(series), _places(series)):
         if "" not in found and len(set(found)) == len(found):
             return found
     return [str(number) for number in range(1, len(series) + 1)]
 
 
-def _factor_words(members: Sequence[Member]) -> str:
-    values = [value for value in _own(members[0]).values() if all(value in _own(each).values() for each in members)]
-    return ", ".join(value if isinstance(value, str) else f"{value:g}" for value in values)
+def _factors(series: Sequence[Sequence[Member]]) -> list[str]:
+    """What a sheet says of each that it does not say of all."""
+    said = [
+        {name: value for name, value in _own(part[0]).items() if all(_own(each).get(name) == value for each in part)}
+        for part in series
+    ]
+    names = dict.fromkeys(name for each in said for name in each)
+    differ = [name for name in names if len({each.get(name) for each in said}) > 1]
+    return [", ".join(_words(name, each[name]) for name in differ if name in each) for each in said]
+
+
+def _words(factor: str, value: str | float) -> str:
+    return value if isinstance(value, str) else f"{factor} {value:g}"
 
 
 def _places(series: Sequence[Sequence[Member]]) -> list[str]:
