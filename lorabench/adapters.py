@@ -31,6 +31,7 @@ class Adapter:
     config: TrainConfig
     modules: Mapping[str, Params]  # module name -> tensors by LyCORIS suffix, without "alpha"
     alphas: Mapping[str, float] = field(default_factory=dict)  # of modules that do not have the config's alpha
+    words: Mapping[str, Tensor] = field(default_factory=dict)  # a word's vectors for the text encoder [n, d]
 
 
 # --- making and counting ---------------------------------------------------------------------------------------------

@@ -254,6 +254,8 @@ class LoadedAdapter:
     source: Path
     origin: Origin = Origin()
     metadata: Mapping[str, str] = field(default_factory=dict)  # as found
+    words: Mapping[str, torch.Tensor] = field(default_factory=dict)  # a word's vectors for the text encoder [n, d]
+    notes: tuple[str, ...] = ()  # what was assumed of the file, to be said
 
 
 @dataclass(frozen=True)

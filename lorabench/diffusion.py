@@ -7,10 +7,11 @@ encodes pictures and prompts in float32 and draws in float16.
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class BaseModel:
     alphas_cumprod: torch.Tensor  # float32 [training timesteps], on the device
     device: torch.device
     dtype: torch.dtype  # of training's matrix products; bfloat16 holds for it only, see `encode_prompts` and `sample`
+    words: Mapping[str, Sequence[int]] = field(default_factory=dict)  # in small letters: token ids, see `with_words`
 
     @property
     def components(self) -> dict[str, torch.nn.Module]:
@@ -247,6 +249,38 @@ def _parts_of_file(file: Path, configs: Path) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def with_words(base: BaseModel, words: Mapping[str, torch.Tensor]) -> Iterator[BaseModel]:
+    """Inside, prompts may hold these words, each of them the vectors [n, d] in a row; yields the model that knows them.
+
+    A word is itself in any case of its letters, as CLIP's tokenizer has it.
+    """
+    if not words:
+        yield base
+        return
+    table = base.text_encoder.get_input_embeddings()
+    own, ids, first = table.weight, {}, table.weight.shape[0]
+    for word, vectors in words.items():
+        ids[word.lower()] = range(first, first + len(vectors))
+        first += len(vectors)
+    added = [vectors.to(own.device, own.dtype) for vectors in words.values()]
+    try:
+        table.weight = torch.nn.Parameter(torch.cat([own.detach(), *added]), requires_grad=False)
+        yield replace(base, words=ids)
+    finally:
+        table.weight = own
+
+
+def holds_word(text: str, word: str) -> bool:
+    """Whether a prompt has this word, not as a part of another."""
+    return re.search(_spelling(word), text, re.IGNORECASE) is not None
+
+
+def _spelling(word: str) -> str:
+    before, after = (r"(?<!\w)" if word[0].isalnum() else "", r"(?!\w)" if word[-1].isalnum() else "")
+    return f"{before}{re.escape(word)}{after}"
+
+
 def tokenize(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
     """Token ids int64 [n, chunks, length], on the CPU, each chunk framed and padded like a prompt of its own.
 
@@ -258,7 +292,7 @@ def tokenize(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Te
     ids = torch.full((len(texts), chunks, room + 2), pad, dtype=torch.int64)
     ids[:, :, 0] = start
     for i, text in enumerate(texts):
-        words = base.tokenizer(text, add_special_tokens=False, truncation=True, max_length=chunks * room).input_ids
+        words = _token_ids(base, text, chunks * room)
         for j in range(chunks):
             part = words[j * room : (j + 1) * room]
             ids[i, j, 1 : len(part) + 1] = torch.tensor(part, dtype=torch.int64)
@@ -270,8 +304,20 @@ def tokens_needed(base: BaseModel, text: str, max_tokens: int) -> int:
     """How many of `max_tokens` a prompt needs, in whole chunks, at least one."""
     room = base.chunk_tokens
     most = max(1, -(-max_tokens // room)) * room
-    words = base.tokenizer(text, add_special_tokens=False, truncation=True, max_length=most).input_ids
-    return max(1, -(-len(words) // room)) * room
+    return max(1, -(-len(_token_ids(base, text, most)) // room)) * room
+
+
+def _token_ids(base: BaseModel, text: str, most: int) -> list[int]:
+    parts, ids = [text], []
+    if base.words:
+        longest_first = sorted(base.words, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(_spelling, longest_first))})", text, flags=re.IGNORECASE)
+    for part in parts:
+        known = base.words.get(part.lower())
+        if known is None:
+            known = base.tokenizer(part, add_special_tokens=False, truncation=True, max_length=most).input_ids
+        ids += known
+    return ids[:most]
 
 
 def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = None) -> torch.Tensor:

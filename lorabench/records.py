@@ -175,6 +175,7 @@ class Checkpoint:
     base: str = ""
     weights: Path | None = None  # None = the base model itself
     sha256: str = ""
+    own: Mapping[str, str | float] = field(default_factory=dict)  # a person's own factors, by their names in tables
 
     @property
     def is_base(self) -> bool:

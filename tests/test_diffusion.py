@@ -333,3 +333,16 @@ def test_sizes_that_do_not_fit(base):
     assert base.latent_shape(16, 24) == (4, 12, 8)
     with pytest.raises(UserError, match="multiples of 2"):
         base.latent_shape(16, 15)
+
+
+def test_a_word_of_a_file_is_its_vectors_in_any_prompt(base):
+    """With the vectors of known words, prompts with the new word are encoded as those with the known ones."""
+    table = base.text_encoder.get_input_embeddings().weight
+    start, red, dog, end = base.tokenizer("red dog").input_ids
+    with torch.no_grad(), diffusion.with_words(base, {"<my.Word>": table[[red, dog]].clone()}) as knowing:
+        for new, known in (("a <my.word> on snow", "a red dog on snow"), ("<MY.WORD>, castle", "red dog, castle")):
+            ours, theirs = (diffusion.encode_prompts(knowing, [text], 14) for text in (new, known))
+            assert torch.equal(ours, theirs)
+    assert base.text_encoder.get_input_embeddings().weight is table
+    assert diffusion.holds_word("a <my.word>!", "<my.word>") and diffusion.holds_word("my Toy.", "toy")
+    assert not diffusion.holds_word("toys", "toy")

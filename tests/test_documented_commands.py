@@ -58,6 +58,8 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
     for place, file in enumerate(adapters):
         shutil.copy(file, loras / f"{place}.safetensors")
     lora = str(loras / "0.safetensors")
+    sheet = folder / "my_loras.csv"
+    sheet.write_text("file,optimizer\n" + "".join(f"{file.name},adam\n" for file in loras.iterdir()))
     peft = folder / "my_peft"
     assert lorabench_here("convert", lora, str(peft), "--to", "peft").returncode == 0
     world = mini.write_dataset(folder / "pictures")
@@ -72,7 +74,7 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
     named = dict.fromkeys(("results/mini", "results/a", "results/b", "RUN", "RUN_A", "RUN_B"), run)
     named |= {"results/mini_paper": ROOT / "results/reference/mini_paper"}
     named |= dict.fromkeys(("configs/mini.toml", "my-study/study.toml", "STUDY", "STUDY.toml"), study)
-    named |= {"my_lora.safetensors": lora}
+    named |= {"my_lora.safetensors": lora, "my_loras.csv": sheet}
     named |= {"my_loras/": loras, "CKPT_DIR": loras, "my_images/": world, "my_peft/": peft}
     named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))

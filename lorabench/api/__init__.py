@@ -68,6 +68,7 @@ def evaluate(
     prompts: PathName | None = None,
     allow_unused: Sequence[str] = (),
     anchors: PathName | None = None,
+    sheet: PathName | None = None,
     out: PathName | None = None,
     device: str | None = None,
     workers: int | None = None,
@@ -79,15 +80,19 @@ def evaluate(
 
     `data` is the folder of images that they were trained on, `trigger` and `class_word` call what they show where
     neither they nor the adapters say it; `base` a hub id, a diffusers folder, a .safetensors file
-    or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread. Files that cannot be
-    evaluated are in `Run.failures`. UserError where none can.
+    or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread. `sheet` is a CSV file
+    with a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale, and factors
+    of your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
     """
     folder, population, words = Path(checkpoints), _path(anchors), Words(trigger, class_word)
     door.check_evaluation(folder, _path(study), base, _path(data), concepts, _path(prompts), population, words)
+    from lorabench.api.sheet import read_sheet
+
+    said = read_sheet(_path(sheet))
     from lorabench.api import evaluation, studies
 
     options = (_path(study), base, _path(data), concepts, _path(prompts), allow_unused, population)
-    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words)
+    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words, said)
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     return Run(plan.root, plan.study.name, result)
 

@@ -77,14 +77,17 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
         "trained_layers": config.trained_layers,
         "modules": dict(Counter(module.split(".", 1)[0] for module in adapter.modules)),
         **{key: getattr(config, key) for key in components.find("algorithms", loaded.algorithm).hyperparameters},
+        **_spans(adapter),
+        "words": {word: list(vectors.shape) for word, vectors in adapter.words.items()},
         "seed": loaded.origin.seed,
         "epoch": loaded.origin.epoch,
         "step": loaded.origin.step,
-        "parameters": adapters.count_parameters(adapter),
+        "parameters": adapters.count_parameters(adapter) + _in_words(adapter),
         "bytes": sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()),
         "norm_median": statistics.median(norms) if norms else None,
         "norm_max": max(norms, default=None),
         "layers": rows,
+        "assumed": "; ".join([*loaded.notes, *formats.unused_words(loaded, adapter)]),
         "metadata": dict(loaded.metadata),
     }
 
@@ -111,7 +114,10 @@ def convert(
     if to in (KOHYA, DIFFUSERS) and out.suffix != ".safetensors":
         raise UserError(f"{out} would be found by no reader: let the name of a {to} file end in .safetensors.")
     loaded = formats.read_adapter(path, unused)
+    if not loaded.modules:
+        raise UserError(f"{path} holds words ({', '.join(loaded.words)}) and no weight update: nothing to convert.")
     if to == MERGED:
+        _refuse_words(loaded)
         if dtype != "float32":
             raise UserError("--to merged writes float32, which rounds nothing: leave --dtype out.")
         _merge(loaded, out, base, scale)
@@ -122,6 +128,14 @@ def convert(
         if to == PEFT:
             _check_wrapped(found, adapter)
         formats.save_adapter(out, adapter, loaded.origin, dtype, to)
+
+
+def _refuse_words(loaded: LoadedAdapter) -> None:
+    if loaded.words:
+        raise UserError(
+            f"{loaded.source} brings words ({', '.join(loaded.words)}), for which a base's weights have no place; "
+            "leave them out with --allow-unused 'bundle_emb.*'."
+        )
 
 
 def _check_wrapped(found: Components, adapter: Adapter) -> None:
@@ -158,6 +172,9 @@ def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, A
             return (name, found, adapter) if name != MINI else _fitted(loaded, name)  # its weights are here
         except UserError as error:
             reasons.append(f"  {name}: {error}")
+    named = formats.named(loaded)
+    if named is not None:
+        raise UserError(named)
     raise UserError("\n".join([f"{loaded.source} fits none of these; name its base with --base:", *reasons]))
 
 
@@ -169,6 +186,26 @@ def _module_row(found: Components, adapter: Adapter, loaded: LoadedAdapter, name
         "alpha": adapter.alphas.get(name, adapter.config.alpha),
         "norm": _norm(found, adapter, name),
     }
+
+
+def _spans(adapter: Adapter) -> dict[str, str]:
+    """dim and alpha where modules differ in them, "1-8"; kernels count apart where the config has a size for them."""
+    config, spans = adapter.config, {}
+    algorithm = adapter.algorithm
+    dims = {
+        name: algorithm.sizes_of(params).get("dim")
+        for name, params in adapter.modules.items()
+        if "w_norm" not in params
+    }
+    for key, values in (("dim", dims), ("alpha", adapter.alphas)):
+        found = sorted({value for value in values.values() if value is not None})
+        if getattr(config, key) is None and key in algorithm.hyperparameters and len(found) > 1:
+            spans[key] = f"{found[0]:g}-{found[-1]:g}"
+    return spans
+
+
+def _in_words(adapter: Adapter) -> int:
+    return sum({id(vectors): vectors.numel() for vectors in adapter.words.values()}.values())
 
 
 def _norm(found: Components, adapter: Adapter, name: str) -> float | None:

@@ -15,7 +15,7 @@ import pandas as pd
 from lorabench.api.findings import identified
 from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies, rows_of
 from lorabench.errors import UserError, unknown
-from lorabench.statistics.columns import ALL, METRIC
+from lorabench.statistics.columns import ALL, METRIC, MOMENT
 from lorabench.statistics.comparisons import compare_with_best
 from lorabench.statistics.errors import class_scores, summarise, with_all_classes
 from lorabench.statistics.pareto import front_probability
@@ -46,44 +46,55 @@ def leaderboard(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
 def _leaders(ranked: Ranked, selection: Selection, named: pd.DataFrame) -> pd.DataFrame:
     rows = ranked.rows
     if not selection.epochs:
-        age = rows["epoch"].fillna(-1)
+        age = rows["age"].fillna(-1)
         rows = rows[age == age.groupby(rows["config"]).transform("max")]
-    keys = ["config", "epoch"]
-    points = rows[[*keys, "algorithm"]].drop_duplicates(keys).reset_index(drop=True).rename_axis("point").reset_index()
-    rows = rows.merge(points[["point", *keys]], on=keys, how="left")
+    keys = ["config", *MOMENT]
+    rows, points = _numbered(rows, keys)
     found = _compared(ranked, rows, "point", (), selection.category)
-    found = found.merge(points, on="point").sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
+    found = found.merge(points[["point", "algorithm", *keys]], on="point")
+    found = found.sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
     found = found.merge(named, on=["study", *keys], how="left")
     found.loc[found["criterion"] != "fidelity", _IDENTIFIED] = pd.NA
-    found = found[[*_NAMED, "config", "algorithm", "epoch", *_STANDING, *_POWER, *_IDENTIFIED]]
+    found = found[[*_NAMED, "config", "algorithm", *MOMENT, *_STANDING, *_POWER, *_IDENTIFIED]]
     return found.astype({"criterion": object})
 
 
 def epochs(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
-    """Every epoch of each config by each criterion: its score, and its difference from the config's best epoch."""
+    """Every epoch of each config by each criterion: its score, and its difference from the config's best epoch.
+
+    A checkpoint that says no epoch stands by its step.
+    """
     parts = []
     for ranked in ranked_studies(run, selection):
-        rows = ranked.rows[ranked.rows["epoch"].notna()]
-        found = _compared(ranked, rows, "epoch", ("config",), selection.category)
+        rows = ranked.rows[ranked.rows["age"].notna()]
         order = rows["config"].unique()
+        rows, moments = _numbered(rows.sort_values("age", kind="stable"), MOMENT)
+        found = _compared(ranked, rows, "point", ("config",), selection.category)
         found = found.assign(config=pd.Categorical(found["config"], order))
-        found = found.sort_values(["criterion", "config", "epoch"], kind="stable").astype(
+        found = found.merge(moments[["point", *MOMENT]], on="point")
+        found = found.sort_values(["criterion", "config", "point"], kind="stable").astype(
             {"config": object, "criterion": object}
         )
-        parts.append(found[[*_NAMED, "config", "epoch", *_STANDING]])
+        parts.append(found[[*_NAMED, "config", *MOMENT, *_STANDING]])
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
-        raise UserError(f"No ranked checkpoint in {run} says which epoch it is of.")
+        raise UserError(f"No ranked checkpoint in {run} says which epoch or step it is of.")
     return table
+
+
+def _numbered(rows: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows with `point`, the number of what they have in `keys`, and a row of each in the order that they come."""
+    rows = rows.assign(point=rows.groupby(keys, dropna=False, sort=False, observed=True).ngroup())
+    return rows, rows.drop_duplicates("point").reset_index(drop=True)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Configs and epochs that are good enough, the likeliest members of the Pareto front first.
 
-    `points` and `nearest` have the columns study, config, epoch, the criteria (normalised scores in [0, 1]), on_front
-    (chance), mib and shortfall; `nearest` holds those that come nearest where none is good enough. `judged_by` names
-    the measurement behind each criterion.
+    `points` and `nearest` have the columns study, config, epoch, step (where no epoch is known), the criteria
+    (normalised scores in [0, 1]), on_front (chance), mib and shortfall; `nearest` holds those that come nearest where
+    none is good enough. `judged_by` names the measurement behind each criterion.
     """
 
     judged_by: pd.DataFrame
@@ -153,29 +164,30 @@ def _class_counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named_right(run: Path, selection: Selection) -> pd.DataFrame:
-    """Of each study, config and epoch the images that the classifier names right; empty where it was not asked."""
+    """Of each study, config and moment the images that the classifier names right; empty where it was not asked."""
+    keys = ["study", "config", *MOMENT]
     table = identified(run, selection.epochs) if (run / "scores.parquet").exists() else None
     if table is None or table.empty:
-        return pd.DataFrame(columns=["study", "config", "epoch", *_IDENTIFIED])
+        return pd.DataFrame(columns=[*keys, *_IDENTIFIED])
     if selection.category != ALL:
         table = table[table["category"] == selection.category]
-    counts = table.groupby(["study", "config", "epoch"], dropna=False)[["right", "images"]].sum().reset_index()
+    counts = table.groupby(keys, dropna=False)[["right", "images"]].sum().reset_index()
     return counts.rename(columns=dict(zip(("right", "images"), _IDENTIFIED)))
 
 
 def _points(ranked: Ranked, category: str) -> pd.DataFrame:
     """Mean score of every config and epoch by criterion, and its chance of the Pareto front."""
-    rows = rows_of(ranked.rows, ranked.columns)
+    keys = ["config", *MOMENT]
+    rows, named = _numbered(rows_of(ranked.rows, ranked.columns), keys)
     names = {column.metric: column.info.criterion for column in ranked.columns}
-    keys = ["config", "epoch"]
-    means = summarise(rows, keys).query("category == @category")
-    points = means.assign(criterion=means["metric"].map(names)).pivot(index=keys, columns="criterion", values="mean")
+    means = summarise(rows, ["point"]).query("category == @category")
+    points = means.assign(criterion=means["metric"].map(names)).pivot(index="point", columns="criterion", values="mean")
     points = points.reindex(columns=list(names.values()))
     classes = class_scores(rows)
     classes = with_all_classes(classes.assign(home=classes["category"])).query("category == @category")
-    classes = classes.merge(rows[["checkpoint", "seed", *keys]].drop_duplicates("checkpoint"), on="checkpoint")
+    classes = classes.merge(rows[["checkpoint", "seed", "point"]].drop_duplicates("checkpoint"), on="checkpoint")
     wide = classes.pivot_table(
-        index=keys, columns=["home", "class_name", "seed", "metric"], values="score", dropna=False, aggfunc="mean"
+        index="point", columns=["home", "class_name", "seed", "metric"], values="score", dropna=False, aggfunc="mean"
     ).reindex(points.index)
     levels = wide.columns.remove_unused_levels().to_frame(index=False)
     places = [pd.factorize(levels[["home", "class_name"]].apply(tuple, axis=1))[0]]
@@ -183,7 +195,8 @@ def _points(ranked: Ranked, category: str) -> pd.DataFrame:
     scores = np.full((len(points), *(int(each.max()) + 1 for each in places)), np.nan)
     scores[:, places[0], places[1], places[2]] = wide.to_numpy(dtype=np.float64, na_value=np.nan)
     chance = front_probability(scores, np.random.default_rng(BOOTSTRAP_SEED))
-    return points.assign(on_front=chance).reset_index().rename_axis(columns=None)
+    points = points.assign(on_front=chance).reset_index().rename_axis(columns=None)
+    return named[["point", *keys]].merge(points, on="point").drop(columns="point").sort_values(keys, kind="stable")
 
 
 def _sizes(run: Path, configs: pd.Series, needed: bool) -> pd.Series:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
+from lorabench.api.bystanders import TEXT, without_bystanders
 from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
 from lorabench.datasets import Words
@@ -132,13 +133,14 @@ def check_evaluation(
 
 
 def adapters_in(folder: Path) -> list[Path]:
-    """What looks like an adapter at or below a path. UserError if nothing does."""
+    """What looks like an adapter at or below a path, or like a mistake for one. UserError if nothing does."""
     if not folder.exists():
         raise UserError(f"Checkpoint folder {folder} does not exist.")
     suffixes = (".safetensors", *base_files.PICKLES)  # pickles are looked at only to say why they are refused
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
-    found = [file for file in files if file.suffix in suffixes or file.name == PEFT_CONFIG]
-    if not found:
+    found = [file for file in files if file.suffix in (*suffixes, TEXT) or file.name == PEFT_CONFIG]
+    found = found if folder.is_file() else without_bystanders(found)
+    if all(file.suffix == TEXT for file in found) and not folder.is_file():
         raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
     for file in found:
         require_text(file, "Adapter")

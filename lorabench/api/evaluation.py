@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from lorabench import base_files, components, config, diffusion, formats, mini, store
+from lorabench import base_files, components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
 from lorabench.api.adapter_files import base_source
-from lorabench.api.door import NO_WORDS, OURS, WHICH_IMAGES, adapters_in, headers_of
-from lorabench.api.series import AdapterFile, config_names
+from lorabench.api.believed import listed
+from lorabench.api.door import NO_WORDS, WHICH_IMAGES, adapters_in, headers_of
+from lorabench.api.file_names import Moment
+from lorabench.api.folders import adapter_files, bases_of, callable_names, content_hash, fitting
+from lorabench.api.members import AdapterFile
+from lorabench.api.series import placed
+from lorabench.api.sheet import NO_SHEET, RATE, Row, Sheet, of_files
 from lorabench.config import Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError
-from lorabench.formats import peft
-from lorabench.layers import Components
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, TRAINING_STATE, Plan
-from lorabench.pipeline.planning import plan_of_checkpoints
+from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.planning import plan_of_checkpoints, scaled
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.report.tables import columns_of, headline_columns, metric_infos
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
 
-SHOWN = 3  # names in a sentence
 _TOLD = ("criterion", "higher_is_better")  # of a metric, beside its means
 
 
@@ -44,39 +46,35 @@ def planned(
     device: str | None,
     workers: int | None,
     words: Words = NO_WORDS,
+    sheet: Sheet = NO_SHEET,
 ) -> tuple[Plan, list[Failure]]:
     """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
     files = adapter_files(folder)
-    bases, refused = _bases(files, unused)
+    said = of_files(sheet, callable_names(files, folder))
+    bases, refused = bases_of(files, unused)
     if not bases:
         raise _nothing_left(folder, refused)
     base = None if base is None else base_source(base)
     study = _study(study_file, base, list(bases.values()), _result_name(folder))
-    chosen, said = pictures.chosen(study.data, data, concepts, words, headers_of(adapters_in(folder)))
+    chosen, from_headers = pictures.chosen(study.data, data, concepts, words, headers_of(adapters_in(folder)))
     study = _with_options(study, base, chosen, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
-    found = _fitting(_names(list(bases), folder), folder, study, refused)
+    found, others = fitting(bases, folder, study, said)
+    refused = [*refused, *others]
     if not found:
         raise _nothing_left(folder, refused)
-    checkpoints = [_checkpoint(file, folder, config_) for file, config_ in zip(found, config_names(found))]
+    series = placed(list(found.values()), sheet, folder.resolve().name)
+    checkpoints = [
+        checkpoint
+        for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)
+        for checkpoint in _scaled(_checkpoint(file, path, config_, moment), said.get(path, ()), study.images.scales)
+    ]
     plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
     check_measured(plan)
-    return replace(plan, remarks=(*plan.remarks, *said, *_of_other_pictures(found, plan))), refused
-
-
-def adapter_files(folder: Path) -> list[Path]:
-    """Adapter files and peft folders at or below a path, sorted. UserError if there are none."""
-    found = adapters_in(folder)
-    if folder.is_file() or peft.recognises(folder):
-        return [folder]
-    configs = [file for file in found if file.name == peft.CONFIG]
-    adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
-    # Our own training folders also hold a training state, which is no checkpoint.
-    single = {file for file in found if file.parent not in parts and file.parent.name != TRAINING_STATE}
-    if not (adapters | single):
-        raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
-    return sorted(adapters | single)
+    kept = list(found.values())
+    remarks = (*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan))
+    return replace(plan, remarks=(*plan.remarks, *from_headers, *remarks)), refused
 
 
 def raw_means(root: Path) -> pd.DataFrame:
@@ -93,17 +91,6 @@ def raw_means(root: Path) -> pd.DataFrame:
         name: means["metric"].map({metric: getattr(info, name) for metric, info in infos.items()}) for name in _TOLD
     }
     return means.assign(**told, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
-
-
-def _bases(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:
-    """The base model that each readable file says it was made for ("" where it does not), and the files refused."""
-    bases, refused = {}, []
-    for file in files:
-        try:
-            bases[file] = formats.read_adapter(file, unused).origin.base
-        except UserError as error:
-            refused.append(Failure("evaluate", str(file), "failed", str(error)))
-    return bases, refused
 
 
 def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
@@ -136,35 +123,8 @@ def _with_options(study: Study, base: str | None, data: config.Data, prompts: Pa
     return study.model_copy(update=changes)
 
 
-def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
-    """What each file is called: its path without slashes and suffix, or as it is where that would be another's name."""
-    paths = {file: file.name if file == folder else str(file.relative_to(folder)) for file in files}
-    short = {file: path.replace("/", " ").removesuffix(".safetensors") for file, path in paths.items()}
-    taken = Counter([*short.values(), BASE_CHECKPOINT, *RESERVED_IDS])
-    return {file: short[file] if taken[short[file]] == 1 else paths[file] for file in files}
-
-
-def _fitting(names: Mapping[Path, str], folder: Path, study: Study, refused: list[Failure]) -> list[AdapterFile]:
-    """The adapters that fit the base model; the others join `refused`."""
-    architecture = diffusion.architecture(study.base)
-    found = []
-    for file, name in names.items():  # one at a time: a folder of full fine-tunings does not fit the memory
-        try:
-            found.append(_found(file, name, folder, architecture, study.unused_keys))
-        except UserError as error:
-            refused.append(Failure("evaluate", str(file), "failed", str(error)))
-    return found
-
-
-def _found(file: Path, name: str, folder: Path, architecture: Components, unused: Sequence[str]) -> AdapterFile:
-    """What a file says of itself and its weights say of it. UserError if it is no adapter of this base model."""
-    loaded = formats.read_adapter(file, unused)
-    settings = formats.resolve(loaded, architecture).config
-    return AdapterFile(file.relative_to(folder), name, settings, loaded.origin, is_ours=OURS in loaded.metadata)
-
-
-def _checkpoint(file: AdapterFile, folder: Path, config_: str) -> Checkpoint:
-    settings, origin, path = file.settings, file.origin, folder / file.path
+def _checkpoint(file: AdapterFile, path: Path, config_: str, moment: Moment) -> Checkpoint:
+    settings = file.settings
     return Checkpoint(
         id=file.name,
         config=config_,
@@ -174,12 +134,26 @@ def _checkpoint(file: AdapterFile, folder: Path, config_: str) -> Checkpoint:
         dim=settings.dim,
         alpha=settings.alpha,
         factor=settings.factor,
-        seed=origin.seed,
-        epoch=origin.epoch,
-        step=origin.step,
+        seed=moment.seed,
+        epoch=moment.epoch,
+        step=moment.step,
         weights=path.resolve(),
-        sha256=_content_hash(path),
+        sha256=content_hash(path),
     )
+
+
+def _scaled(checkpoint: Checkpoint, rows: Sequence[Row], scales: Sequence[float]) -> list[Checkpoint]:
+    """The checkpoint at each merge ratio: those of the sheet, else those of the study."""
+    return [
+        scaled(_with_factors(checkpoint, row), scale)
+        for row in rows or (None,)
+        for scale in (scales if row is None or row.scale is None else (row.scale,))
+    ]
+
+
+def _with_factors(checkpoint: Checkpoint, row: Row | None) -> Checkpoint:
+    own = {} if row is None else dict(row.own)
+    return replace(checkpoint, lr=own.pop(RATE, checkpoint.lr), own=own)
 
 
 def _of_other_pictures(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
@@ -192,19 +166,33 @@ def _of_other_pictures(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
         if known and unseen:
             others.setdefault(unseen, []).append(file.name)
     return [
-        f"{_listed(names)}: trained on other pictures or captions than {plan.study.data.folder} has of "
-        f"{_listed(concepts)}; there fidelity says how near they come to what they never saw."
+        f"{listed(names)}: trained on other pictures or captions than {plan.study.data.folder} has of "
+        f"{listed(concepts)}; there fidelity says how near they come to what they never saw."
         for concepts, names in others.items()
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _assumed(files: Sequence[AdapterFile]) -> list[str]:
+    """What was assumed of files, once for all of which it was."""
+    notes: dict[str, list[str]] = {}
+    for file in files:
+        for note in file.notes:
+            notes.setdefault(note, []).append(file.name)
+    return [f"{listed(names)}: {note}." for note, names in notes.items()]
 
 
-def _content_hash(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    return store.key_of("file", 1, [store.file_hash(file) for file in files], [])
+def _without_use(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
+    """Sentences about files that bring words of which no prompt has one."""
+    texts = {request.prompt.text for prompt_set in plan.prompt_sets for request in prompt_set.requests}
+    unused: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        if file.words and not any(diffusion.holds_word(text, word) for word in file.words for text in texts):
+            unused.setdefault(file.words, []).append(file.name)
+    return [
+        f"{listed(names)}: no prompt has the word {' or '.join(repr(word) for word in words)} that the file brings, so "
+        "its vectors change no picture; let it be the trigger of a concept (--trigger, dataset.toml)."
+        for words, names in unused.items()
+    ]
 
 
 def _result_name(folder: Path) -> str:

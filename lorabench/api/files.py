@@ -14,7 +14,7 @@ from lorabench.statistics.columns import METRIC
 from lorabench.statistics.errors import summarise
 
 _NAMED = ["study", *CRITERION, "stands_in_for", "fails_audit", "higher_is_better", "category"]
-_FILE = ["checkpoint", "config", "seed", "epoch"]
+_FILE = ["checkpoint", "config", "seed", "epoch", "step"]
 _STANDING = ["mean", "difference", "low", "high", "q", "verdict"]
 
 

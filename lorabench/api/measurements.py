@@ -17,7 +17,7 @@ from lorabench.report.points import compare
 from lorabench.report.schema import checked_facts
 from lorabench.report.tables import Column, MetricInfo, columns_of, headline_columns, metric_infos, usual_column
 from lorabench.report.words import criterion_words
-from lorabench.statistics.columns import ALL, METRIC
+from lorabench.statistics.columns import ALL, METRIC, MOMENT, with_moments
 
 CRITERION = ["criterion", "metric", "prompt_type", "encoder", "resize"]  # what every number of an answer is named by
 
@@ -58,22 +58,32 @@ def ranked_studies(run: Path, selection: Selection) -> list[Ranked]:
         raise UserError(unknown("category", selection.category, there, str(run)))
     if normalized["score"].isna().all():
         raise UserError(f"Nothing in {run} is ranked: a rank takes two checkpoints of adapters with values.")
-    # Of several merge ratios the trained one: two checkpoints of one config, seed and epoch cannot be paired.
-    normalized = normalized[normalized["scale"].fillna(1.0) == 1.0]
+    normalized = with_moments(_at_one_scale(normalized))
     _require_one_file_a_moment(run, normalized)
     return [_ranked(run, study, rows, selection) for study, rows in by_study(normalized)]
 
 
+def _at_one_scale(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each config one merge ratio, that nearest to the trained 1: two at one moment and seed cannot be paired."""
+    scale = rows["scale"].astype("float64").fillna(1.0)
+    ordered = rows.assign(scale=scale, off=(scale - 1).abs()).sort_values(["off", "scale"], kind="stable")
+    chosen = ordered.groupby(["study", "config"], sort=False)["scale"].first().rename("chosen")
+    keys = pd.MultiIndex.from_frame(rows[["study", "config"]])
+    return rows[scale.to_numpy() == chosen.reindex(keys).to_numpy()]
+
+
 def _require_one_file_a_moment(run: Path, rows: pd.DataFrame) -> None:
-    """UserError where two adapters share config, seed and epoch: tables of old, or somebody's own."""
-    moment = ["study", "config", "seed", "epoch"]
+    """UserError where two adapters share config, seed and moment: tables of old, or somebody's own."""
+    moment = ["study", "config", "seed", *MOMENT]
     files = rows.drop_duplicates([*moment, "checkpoint"])
     twins = files[files.duplicated(moment, keep=False)]
     if len(twins):
-        twins = twins[(twins[moment].fillna("") == twins[moment].fillna("").iloc[0]).all(axis=1)]
+        numbers = twins.groupby(moment, dropna=False, sort=False, observed=True).ngroup()
+        twins = twins[numbers == numbers.iloc[0]]
         raise UserError(
             f"{run}: {' and '.join(twins['checkpoint'])} are both config {twins['config'].iloc[0]} with the same seed "
-            "and epoch, so neither can be ranked under that name. Evaluate the files again: they are told apart now."
+            "and epoch or step, so neither can be ranked under that name. Evaluate the files again: they are told "
+            "apart now."
         )
 
 
@@ -183,7 +193,8 @@ def leaders(found: pd.DataFrame) -> pd.DataFrame:
         tied = block.loc[block["verdict"] != "worse", "config"].tolist()
         rows.append(
             {"study": study, "criterion": criterion, "judged by": f"{best['metric']}, {best['prompt_type']} prompts"}
-            | {"best": best["config"], "epoch": best["epoch"], "score": round(best["score"], 2)}
+            | {"best": best["config"], **{name: best[name] for name in MOMENT if pd.notna(best[name])}}
+            | {"score": round(best["score"], 2)}
             | {"not told from it": ", ".join(name for name in tied if name != best["config"])}
         )
     return pd.DataFrame(rows)

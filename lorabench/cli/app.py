@@ -49,6 +49,13 @@ ClassWord = Annotated[str | None, typer.Option(help="what it is one of: dog, sty
 AllowUnused = Annotated[
     list[str] | None, typer.Option(help="keys of adapter files that may stay unused, as glob patterns; repeatable")
 ]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="a line a file, believed before metadata and names: file, config, seed, epoch, step, scale, own factors",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
 Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
 Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
@@ -201,6 +208,7 @@ def evaluate(
     prompts: Annotated[Path | None, typer.Option(help="folder of prompt templates")] = None,
     allow_unused: AllowUnused = None,
     anchors: Anchors = None,
+    sheet: Sheet = None,
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
@@ -210,16 +218,23 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score the adapters in a folder: generate paired images, measure, rank among themselves, report."""
+    """Score the adapters in a folder: generate paired images, measure, rank among themselves, report.
+
+    Which files are epochs and seeds of one config is read from their metadata, else from their names, and it says
+    which; --sheet knows better.
+    """
     if dry_run:
         words = Words(trigger or "", class_word or "")
         door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors, words)
+        from lorabench.api.sheet import read_sheet
+
+        said = read_sheet(sheet)
         from lorabench.api import evaluation
         from lorabench.cli import description
 
         plan, refused = evaluation.planned(
             checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers,
-            words,
+            words, said,
         )  # fmt: skip
         left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
         again = "start it: the bar of the whole run says after a while"
@@ -227,8 +242,8 @@ def evaluate(
         return
     run = api.evaluate(
         checkpoints, data=data, trigger=trigger or "", class_word=class_word or "", base=base, study=study,
-        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors, out=out,
-        device=device, workers=workers, verify=verify, replace=replace, quiet=quiet,
+        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors,
+        sheet=sheet, out=out, device=device, workers=workers, verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
 

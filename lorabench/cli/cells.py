@@ -11,7 +11,7 @@ import pandas as pd
 from lorabench.api.measurements import CRITERION
 from lorabench.cli.output import rows_of, width
 from lorabench.report.words import category_words, count, criterion_words, metric_words, prompt_words
-from lorabench.statistics.columns import ALL
+from lorabench.statistics.columns import ALL, MOMENT
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
 _MOST_DIGITS = 6  # of a q
@@ -23,9 +23,10 @@ def blocks(found: pd.DataFrame, moment: bool = True) -> Iterator[tuple[str, pd.D
     for _, block in found.groupby(["study", *CRITERION], sort=False, observed=True):
         row = rows_of(block.head(1))[0]
         parts = [measurement(row)]
-        if moment and block["epoch"].nunique(dropna=False) == 1 and row["epoch"] is not None:
-            parts.append(f"epoch {row['epoch']}")
-        elif moment and block["epoch"].nunique() > 1 and block["config"].is_unique:
+        when = {moment_words(each) for each in rows_of(block)} if moment else set()
+        if len(when) == 1 and "" not in when:
+            parts += when
+        elif len(when - {""}) > 1 and block["config"].is_unique:
             parts.append("last epoch of each config")
         parts.append(scope(row))
         name = f"study {row['study']}: " if several else ""
@@ -137,4 +138,14 @@ def span(values: pd.Series) -> str:
 
 
 def moment(row: Mapping[str, Any]) -> str:
-    return row["config"] + (f", epoch {row['epoch']}" if row["epoch"] is not None else "")
+    return ", ".join(word for word in (row["config"], moment_words(row)) if word)
+
+
+def moment_words(row: Mapping[str, Any]) -> str:
+    """ "epoch 10", "step 300"; "" where neither is known."""
+    return next((f"{name} {row[name]}" for name in MOMENT if row.get(name) is not None), "")
+
+
+def moment_cells(row: Mapping[str, Any]) -> dict[str, object]:
+    """Cells of the columns epoch and step, for `without_empty`."""
+    return {name: row.get(name) for name in MOMENT}

@@ -15,6 +15,8 @@ from lorabench.cli.cells import (
     interval,
     measurement,
     moment,
+    moment_cells,
+    moment_words,
     q,
     share,
     size,
@@ -27,6 +29,7 @@ from lorabench.cli.cells import (
 from lorabench.cli.output import rows_of, table
 from lorabench.report.tables import Column
 from lorabench.report.words import category_words, criterion_words
+from lorabench.statistics.columns import MOMENT
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
 MOST_TIED = 3  # names in a closing line
@@ -75,8 +78,7 @@ def leaderboard(found: pd.DataFrame) -> Iterator[str]:
 
 def _standing(row: Mapping[str, Any], block: pd.DataFrame) -> dict[str, object]:
     cells: dict[str, object] = {"config": row["config"]}
-    if block["epoch"].nunique() > 1:
-        cells["epoch"] = row["epoch"]
+    cells |= {name: row[name] for name in MOMENT if name in block and block[name].nunique() > 1}
     cells |= {"score": two(row["score"]), "less best": interval(row["difference"], row["low"], row["high"])}
     cells |= {"q": q(row["q"]), "verdict": verdict(row)}
     if block[["more_seeds", "more_images"]].notna().any(axis=None):
@@ -92,16 +94,24 @@ def epochs(found: pd.DataFrame) -> Iterator[str]:
         yield heading
         lines = []
         for config, each in block.groupby("config", sort=False):
-            best = each[each["verdict"] == "best"].iloc[0]
-            verdicts = each.groupby("verdict")["epoch"].apply(lambda values: ", ".join(map(str, values)))
-            lines.append(
-                {"config": config, "best epoch": best["epoch"], "score": two(best["score"])}
-                | {"tied": verdicts.get("tied", ""), "worse": verdicts.get("worse", "")}
-                | {"cannot be told": verdicts.get("cannot be told", "")}
-            )
+            named = {verdict: _moments(each[each["verdict"] == verdict]) for verdict in _VERDICTS}
+            lines.append({"config": config} | _best_moment(rows_of(each[each["verdict"] == "best"])[0]) | named)
         yield table(without_empty(lines))
         yield ""
     yield from wrapped(_EPOCHS_LEGEND)
+
+
+_VERDICTS = ("tied", "worse", "cannot be told")
+
+
+def _best_moment(row: Mapping[str, Any]) -> dict[str, object]:
+    return {f"best {name}": value for name, value in moment_cells(row).items()} | {"score": two(row["score"])}
+
+
+def _moments(rows: pd.DataFrame) -> str:
+    """ "4, 6"; steps say that they are some."""
+    numbers = [str(row["epoch"]) if row["epoch"] is not None else moment_words(row) for row in rows_of(rows)]
+    return ", ".join(numbers)
 
 
 def recipe(found: Recipe) -> Iterator[str]:
@@ -136,8 +146,8 @@ def nearest(found: Recipe, at_least: Mapping[str, float], max_mib: float | None)
 
 
 def _point(row: Mapping[str, Any]) -> dict[str, object]:
-    criteria = [name for name in row if name not in ("study", "config", "epoch", "on_front", "mib", "shortfall")]
-    cells: dict[str, object] = {"config": row["config"], "epoch": row["epoch"]}
+    criteria = [name for name in row if name not in ("study", "config", *MOMENT, "on_front", "mib", "shortfall")]
+    cells: dict[str, object] = {"config": row["config"], **moment_cells(row)}
     cells |= {_SHORT.get(name, name): two(row[name]) for name in criteria}
     return cells | {"front": two(row["on_front"]), "MiB": size(row["mib"])}
 

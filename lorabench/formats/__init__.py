@@ -16,7 +16,8 @@ from lorabench import components as plugins
 from lorabench.adapters import Adapter
 from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params
 from lorabench.errors import UserError
-from lorabench.formats import kohya
+from lorabench.formats import _kinds, _safetensors, kohya
+from lorabench.formats._params import neutral_alpha
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
 from lorabench.records import TrainConfig
@@ -45,9 +46,47 @@ def read_adapter(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
                 return format_.read(path, unused)
             except _FAULTS as error:  # other people's files can be broken in ways that nobody has thought of
                 raise UserError(f"{path} is a faulty {name} file ({error!r}); save it again.") from error
+            except UserError as error:
+                raise UserError(_named(path, unused) or str(error)) from error
+    named = _named(path, unused)
+    if named is not None:
+        raise UserError(named)
     for file in sorted(path.iterdir()) if path.is_dir() else ():
         refuse_pickle(file)
+    instead = _safetensors.instead(path)
+    if instead is not None:
+        raise UserError(f"{path} is {instead}.")
     raise UserError(f"{path} is no checkpoint of a kind that lorabench reads: {', '.join(plugins.names('formats'))}.")
+
+
+def _named(path: Path, unused: Sequence[str]) -> str | None:
+    """A sentence that says what a file is of which nothing can be made here; None where nobody can tell."""
+    if not path.is_file() or path.suffix != ".safetensors":
+        return None
+    header = _safetensors.header(path, unused)
+    other = _kinds.not_an_adapter(header)
+    if other is not None:
+        return f"{path} {other}."
+    return _of_another_model(path, _kinds.family(header)) if _kinds.holds_updates(header) else None
+
+
+def _of_another_model(path: Path, family: _kinds.Family | None) -> str | None:
+    return None if family is None or family.drawn else f"{path} is {family.words}; {_kinds.ELSEWHERE}."
+
+
+def family_of(loaded: LoadedAdapter) -> _kinds.Family | None:
+    """The base models that an adapter says to be of, or whose widths it has."""
+    shapes = {
+        f"{name}.{suffix}": tuple(tensor.shape)
+        for name, params in loaded.modules.items()
+        for suffix, tensor in params.items()
+    }
+    return _kinds.family(_kinds.Header(shapes, loaded.metadata))
+
+
+def named(loaded: LoadedAdapter) -> str | None:
+    """A sentence about an adapter of a model that lorabench cannot draw with; None of others."""
+    return _of_another_model(loaded.source, family_of(loaded))
 
 
 def load_adapter(path: Path, components: Components, unused: Sequence[str] = ()) -> tuple[Adapter, LoadedAdapter]:
@@ -82,7 +121,7 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     """The adapter for this base model, params on its device, or as they are where it is on the meta device.
 
     dim, alpha, factor and trained layers that the file does not say are read off its weights. UserError if a module
-    of the file is not in the base model, or its update does not fit there.
+    of the file is not in the base model, or its update or a word's vectors do not fit there.
     """
     algorithm = plugins.find("algorithms", loaded.algorithm, str(loaded.source))
     modules = trainable_modules(components)
@@ -90,30 +129,43 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     names = {key: name_of.get(_canonical_key(key)) for key in loaded.modules}
     _refuse_unmatched(loaded, [key for key, name in names.items() if name is None])
     _refuse_twice(names, loaded.source)
+    words = _fitting_words(loaded, components)
     config = loaded.config or TrainConfig(loaded.source.stem, loaded.algorithm, trained_layers="", lr=float("nan"))
     for key, name in names.items():
-        _check_fit(modules[name], loaded.modules[key], algorithm, config, f"{loaded.source}: '{key}'")
-    if not config.trained_layers:
+        try:
+            _check_fit(modules[name], loaded.modules[key], algorithm, config, f"{loaded.source}: '{key}'")
+        except UserError as error:
+            raise UserError(named(loaded) or f"{error}{_hint(loaded)}") from error
+    if not config.trained_layers and not names:
+        config = replace(config, trained_layers="embeddings")
+    elif not config.trained_layers:
         layers = recognise_layers(components, frozenset(names.values()))
         kernels = frozenset(key for key, name in names.items() if is_kernel(modules[name]))
         config = replace(config, trained_layers=layers, **_sizes(loaded, algorithm, kernels), **_options(loaded))
     params = {name: _beside(modules[name].weight, loaded.modules[key]) for key, name in names.items()}
     alphas = {names[key]: alpha for key, alpha in loaded.alphas.items() if alpha != config.alpha}
-    return Adapter(algorithm, config, params, alphas)
+    return Adapter(algorithm, config, params, alphas, words)
+
+
+def unused_words(loaded: LoadedAdapter, adapter: Adapter) -> list[str]:
+    """A note of each word that the file brings and the base model has no place for."""
+    return [
+        f"its word '{word}' is not used: its vectors are {vectors.shape[1]} wide, the text encoder's are not"
+        for word, vectors in loaded.words.items()
+        if word not in adapter.words
+    ]
 
 
 def _as_saved(adapter: Adapter, path: Path, origin: Origin) -> LoadedAdapter:
     alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
-    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, origin)
+    words = adapter.words
+    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, origin, words=words)
 
 
 def _alpha(adapter: Adapter, name: str) -> float:
     """The alpha a file states for the module; where none is set, the one that changes nothing."""
-    alpha, params = adapter.alphas.get(name, adapter.config.alpha), adapter.modules[name]
-    algorithm = adapter.algorithm.of_module(params) if adapter.algorithm.of_module else adapter.algorithm
-    if alpha or algorithm.neutral_alpha is not None:
-        return float(alpha or algorithm.neutral_alpha)
-    return float(algorithm.sizes_of(params).get("dim", 1))
+    alpha = adapter.alphas.get(name, adapter.config.alpha)
+    return float(alpha or neutral_alpha(adapter.algorithm, adapter.modules[name]))
 
 
 def _beside(weight: torch.Tensor, params: Params) -> Params:
@@ -132,9 +184,34 @@ def _canonical_key(key: str) -> str:
 def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:
     if unmatched:
         raise UserError(
-            f"{loaded.source}: {len(unmatched)} of its {len(loaded.modules)} modules are not in this base model, "
+            named(loaded)
+            or f"{loaded.source}: {len(unmatched)} of its {len(loaded.modules)} modules are not in this base model, "
             f"'{unmatched[0]}' for one; was it made for another base? (--allow-unused PATTERN leaves keys out.)"
+            f"{_hint(loaded)}"
         )
+
+
+def _hint(loaded: LoadedAdapter) -> str:
+    family = family_of(loaded)
+    return "" if family is None else f" It looks like {family.words}."
+
+
+def _fitting_words(loaded: LoadedAdapter, components: Components) -> dict[str, torch.Tensor]:
+    """The words that the text encoder has a place for; what else the file holds is used without the others.
+
+    UserError where it holds nothing else.
+    """
+    table = components["text_encoder"].get_input_embeddings() if "text_encoder" in components else None
+    width = None if table is None else table.weight.shape[1]
+    fitting = {word: vectors for word, vectors in loaded.words.items() if vectors.shape[1] == width}
+    if loaded.words and not fitting and not loaded.modules:
+        word, vectors = next(iter(loaded.words.items()))
+        own = "no text encoder" if width is None else f"a text encoder of width {width}"
+        raise UserError(
+            f"{loaded.source}: the vectors of its word '{word}' are {vectors.shape[1]} wide and this base has {own}; "
+            "were they made for another base?"
+        )
+    return fitting
 
 
 def _refuse_twice(names: Mapping[str, str], source: Path) -> None:
@@ -145,7 +222,7 @@ def _refuse_twice(names: Mapping[str, str], source: Path) -> None:
 
 
 def _sizes(loaded: LoadedAdapter, algorithm: Algorithm, kernels: frozenset[str]) -> dict[str, float | None]:
-    """dim, alpha and factor as the weights show them: the most frequent, and the largest factor.
+    """dim and alpha as the weights show them, where all modules have the same, and the largest factor.
 
     conv_dim and conv_alpha are those of kernels, where they differ. A factor shows only in layers whose width it
     divides.
@@ -154,20 +231,20 @@ def _sizes(loaded: LoadedAdapter, algorithm: Algorithm, kernels: frozenset[str])
     sizes = {key: algorithm.sizes_of(params) for key, params in held.items()}
     dims = {key: size["dim"] for key, size in sizes.items() if "dim" in size}
     found: dict[str, float | None] = {
-        "dim": _most(dims, dims.keys() - kernels or dims.keys()),
-        "alpha": _most(loaded.alphas, loaded.alphas.keys() - kernels or loaded.alphas.keys()),
+        "dim": _only(dims, dims.keys() - kernels or dims.keys()),
+        "alpha": _only(loaded.alphas, loaded.alphas.keys() - kernels or loaded.alphas.keys()),
         "factor": max((size["factor"] for size in sizes.values() if "factor" in size), default=None),
     }
     for key, values in (("dim", dims), ("alpha", loaded.alphas)):
-        of_kernels = _most(values, values.keys() & kernels)
+        of_kernels = _only(values, values.keys() & kernels)
         found[f"conv_{key}"] = None if of_kernels == found[key] else of_kernels
     return found
 
 
-def _most(values: Mapping[str, float], keys: Set[str]) -> float | None:
-    """The most frequent of the values under these keys; None if there is none."""
-    counted = Counter(values[key] for key in values if key in keys)
-    return counted.most_common(1)[0][0] if counted else None
+def _only(values: Mapping[str, float], keys: Set[str]) -> float | None:
+    """The one value that all these keys have; None if there is none."""
+    found = {values[key] for key in values if key in keys}
+    return found.pop() if len(found) == 1 else None
 
 
 def _options(loaded: LoadedAdapter) -> dict[str, bool]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, WrapValidator
 
+from lorabench.components import Origin
 from lorabench.foreign import FileRecord, Seed, Size, Whole
 from lorabench.records import TrainConfig
 
@@ -60,6 +61,11 @@ def _or_unknown(value: Any, handler: Callable[[Any], Any]) -> Any:
 _Unknown = WrapValidator(_or_unknown)  # kohya writes "None" for what was not set, and other tools anything
 
 
+class _TrainingInfo(FileRecord):
+    epoch: Whole | None = None
+    step: Whole | None = None
+
+
 class KohyaHeader(BaseModel):
     """What kohya's trainer writes, all of it text. Nothing of it is needed: what is no number is not known."""
 
@@ -72,6 +78,19 @@ class KohyaHeader(BaseModel):
     ss_num_epochs: Annotated[_Chosen | None, _Unknown] = None
     ss_unet_lr: Annotated[_Rate | None, _Unknown] = None
     ss_learning_rate: Annotated[_Rate | None, _Unknown] = None
+    training_info: Annotated[Json[_TrainingInfo], _Unknown] = _TrainingInfo()  # ai-toolkit's
+
+    @property
+    def moment(self) -> tuple[int | None, int | None, int | None]:
+        """Seed, epoch and step."""
+        said = self.training_info or _TrainingInfo()
+        if self.ss_epoch is None and self.ss_steps is None:
+            return self.ss_seed, said.epoch, said.step
+        return self.ss_seed, self.ss_epoch, self.ss_steps
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.ss_sd_model_name, *self.moment)
 
 
 def kohya_header(metadata: Mapping[str, str]) -> KohyaHeader | None:

@@ -53,8 +53,13 @@ def renamed(tensors: Mapping[str, Tensor], rename: Callable[[str], str], path: P
 
 
 def refuse_others(adapter: LoadedAdapter, format_name: str) -> None:
-    """UserError if the adapter trains norms, biases or Tucker factors, which the files of other formats cannot hold."""
+    """UserError if the adapter has words, norms, biases or Tucker factors, which other formats cannot hold."""
     beyond = {*SUFFIXES_OF_ANY, "lora_mid.weight"}
+    if adapter.words:
+        raise UserError(
+            f"A {format_name} file cannot hold the words {', '.join(adapter.words)}; write kohya instead, or leave "
+            "them out with --allow-unused 'bundle_emb.*'."
+        )
     for name, params in adapter.modules.items():
         kept = sorted(beyond & params.keys())
         if kept:
@@ -80,16 +85,28 @@ def recognise_algorithm(modules: Mapping[str, Params], path: Path) -> Algorithm:
     return components.find("algorithms", "mixed")
 
 
-def require_alphas(
-    modules: Mapping[str, Params], alphas: Mapping[str, float], algorithm: Algorithm, path: Path
-) -> None:
-    """UserError if the algorithm is scaled by alpha and a module of the file has none."""
+def with_neutral_alphas(
+    modules: Mapping[str, Params], alphas: Mapping[str, float], algorithm: Algorithm
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Alphas for all modules, a scale of 1 where the file says none, as other tools take it; and a note of that."""
+    found = dict(alphas)
     for name, params in modules.items():
-        if has_alpha(algorithm, params) and name not in alphas:
-            raise UserError(
-                f"{path}: '{name}.alpha' is missing, so the scale of its update is unknown; "
-                "add it (alpha = dim is a scale of 1)."
-            )
+        if has_alpha(algorithm, params) and name not in found:
+            try:
+                found[name] = neutral_alpha(algorithm, params)
+            except KeyError:  # a part of the module is missing, which is said where it is fitted
+                continue
+    added = len(found) - len(alphas)
+    if not added:
+        return found, ()
+    which = "it has no alpha" if not alphas else f"{added} of its {len(modules)} modules have no alpha"
+    return found, (f"{which}, so alpha = rank is taken, a scale of 1, as other programs do",)
+
+
+def neutral_alpha(algorithm: Algorithm, params: Params) -> float:
+    """The alpha that changes nothing of a module's update. KeyError for a module that is not whole."""
+    own = algorithm.of_module(params) if algorithm.of_module else algorithm
+    return float(own.sizes_of(params).get("dim", 1) if own.neutral_alpha is None else own.neutral_alpha)
 
 
 def has_alpha(algorithm: Algorithm, params: Params) -> bool:

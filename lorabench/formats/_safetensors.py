@@ -16,6 +16,7 @@ from torch import Tensor
 from lorabench import store
 from lorabench.base_files import PICKLES
 from lorabench.errors import UserError
+from lorabench.formats._kinds import Header
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
@@ -26,6 +27,13 @@ def keys(path: Path) -> frozenset[str]:
         return frozenset(file.keys())
 
 
+def header(path: Path, unused: Sequence[str] = ()) -> Header:
+    """Names and shapes of the file's tensors but for those in `unused`, and its metadata. UserError as of `keys`."""
+    with _opened(path) as file:
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys() if not _matches(key, unused)}
+        return Header(shapes, file.metadata() or {})
+
+
 def read(path: Path, unused: Sequence[str] = ()) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors on the CPU, float32 but for integers, and the metadata.
 
@@ -34,7 +42,7 @@ def read(path: Path, unused: Sequence[str] = ()) -> tuple[dict[str, Tensor], dic
     try:
         with _opened(path) as file:
             metadata = file.metadata() or {}
-            wanted = [key for key in file.keys() if not any(fnmatch.fnmatchcase(key, pattern) for pattern in unused)]
+            wanted = [key for key in file.keys() if not _matches(key, unused)]
             tensors = {key: _as_float32(file.get_tensor(key)) for key in wanted}
     except SafetensorError as error:
         raise _damaged(path, error) from error
@@ -44,6 +52,10 @@ def read(path: Path, unused: Sequence[str] = ()) -> tuple[dict[str, Tensor], dic
                 f"{path}: '{key}' holds NaN or infinity; its training diverged, so take an earlier checkpoint."
             )
     return tensors, metadata
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype) -> None:
@@ -122,6 +134,25 @@ def _begins_like_a_pickle(path: Path) -> bool:
     return bare or start.startswith(b"PK\x03\x04")
 
 
+def instead(path: Path) -> str | None:
+    """What a file is that is text where numbers should be, and what to do; None of any other."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(1024)
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
+    if b"\0" in start or not start.strip():
+        return None
+    try:
+        text = start.decode(errors="strict" if len(start) < 1024 else "ignore").lstrip().lower()
+    except UnicodeDecodeError:
+        return None
+    if text.startswith(("<!doctype html", "<html")):
+        return "a web page, so its download was refused; sign in where it comes from and download it again"
+    return "text, not an adapter"
+
+
 def _stored_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     if not tensor.is_floating_point():
         return tensor.dtype
@@ -145,4 +176,7 @@ def _as_float32(tensor: Tensor) -> Tensor:
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
+    other = instead(path)
+    if other is not None:
+        return UserError(f"{path} is {other}.")
     return UserError(f"{path} is not a whole safetensors file ({error}); copy or download it again.")

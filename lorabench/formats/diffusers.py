@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from lorabench.components import Format, LoadedAdapter
+from lorabench.components import Format, LoadedAdapter, Origin
 from lorabench.errors import UserError
 from lorabench.foreign import Table, parsed
 from lorabench.formats import _safetensors
+from lorabench.formats._headers import kohya_header
 from lorabench.formats._params import gather, refuse_others, renamed
 from lorabench.formats._peft_config import AdapterConfig, adapter_config, alpha_of
+from lorabench.formats._words import bundled
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"
@@ -49,6 +51,7 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """A LoRA; alphas from the metadata or `.alpha` keys, and without either the rank, as diffusers has it."""
     file = _file(path)
     tensors, metadata = _safetensors.read(file, unused)
+    tensors, words, notes = bundled(tensors, file)
     tensors = renamed(tensors, _ours, file)
     foreign = next((key for key in tensors if not key.startswith(_PREFIXES)), None)
     if foreign is not None:
@@ -61,7 +64,9 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
         component, path_in_it = name.split(".", 1)
         rank = params["lora_down.weight"].shape[0]
         alphas.setdefault(name, alpha_of(configs.get(component, AdapterConfig()), path_in_it, rank))
-    return LoadedAdapter("lora", None, modules, alphas, file, metadata=metadata)
+    header = kohya_header(metadata)  # trainers that write this format take kohya's words for what they were told
+    origin = Origin() if header is None else header.origin
+    return LoadedAdapter("lora", None, modules, alphas, file, origin, metadata, words, notes)
 
 
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:

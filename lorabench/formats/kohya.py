@@ -16,8 +16,9 @@ from lorabench.components import Format, LoadedAdapter, Origin, find
 from lorabench.foreign import parsed
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import OwnHeader, kohya_header
-from lorabench.formats._params import gather, has_alpha, recognise_algorithm, require_alphas
+from lorabench.formats._params import gather, has_alpha, recognise_algorithm, with_neutral_alphas
 from lorabench.formats._peft_config import settings_of
+from lorabench.formats._words import BUNDLE, bundled
 from lorabench.layers import canonical
 from lorabench.records import TrainConfig
 
@@ -37,15 +38,16 @@ def recognises(path: Path) -> bool:
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """Modules by kohya's names; both spellings of the text encoder's are understood. UserError for a faulty file."""
     tensors, metadata = _safetensors.read(path, unused)
+    tensors, words, notes = bundled(tensors, path)
     modules, alphas = gather(tensors, path)
     algorithm = recognise_algorithm(modules, path)
-    require_alphas(modules, alphas, algorithm, path)
+    alphas, assumed = with_neutral_alphas(modules, alphas, algorithm)
     if METADATA_KEY in metadata:
         config, origin = _own_metadata(metadata[METADATA_KEY], path)
     else:
         config, origin = _ss_metadata(metadata, algorithm.name, path.stem)
     name = algorithm.name if config is None else config.algorithm  # DyLoRA's files are LoRA's, but for what they say
-    return LoadedAdapter(name, config, modules, alphas, path, origin, metadata=metadata)
+    return LoadedAdapter(name, config, modules, alphas, path, origin, metadata, words, (*assumed, *notes))
 
 
 def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
@@ -61,7 +63,7 @@ def file_size(adapter: LoadedAdapter, dtype: torch.dtype) -> int:
 def tensors_of(adapter: LoadedAdapter) -> dict[str, torch.Tensor]:
     """What the file holds, by kohya's keys."""
     algorithm = find("algorithms", adapter.algorithm)
-    tensors = {}
+    tensors = {f"{BUNDLE}{word}.string_to_param.*": vectors for word, vectors in adapter.words.items()}
     for name, params in adapter.modules.items():
         for suffix, tensor in params.items():
             tensors[f"{kohya_name(name)}.{suffix}"] = tensor
@@ -145,7 +147,7 @@ def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tupl
     rate = header.ss_unet_lr or header.ss_learning_rate or float("nan")
     epochs = header.ss_num_epochs or 1
     config = TrainConfig(name, algorithm, trained_layers="", lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
-    return config, Origin(header.ss_sd_model_name, header.ss_seed, header.ss_epoch, header.ss_steps)
+    return config, header.origin
 
 
 kohya = Format(

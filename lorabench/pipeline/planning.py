@@ -38,14 +38,13 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
 
 def plan_of_checkpoints(study: Study, root: Path, checkpoints: Sequence[Checkpoint]) -> Plan:
-    """The plan that measures given checkpoints and trains nothing."""
-    study = _with_sizes(study)
-    scaled = [
-        replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
-        for checkpoint in checkpoints
-        for scale in study.images.scales
-    ]
-    return _plan(study, root, (), scaled)
+    """The plan that measures given checkpoints, each at its merge ratio, and trains nothing."""
+    return _plan(_with_sizes(study), root, (), list(checkpoints))
+
+
+def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
+    """A checkpoint at another merge ratio, with a name that says so."""
+    return replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
 
 
 def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:

@@ -28,7 +28,7 @@ from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
-from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, with_whole_numbers
+from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, factor_columns, with_whole_numbers
 from lorabench.statistics.comparisons import compare_files_with_best
 
 FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
@@ -130,7 +130,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     """What a stage's tables are made from: by content, since what was made anew may have another."""
     if stage == "rank":
         scored = _scored(plan)
-        parameters: list[Any] = [_directions(plan), plan.study.name, [asdict(checkpoint) for checkpoint in scored]]
+        parameters: list[Any] = [_directions(plan), plan.study.name, [_said(checkpoint) for checkpoint in scored]]
         inputs = [plan.folder.content(plan.scores_folder(checkpoint)) for checkpoint in scored]
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "audit":
@@ -195,7 +195,7 @@ def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.Dat
     """Each adapter against the best one on the same images' prompts and noise."""
     rows = scores[scores["algorithm"] != "none"]
     return (
-        rows[FACTORS]
+        rows[factor_columns(rows)]
         .drop_duplicates("checkpoint")
         .merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
     )
@@ -249,7 +249,8 @@ def _gathered_scores(plan: Plan) -> pd.DataFrame:
     scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
     kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
     scores = scores.merge(_metric_ids(plan, scores), on=[*LEAF, *METRIC])
-    return factors(plan).merge(scores, on="checkpoint")[[*FACTORS, *kept, "metric_id"]]
+    table = factors(plan)
+    return table.merge(scores, on="checkpoint")[[*table, *kept, "metric_id"]]
 
 
 def _metric_ids(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
@@ -266,13 +267,24 @@ def _metric_ids(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
 
 def factors(plan: Plan) -> pd.DataFrame:
     """The factor columns of every checkpoint; numbers that do not apply are missing, not zero."""
+    own = dict.fromkeys(name for each in plan.checkpoints for name in each.own)
     rows = [
-        {"study": plan.study.name} | asdict(each) | {"checkpoint": each.id, "step": _step(plan, each)}
+        {"study": plan.study.name, **own, **asdict(each), **each.own, "checkpoint": each.id, "step": _step(plan, each)}
         for each in plan.checkpoints
     ]
     rows.append({**rows[0], "checkpoint": DATASET, "config": DATASET})  # real images: no model, no training
-    table = pd.DataFrame(rows)[FACTORS]
-    return with_whole_numbers(table.astype({"lr": "float64", "alpha": "float64"}))
+    table = pd.DataFrame(rows)[[*FACTORS, *own]]
+    kinds = {name: "float64" if _is_number(plan, name) else "object" for name in own}
+    return with_whole_numbers(table.astype({"lr": "float64", "alpha": "float64", **kinds}))
+
+
+def _is_number(plan: Plan, own: str) -> bool:
+    return not any(isinstance(checkpoint.own.get(own), str) for checkpoint in plan.checkpoints)
+
+
+def _said(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint for a key: own factors, which most runs have none of, count where there are some."""
+    return {name: value for name, value in asdict(checkpoint).items() if name != "own" or value}
 
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:

@@ -119,8 +119,9 @@ def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
         _draw(plan, checkpoint, base, missing, advance)
         return
     adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)
-    with adapters.swapped(base.components, (adapter, checkpoint.scale)):
-        _draw(plan, checkpoint, base, missing, advance)
+    words = adapter.words if checkpoint.scale else {}  # at no merge ratio is half a word; at 0 all is the base model's
+    with adapters.swapped(base.components, (adapter, checkpoint.scale)), diffusion.with_words(base, words) as knowing:
+        _draw(plan, checkpoint, knowing, missing, advance)
 
 
 def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:

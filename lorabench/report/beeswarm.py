@@ -133,6 +133,7 @@ def _factor_data(factor: Factor, names: Sequence[str]) -> dict[str, Any]:
 def _checkpoint_words(row: dict[str, Any]) -> str:
     parts = [str(row["config"])]
     parts += [f"{name} {row[name]}" for name in ("seed", "epoch") if pd.notna(row.get(name))]
+    parts += [f"step {row['step']}"] if pd.isna(row.get("epoch")) and pd.notna(row.get("step")) else []
     return ", ".join(parts)
 
 

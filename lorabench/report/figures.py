@@ -203,7 +203,7 @@ def curves_figure(run: Comparison, column: Column, category: str = "all") -> Fig
                 axes.scatter(table["age"][ids], mean[ids], 34, marker=look.marker, zorder=3, **faces)
             handles = [config_handle(config, style["light"], looks[config]) for config in rows["config"].unique()]
             axes.set_title(style["label"], color=style["text"], fontsize=9)
-            axes.set_xlabel("epoch")
+            axes.set_xlabel(" or ".join(run.points.along))
             below = {"loc": "upper left", "bbox_to_anchor": (-0.05, -0.2)}  # there are too many to lie among the curves
             for text in axes.legend(handles=handles, frameon=False, fontsize=6.5, handlelength=3, **below).get_texts():
                 text.set_parse_math(False)

@@ -83,4 +83,5 @@ def _made(row: Mapping[str, Any]) -> str:
     words = [algorithm_words(row["algorithm"])]
     words += [str(row["config"])] if row["config"] != row["checkpoint"] else []
     words += [f"{name} {row[name]}" for name in ("seed", "epoch") if pd.notna(row[name])]
+    words += [f"step {row['step']}"] if pd.isna(row["epoch"]) and pd.notna(row["step"]) else []
     return ", ".join(words)

@@ -34,10 +34,12 @@ from lorabench.report.words import (
     algorithm_words,
     category_words,
     criterion_words,
+    factor_words,
     learning_rate,
     metric_words,
     number,
 )
+from lorabench.statistics.columns import own_factors
 
 _SCRIPTS = (
     "core.js",
@@ -147,6 +149,9 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     return {
         "points": _points(run),
         "moments": points.moments,
+        "along": ["age"] if len(points.along) == 1 else points.along,
+        "ageLabel": " or ".join(points.along).capitalize(),
+        "own": [factor_words(name) for name in own_factors(tables.scores)],
         "last": points.last,
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
         "configs": _configs(points.table),
@@ -164,15 +169,17 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
 
 
 def _points(run: Comparison) -> list[dict[str, Any]]:
-    factors = run.tables.scores[["checkpoint", "seed"]].drop_duplicates("checkpoint")
+    own = own_factors(run.tables.scores)
+    factors = run.tables.scores[["checkpoint", "seed", *own]].drop_duplicates("checkpoint")
     of_point = dict(list(factors.groupby(factors["checkpoint"].map(run.points.of_checkpoint))))
     nothing = factors[:0]
     rows = run.points.table.to_dict("records")
-    return [_point(row, of_point.get(number, nothing)) for number, row in enumerate(rows)]
+    return [_point(row, of_point.get(number, nothing), own) for number, row in enumerate(rows)]
 
 
-def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame) -> dict[str, Any]:
-    """`checkpoints` are those of the point, one a seed."""
+def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame, own: Sequence[str]) -> dict[str, Any]:
+    """`checkpoints` are those of the point, one a seed; `own` the factors that a person named."""
+    said = [_levels(checkpoints[name]) for name in own]
     facts = _setting_words(row)
     seeds = ", ".join(f"{seed}" for seed in sorted(checkpoints["seed"].dropna()))
     made = {"seeds": seeds, "steps": f"{row['step']:,.0f}" if np.isfinite(row["step"]) else "", "base": row["base"]}
@@ -180,13 +187,21 @@ def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame) -> dict[str, Any]:
         "config": str(row["config"]),
         "algorithm": str(row["algorithm"]),
         "settings": ", ".join(f"{name} {value}".removeprefix("layers ") for name, value in facts.items()),
-        "facts": {"algorithm": algorithm_words(row["algorithm"]), **facts, "moment": row["moment"]},
+        "facts": {"algorithm": algorithm_words(row["algorithm"]), **facts, "moment": row["moment"]}
+        | {name: value for name, value in zip(own, said) if value},
+        "own": said,
         "made": {name: str(value) for name, value in made.items() if value},
         "checkpoints": sorted(checkpoints["checkpoint"]),
         "moment": row["moment"],
-        "age": float(row["age"]) if np.isfinite(row["age"]) else None,
+        **{name: float(row[name]) if np.isfinite(row[name]) else None for name in ("age", "epoch", "step")},
         "scale": float(row["scale"]) if np.isfinite(row["scale"]) else 1.0,
     }
+
+
+def _levels(column: pd.Series) -> str:
+    """What the checkpoints of a point have of a factor, in words."""
+    found = dict.fromkeys(column.dropna())
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in found if value != "")
 
 
 def _configs(points: pd.DataFrame) -> dict[str, dict[str, str]]:

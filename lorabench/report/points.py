@@ -10,7 +10,7 @@ import pandas as pd
 
 from lorabench.report.tables import BASE, DATASET, Column, RunTables, find_columns
 from lorabench.report.words import algorithm_order
-from lorabench.statistics.columns import FACTORS, METRIC
+from lorabench.statistics.columns import FACTORS, METRIC, with_moments
 from lorabench.statistics.errors import summarise
 
 BASE_POINT = -1
@@ -29,6 +29,7 @@ class Points:
     of_checkpoint: dict[str, int]
     moments: list[str]
     last: list[int]
+    along: list[str]  # "epoch" or "step": what ages are; both where no one of them orders all points
 
 
 def find_points(tables: RunTables) -> Points:
@@ -42,7 +43,7 @@ def find_points(tables: RunTables) -> Points:
         factors[name] = pd.to_numeric(factors[name], errors="coerce").astype("float64")
     base = factors["algorithm"] == BASE
     trained = factors[~base & (factors["checkpoint"] != DATASET)].copy()
-    trained["age"] = trained["epoch"].fillna(trained["step"])
+    trained["age"] = with_moments(trained)["age"].astype("float64")
     trained["moment"] = _moments(trained)
     places = {name: place for place, name in enumerate(algorithm_order(trained["algorithm"]))}
     trained["place"] = trained["algorithm"].map(places)
@@ -53,7 +54,7 @@ def find_points(tables: RunTables) -> Points:
     of_checkpoint = {checkpoint: numbers[config, moment] for checkpoint, config, moment in keys}
     of_checkpoint |= {name: BASE_POINT for name in factors.loc[base, "checkpoint"] if name != DATASET}
     by_age = table.sort_values(["age", "scale"], kind="stable")["moment"]
-    return Points(table, of_checkpoint, list(dict.fromkeys(by_age)), _last(table))
+    return Points(table, of_checkpoint, list(dict.fromkeys(by_age)), _last(table), _along(table))
 
 
 def _moments(trained: pd.DataFrame) -> list[str]:
@@ -63,6 +64,12 @@ def _moments(trained: pd.DataFrame) -> list[str]:
         moment = f"epoch {epoch:g}" if np.isfinite(epoch) else f"step {step:g}" if np.isfinite(step) else "final"
         words.append(f"{moment}, scale {scale:g}" if several_scales else moment)
     return words
+
+
+def _along(table: pd.DataFrame) -> list[str]:
+    dated = table[table["age"].notna()]
+    fitting = [name for name in ("epoch", "step") if (dated[name] == dated["age"]).all()]
+    return fitting[:1] or ["epoch", "step"]
 
 
 def _last(table: pd.DataFrame) -> list[int]:

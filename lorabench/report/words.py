@@ -30,6 +30,7 @@ _FACTORS = {
     "algorithm": "Algorithm",
     "trained_layers": "Trained layers",
     "epoch": "Epoch",
+    "step": "Step",
     "capacity": "Capacity",
     "lr_level": "Learning rate level",
 }

@@ -8,10 +8,10 @@ from itertools import pairwise, product
 import numpy as np
 import pandas as pd
 
-from lorabench.statistics.columns import ALL, CAPTIONS, factor_columns
+from lorabench.statistics.columns import ALL, CAPTIONS, factor_columns, own_factors
 from lorabench.statistics.errors import class_scores
 
-SHAPE = ["algorithm", "trained_layers", "lr", "dim", "alpha", "factor", CAPTIONS]  # what makes a config
+SHAPE = ["algorithm", "trained_layers", "lr", "dim", "alpha", "factor"]  # what makes a config, beside own factors
 _KEYS = ["config", "seed", "epoch", "category", "class_name"]
 
 
@@ -31,7 +31,8 @@ class Contrasts:
         self.rows = rows[(rows["category"] != ALL) | ~rows["metric"].isin(beyond)]
         if CAPTIONS not in self.rows:
             self.rows = self.rows.assign(**{CAPTIONS: ""})
-        self.configs = self.rows.drop_duplicates("config").set_index("config")[SHAPE]
+        self.shape = [*SHAPE, *dict.fromkeys([CAPTIONS, *own_factors(normalized)])]
+        self.configs = self.rows.drop_duplicates("config").set_index("config")[self.shape]
         self.epochs = sorted(self.rows["epoch"].dropna().unique())
 
     def scores(
@@ -95,7 +96,7 @@ class Contrasts:
         return scores[scores.index.get_level_values("epoch") == self.epochs[epoch]].droplevel("epoch")
 
     def _alike(self, factor: str, ignoring: Sequence[str] = ()) -> Iterator[pd.DataFrame]:
-        same = [name for name in SHAPE if name not in (factor, *ignoring)]
+        same = [name for name in self.shape if name not in (factor, *ignoring)]
         for _, group in self.configs.groupby(same, dropna=False, observed=True):
             yield group
 

@@ -12,9 +12,9 @@ import pandas as pd
 
 from lorabench.components import UserError, unknown
 from lorabench.processes import map_in_processes
-from lorabench.statistics.columns import CAPTIONS, METRIC, factor_columns
+from lorabench.statistics.columns import METRIC, factor_columns, own_factors
 
-CATEGORICAL = ("algorithm", "trained_layers", CAPTIONS)
+NOMINAL = ("algorithm", "trained_layers")  # beside own factors that are text
 TARGET = ["category", *METRIC]
 TARGETS_A_PROCESS = 32  # with fewer, a process does not win back the seconds that it takes to start
 
@@ -87,13 +87,13 @@ def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity
 
     lr_level orders its learning rates; capacity its dims (more is more) or factors (less is more). Algorithms without
     a capacity get one level more than any other has, if any varies. A level is NaN where the checkpoint does not say
-    its lr or size. Captions are a factor of studies that vary them.
+    its lr or size. Steps are a factor of checkpoints that say no epoch, and so is whatever a person has named.
     """
     table = checkpoints.set_index("checkpoint")
     for name in table["algorithm"].unique():
         if name not in algorithms:
             raise UserError(unknown("algorithm", name, sorted(algorithms), "checkpoints to explain"))
-    numbers = table[["lr", "dim", "factor", "epoch"]].astype("float64")
+    numbers = table[["lr", "dim", "factor", "epoch", "step"]].astype("float64")
     capacity = pd.Series(np.nan, index=table.index)
     for name, group in numbers.groupby(table["algorithm"]):
         source = algorithms[name].capacity_from
@@ -102,10 +102,14 @@ def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity
     none = table["algorithm"].map(lambda name: algorithms[name].capacity_from is None)
     # Where nobody's capacity varies, a level for the others would only say once more which algorithm it is.
     capacity[none] = capacity.max() + 1 if capacity.nunique() > 1 else 1.0
-    nominal = [name for name in CATEGORICAL if name in table]
+    own = own_factors(table)
+    text = [name for name in own if not pd.api.types.is_numeric_dtype(table[name])]
     levels = {
         "epoch": numbers["epoch"],
         "capacity": capacity,
         "lr_level": numbers["lr"].groupby(table["algorithm"]).rank(method="dense"),
     }
-    return table[nominal].fillna("").astype(str).assign(**levels)
+    steps = numbers["step"].mask(numbers["epoch"].notna())
+    levels |= {"step": steps} if steps.notna().any() else {}
+    levels |= {name: table[name].astype("float64") for name in own if name not in text}
+    return table[[*NOMINAL, *text]].fillna("").astype(str).assign(**levels)

@@ -10,7 +10,7 @@ import pandas as pd
 import shap
 from catboost import CatBoostRegressor, Pool
 
-from lorabench.stages.explain import CATEGORICAL, TARGET
+from lorabench.stages.explain import TARGET
 from lorabench.statistics.columns import factor_columns
 
 MIN_ROWS = 10  # fewer rows than two a factor explain nothing
@@ -77,7 +77,8 @@ def _fitted(x: pd.DataFrame, y: np.ndarray) -> CatBoostRegressor:
 
 
 def _pool(x: pd.DataFrame, y: np.ndarray | None = None) -> Pool:
-    return Pool(x, y, cat_features=[name for name in x.columns if name in CATEGORICAL])
+    nominal = [name for name in x.columns if not pd.api.types.is_numeric_dtype(x[name])]
+    return Pool(x, y, cat_features=nominal)
 
 
 def _held_out_predictions(x: pd.DataFrame, y: np.ndarray, configs: np.ndarray, folds: int) -> np.ndarray | None:

@@ -14,6 +14,7 @@ INTEGERS = frozenset(
     | {"process_memory_bytes", "device_memory_bytes"}
 )
 EXACT = 2**53  # the largest whole number up to which float64 holds all of them
+MOMENT = ["epoch", "step"]  # of a training; `with_moments` has a step where no epoch is known
 CAPTIONS = "captions"  # a factor too, in tables of studies that vary how training images are described
 METRIC = ["prompt_type", "metric", "encoder", "resize"]  # two values compare only where all four agree
 CLASS = ["category", "class_name"]
@@ -23,9 +24,39 @@ PROBE_COLUMNS = ["metric", "encoder", "resize", *LEAF, "probe", "value"]
 ALL = "all"  # the category that stands for every class of a study; metrics of scope "checkpoint" have no other
 
 
+# What tables, and what is worked out from them, call something else than a person's own factor.
+RESERVED = frozenset(
+    {*FACTORS, *LEAF, *METRIC, *LOSS_COLUMNS, *PROBE_COLUMNS, *INTEGERS, ALL}
+    | {"score", "reason", "metric_id", "population", "blocks", "factor_name", "factor_value", "shap", "capacity"}
+    | {"lr_level", "best", "mean", "difference", "se", "df", "low", "high", "p", "q", "verdict", "criterion", "judges"}
+    | {"concept", "prompt", "file", "thumbnail", "stage", "item", "seconds", "device", "status", "message", "home"}
+    | {"r2_train", "rmse_train", "r2_cv", "rmse_cv", "point", "place", "age", "moment", "block", "block_id", "n", "id"}
+)
+
+
+def own_factors(table: pd.DataFrame) -> list[str]:
+    """The factors that a person named: the columns of scores, raw, normalised or by category, that are none of ours."""
+    return [name for name in table if name not in RESERVED]
+
+
 def factor_columns(table: pd.DataFrame) -> list[str]:
-    """The factor columns that a table has: FACTORS, and captions where a study varies them."""
-    return [*FACTORS, CAPTIONS] if CAPTIONS in table else FACTORS
+    """The factor columns of a table of scores: FACTORS, and those that are somebody's own."""
+    return [*FACTORS, *own_factors(table)]
+
+
+def with_moments(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `step` only where no epoch is known, and `age`, which orders the moments of a training.
+
+    Ages are epochs where all rows with a moment have one, else steps where all have those. Where neither is so they are
+    whatever each row has, and nobody knows whether epoch 20 or step 300 is the later.
+    """
+    epoch, step = (table[name].astype("Float64") for name in MOMENT)
+    moments = epoch.notna() | step.notna()
+    age = epoch.fillna(step)
+    if epoch[moments].isna().any() and step[moments].notna().all():
+        # Seeds of one epoch are one moment, whatever their steps.
+        age = step.groupby([table["config"], age], dropna=False, observed=True).transform("max")
+    return table.assign(step=table["step"].mask(table["epoch"].notna()), age=age)
 
 
 def with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def test_identified_pools_seeds_and_leaves_of_the_last_epoch():
         ("base", "none", np.nan, 0.0, 8),
     ]
     scores = pd.DataFrame(rows, columns=["config", "algorithm", "epoch", "value", "n_images"])
-    scores = scores.assign(metric="identification", prompt_type="trigger", category="scenes")
+    scores = scores.assign(metric="identification", prompt_type="trigger", category="scenes", step=np.nan)
     table = identified(scores).set_index("config")
     assert table.loc["a", ["right", "images"]].tolist() == [20, 24] and table.loc["base", "right"] == 0
     z, n, p = 1.959964, 24, 20 / 24  # Wilson's interval by its formula

@@ -93,7 +93,7 @@ def test_an_odd_study_is_ranked_explained_judged_and_reported(table, tmp_path):
         store.write_table(getattr(tables, name), tmp_path / f"{name}.parquet")
     for ask in (choosing.leaderboard, choosing.epochs, lambda run: choosing.recipe(run, {})):
         without_answer = normalized["score"].isna().all() or (
-            ask is choosing.epochs and normalized["epoch"].isna().all()
+            ask is choosing.epochs and normalized[["epoch", "step"]].isna().all(axis=None)
         )
         with pytest.raises(UserError, match="ranked") if without_answer else contextlib.nullcontext():
             ask(tmp_path)

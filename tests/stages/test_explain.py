@@ -71,6 +71,21 @@ def small() -> pd.DataFrame:
     return _category_scores(checkpoints, np.random.default_rng(1).random(len(checkpoints)))
 
 
+def test_factors_of_somebodys_own_and_steps_where_no_epoch_is_known_are_explained():
+    checkpoints = _checkpoints([{"config": f"{name}{n}", "algorithm": "lora", "trained_layers": "linear", "lr": 1e-4}
+                                for name in ("adam", "lion") for n in range(4)], seeds=(1, 2))  # fmt: skip
+    optimizer = checkpoints["config"].str[:4]
+    own = {"optimizer": optimizer, "step": checkpoints["epoch"] * 10, "epoch": pd.NA, "dropout": 0.1}
+    checkpoints = checkpoints.assign(**own).astype({"epoch": "Int64"})
+    scores = _category_scores(checkpoints, optimizer.map({"adam": 0.2, "lion": 0.8}))
+    found = explain(scores, ALGORITHMS).attributions
+    assert set(found["factor_name"]) == {"optimizer", "step"}  # dropout does not vary
+    size = found.assign(shap=found["shap"].abs()).groupby("factor_name")["shap"].mean()
+    assert size["optimizer"] > 0.2 and size["step"] < 0.01
+    assert {"optimizer", "dropout"} <= set(found)
+    assert set(found.loc[found["factor_name"] == "step", "factor_value"]) == {"100", "300", "500"}
+
+
 def test_levels_of_the_papers_grid():
     configs = [row for row in _paper_configs() if row["config"] not in EXCLUDED]
     table = factor_table(_checkpoints(configs), ALGORITHMS)

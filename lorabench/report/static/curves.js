@@ -1,10 +1,19 @@
 // Curves over the epochs: one small chart an algorithm, all on one scale, with a legend below.
-const curves = { column: DATA.columns.findIndex((c) => c.headline), category: "all", raw: "score" };
+const curves = {
+  column: DATA.columns.findIndex((c) => c.headline),
+  category: "all",
+  raw: "score",
+  along: DATA.along[0],
+};
 keep("epochs", curves, {
   column: indexIn(DATA.columns.map((c) => c.key)),
   category: oneOf(DATA.categories.map((c) => c.key)),
   raw: oneOf(["score", "raw"]),
+  along: oneOf(DATA.along),
 });
+// Where some files say an epoch and others a step alone, nothing orders them all: the reader chooses.
+const momentOf = (i) => DATA.points[i][curves.along];
+const alongLabel = () => (curves.along === "age" ? DATA.ageLabel : curves.along === "step" ? "Step" : "Epoch");
 
 function curveSeries() {
   const m = meansOf(curves.column, curves.category);
@@ -12,7 +21,7 @@ function curveSeries() {
   const raw = curves.raw === "raw",
     v = raw ? m.raw : m.score,
     e = raw ? m.rawError : m.scoreError;
-  const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && DATA.points[i].age !== null && shown(i));
+  const ids = DATA.points.map((_, i) => i).filter((i) => v[i] !== null && momentOf(i) !== null && shown(i));
   return { v, e, base: raw ? m.base : null, real: raw ? m.real : null, lines: tracks(ids) };
 }
 
@@ -32,7 +41,7 @@ function lineLook(config, color) {
 function curveTraces(lines, series, color, raw) {
   return lines.map((ids) => ({
     ...lineLook(DATA.points[ids[0]].config, color),
-    x: ids.map((i) => DATA.points[i].age),
+    x: ids.map(momentOf),
     y: ids.map((i) => series.v[i]),
     error_y: { type: "data", array: ids.map((i) => series.e[i] ?? 0), thickness: 1.2, width: 3, color: `${color}99` },
     text: ids.map(
@@ -59,7 +68,7 @@ function drawCurve(box, algorithm, series, range, raw) {
   const lines = series.lines.filter((ids) => DATA.points[ids[0]].algorithm === algorithm);
   const [width, height] = [box.clientWidth, 300];
   const margin = { l: 50, r: 14, t: TOP, b: 44 };
-  const ages = [...new Set(series.lines.flat().map((i) => DATA.points[i].age))].sort((a, b) => a - b);
+  const ages = [...new Set(series.lines.flat().map(momentOf))].sort((a, b) => a - b);
   const pad = ages.length > 1 ? (ages.at(-1) - ages[0]) * 0.06 : 1;
   const references = [
     [series.base, "base model"],
@@ -73,7 +82,7 @@ function drawCurve(box, algorithm, series, range, raw) {
     margin,
     annotations: references.map((each) => each.label),
     shapes: references.map((each) => each.shape),
-    xaxis: axisOf(DATA.points[lines[0][0]].moment.startsWith("step") ? "Step" : "Epoch", {
+    xaxis: axisOf(alongLabel(), {
       tickvals: ages.length <= 6 ? ages : undefined,
       range: [ages[0] - pad, ages.at(-1) + pad],
     }),
@@ -149,6 +158,20 @@ function startCurves() {
         drawCurves();
       },
     ),
+    DATA.along.length > 1
+      ? selector(
+          "Along",
+          [
+            ["epoch", "epochs"],
+            ["step", "steps"],
+          ],
+          curves.along,
+          (value) => {
+            curves.along = value;
+            drawCurves();
+          },
+        )
+      : null,
   );
   configBar(byId("epochs-controls"));
   host.before(el("p", { class: "hint", id: "epochs-axis" }));

@@ -128,6 +128,7 @@ function boardHead(columns) {
       "tr",
       {},
       el("th", { scope: "col", "aria-sort": order("name") }, sortButton("name", `Config${arrow("name")}`)),
+      DATA.own.map((name) => el("th", { scope: "col" }, el("span", { class: "column" }, name))),
       columns.map((i) => {
         const c = DATA.columns[i];
         return el(
@@ -220,6 +221,7 @@ function drawBoard() {
       "tr",
       { class: chosen.lit.has(DATA.points[point].config) ? "lit" : null },
       boardName(point),
+      DATA.points[point].own.map((value) => el("td", {}, value)),
       columns.map((i) => boardCell(i, point)),
     ),
   );
@@ -233,6 +235,7 @@ function drawBoard() {
         el("span", { class: "name" }, el("span", { class: "dot" }), name),
         el("small", {}, what),
       ),
+      DATA.own.map(() => el("td", {})),
       columns.map((i) =>
         el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category)[key])}`)),
       ),

@@ -9,7 +9,8 @@ function grownTable(concept, own, ages, scales) {
     own.find((row) => DATA.points[row.point].age === age && DATA.points[row.point].scale === scale);
   const cell = (row, k) => el("td", {}, row ? thumbnail(concept, row, k, pointName(row.point)) : null);
   const base = (k) => el("td", {}, concept.base ? thumbnail(concept, baseRow(concept), k, "base model") : null);
-  const words = (age) => (age === null ? "end of training" : `epoch ${age}`);
+  const momentAt = (age) => DATA.points[own.find((row) => DATA.points[row.point].age === age).point].moment;
+  const words = (age) => (age === null ? "end of training" : momentAt(age).replace(/, scale .*/, ""));
   const row = (name, cells, kind = "") => el("tr", { class: kind }, el("th", { scope: "row" }, name), cells);
   if (scales.length === 1) {
     const rows = ages.map((age) =>

@@ -1,0 +1,29 @@
+"""Textual inversion: a word of its own for the text encoder, and no weight update."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lorabench.components import Algorithm, Params
+from lorabench.records import TrainConfig
+
+
+def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+    """ValueError: words have no layer."""
+    raise ValueError("words are read from files and not trained")
+
+
+def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+    """ValueError: words have no layer."""
+    raise ValueError("textual inversion updates no weight")
+
+
+textual_inversion = Algorithm(
+    name="textual_inversion",
+    init=init,
+    delta_weight=delta_weight,
+    hyperparameters=(),
+    suffixes=(),
+    description="Vectors of a new word; read and measured, not trained.",
+)
