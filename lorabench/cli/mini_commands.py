@@ -11,7 +11,6 @@ import typer
 
 from lorabench.api import door
 from lorabench.cli.app import Json, mini_app
-from lorabench.cli.cells import wrapped
 from lorabench.cli.output import show, show_answer
 from lorabench.errors import UserError
 
@@ -85,7 +84,7 @@ def mini_identified(
     """
     door.check_run(run)
     from lorabench.api import findings
-    from lorabench.cli import finding_words
+    from lorabench.cli import cells, finding_words
 
     found = findings.identified(run)
     if found.empty:
@@ -93,4 +92,4 @@ def mini_identified(
     shown = None if sheet is None else findings.adapter_sheet(run, found, config, sheet)
     show_answer(found, as_json, finding_words.identified)
     if shown:
-        print("\n".join(wrapped(shown)), file=sys.stderr)
+        print("\n".join(cells.wrapped(shown)), file=sys.stderr)
