@@ -20,18 +20,19 @@ def sha256_of(path: Path) -> str:
     path = path.resolve()
     before = _state(path)
     if before["bytes"] < LARGE:
-        return _read(path)
+        return file_hash(path)
     record = _folder() / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
     kept = _kept(record)
     if kept is not None and {**before, "sha256": kept.get("sha256")} == kept:
         return str(kept["sha256"])
-    found = _read(path)
+    found = file_hash(path)
     if _state(path) == before:  # nobody wrote into it meanwhile
         _keep(record, {**before, "sha256": found})
     return found
 
 
-def _read(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes as they are now."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

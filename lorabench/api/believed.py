@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lorabench.api.members import Member, Source
-
-SHOWN = 3  # names in a sentence
+from lorabench.report.words import listed
 
 
 def remarks(series: Sequence[Sequence[Member]], names: Sequence[str]) -> list[str]:
@@ -44,7 +43,3 @@ def moments(members: Sequence[Member]) -> str:
         if numbers:
             words.append(f"{kind}{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}")
     return "; ".join(words)
-
-
-def listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

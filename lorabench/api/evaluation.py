@@ -12,7 +12,6 @@ import pandas as pd
 from lorabench import base_files, components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
 from lorabench.api.adapter_files import base_source
-from lorabench.api.believed import listed
 from lorabench.api.door import NO_WORDS, WHICH_IMAGES, adapters_in, headers_of
 from lorabench.api.file_names import Moment
 from lorabench.api.folders import adapter_files, bases_of, callable_names, content_hash, fitting
@@ -27,6 +26,7 @@ from lorabench.pipeline.planning import plan_of_checkpoints, scaled
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.report.tables import columns_of, headline_columns, metric_infos
+from lorabench.report.words import listed
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
 

@@ -10,9 +10,9 @@ from lorabench import components, config, shipped
 from lorabench.api.progress import open_progress
 from lorabench.components import Kind
 from lorabench.errors import UserError, unknown
+from lorabench.report.words import listed
 
 STUDIES = "studies"
-SHOWN = 3  # places in a row
 KINDS: tuple[str, ...] = (*get_args(Kind), STUDIES)
 
 
@@ -45,14 +45,7 @@ def gathered(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
     places: dict[tuple[object, object], list[str]] = {}
     for row in rows:
         places.setdefault((row["finding"], row["why"]), []).append(str(row["place"]))
-    return [
-        {"finding": finding, "place": ", ".join(found[:SHOWN]) + _more(found), "why": why}
-        for (finding, why), found in places.items()
-    ]
-
-
-def _more(found: Sequence[str]) -> str:
-    return f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [{"finding": finding, "place": listed(found), "why": why} for (finding, why), found in places.items()]
 
 
 def check_up(run: Path, quiet: bool) -> list[dict[str, object]]:

@@ -9,13 +9,11 @@ import pandas as pd
 from lorabench.cli.cells import direction, disagreement, doubt, measurement, q, raw, verdict, wrapped
 from lorabench.cli.output import rows_of, table
 from lorabench.report.file_table import decimals, less_best
-from lorabench.report.words import CRITERIA, category_words, criterion_words, number
+from lorabench.report.words import CRITERIA, category_words, criterion_words, listed, number
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
 _SHOWN = 12  # files of a block
-_SOME = 3  # names in a closing line
-
 _LEGEND = (
     "These files on this data, paired by class, prompt and noise: nothing is said of other trainings of their configs "
     "(that is `lorabench leaderboard`, and takes seeds). Value: raw mean over classes. Less best: difference from the "
@@ -59,7 +57,7 @@ def closing(found: pd.DataFrame) -> Iterator[str]:
         named = {each: block.loc[block["verdict"] == each, "checkpoint"].tolist() for each in _VERDICTS}
         best = rows_of(block[block["verdict"] == "best"])[0]
         parts = [f"  best {best['checkpoint']} ({raw(best['mean'], decimals(block))})"]
-        parts += [f"{words}{_some(named[each])}" for each, words in _VERDICTS.items() if named[each]]
+        parts += [f"{words}{listed(named[each])}" for each, words in _VERDICTS.items() if named[each]]
         yield from wrapped("; ".join(parts), "  ")
 
 
@@ -101,8 +99,3 @@ def _blocks(found: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
         name = f"study {study}: " if several else ""
         heading = f"{name}{criterion_words(criterion)}: {measurement(row)}{place}; {direction(row)}"
         yield [*wrapped(heading, "  "), *doubt(row)], block
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SOME
-    return ", ".join(names[:_SOME]) + (f" and {more} more" if more > 0 else "")

@@ -28,12 +28,9 @@ from lorabench.cli.cells import (
 )
 from lorabench.cli.output import rows_of, table
 from lorabench.report.tables import Column
-from lorabench.report.words import category_words, criterion_words
+from lorabench.report.words import category_words, criterion_words, listed
 from lorabench.statistics.columns import MOMENT
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
-
-MOST_TIED = 3  # names in a closing line
-
 
 _LEAD = ("Score: mean rank of a config's classes and seeds among all checkpoints, 0 = last, 1 = first. Less best: "
          "difference from the best ± its 95 % interval. ")  # fmt: skip
@@ -172,7 +169,7 @@ def closing(found: pd.DataFrame, identified: pd.DataFrame) -> Iterator[str]:
         lead = rows_of(best)[0]
         line = f"  best {lead['config']} ({two(lead['score'])})"
         named = {verdict: block.loc[block["verdict"] == verdict, "config"].tolist() for verdict in _OTHERS}
-        parts = [words.format(_some(named[verdict])) for verdict, words in _OTHERS.items() if named[verdict]]
+        parts = [words.format(listed(named[verdict])) for verdict, words in _OTHERS.items() if named[verdict]]
         yield from wrapped("; ".join([line, *parts]), "  ")
         if lead["identified_images"] is not None:
             yield from wrapped(f"  {_named_right(lead, identified)}", "  ")
@@ -191,11 +188,6 @@ def _named_right(lead: Mapping[str, Any], identified: pd.DataFrame) -> str:
     fewest = f"{weakest['right']} of {weakest['images']}"
     category = category_words(weakest["category"]).lower()
     return f"identification: {whole} trigger images named right; fewest: {category}, {fewest}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MOST_TIED
-    return ", ".join(names[:MOST_TIED]) + (f" and {more} more" if more > 0 else "")
 
 
 def judged_by(table_: pd.DataFrame) -> list[str]:

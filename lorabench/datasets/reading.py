@@ -14,6 +14,7 @@ from lorabench.datasets.description import DESCRIPTION, ConceptEntry
 from lorabench.datasets.pictures import PictureFolder, count
 from lorabench.datasets.words import Descriptor, Words, told
 from lorabench.errors import UserError
+from lorabench.hashes import file_hash
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.values import MOST_SAMPLES
 
@@ -23,7 +24,7 @@ NO_WORDS = Words()
 def load_dataset(place: Path, words: Words = NO_WORDS) -> Dataset:
     """Read a data set, its images' bytes included. UserError for whatever is wrong with it."""
     found = read_dataset(place, words)
-    hashes = {image.path: _file_hash(image.path) for image in found.images}
+    hashes = {image.path: file_hash(image.path) for image in found.images}
     fingerprint = _fingerprint(found.concepts, found.images, hashes)
     return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
 
@@ -197,11 +198,6 @@ def _without_trigger(found: Sequence[Concept], images: Sequence[TrainingImage]) 
 
 
 # --- what training sees -----------------------------------------------------------------------------------------------
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _contents(images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> dict[str, str]:

@@ -15,10 +15,10 @@ from lorabench.config import expand
 from lorabench.errors import UserError
 from lorabench.pipeline.checkup import ROOMS
 from lorabench.pipeline.integrity import artifacts
-from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
-from lorabench.report.words import duration
+from lorabench.report.words import duration, listed
 
 ASIDE = "replaced"  # the folder of a run in which adapters lie that others took the place of
 _KINDS = {"train": "trained checkpoints", "generate": "sets of images"}
@@ -62,8 +62,9 @@ def finished(plan: Plan, stages: Sequence[str]) -> list[Replaced]:
 
 def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]) -> str:
     """A sentence or two for whoever has to decide; "" where nothing is replaced."""
+    left_out = _say_left_out(plan) if "rank" in stages else ""
     if not replaced:
-        return _say_left_out(plan) if "rank" in stages else ""
+        return left_out
     parts = []
     for stage, kind in _KINDS.items():
         seconds = [each.seconds for each in replaced if each.stage == stage]
@@ -71,7 +72,8 @@ def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]
     changes = _changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
     because = f" (changed: {'; '.join(changes)})" if changes else ""
     kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage == "train" else ""
-    return f"This would replace finished work in {plan.root}: {' and '.join(parts)}{because}.{kept}"
+    work = f"This would replace finished work in {plan.root}: {' and '.join(parts)}{because}.{kept}"
+    return f"{work} {left_out}".rstrip()
 
 
 def set_aside(plan: Plan, replaced: Sequence[Replaced]) -> None:
@@ -89,15 +91,20 @@ def _say_left_out(plan: Plan) -> str:
     before = store.read_manifest(plan.root)[0].study
     told = f"The tables and the report in {plan.root} tell of"
     pictures = (before.get("data") or {}).get("folder", plan.study.data.folder)
-    if pictures != plan.study.data.folder:
+    if pictures != plan.study.data.folder and not _saw_same_pictures(plan):
         return f"{told} the pictures in {pictures}, and those of {plan.study.data.folder} would take their place."
     own = {(each.name, seed) for each in expand(plan.study) for seed in plan.study.seeds}
     gone = sorted(_trainings_told(plan) - own)
     if not plan.runs or not gone:
         return ""
-    names = ", ".join(f"{name} (seed {seed})" for name, seed in gone[:_SHOWN])
-    more = f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
-    return f"{told} trainings that this study does not have and would be left out: {names}{more}."
+    names = listed([f"{name} (seed {seed})" for name, seed in gone])
+    return f"{told} trainings that this study does not have and would be left out: {names}."
+
+
+def _saw_same_pictures(plan: Plan) -> bool:
+    """Whether what lies there was measured on these pictures, wherever they lay then: a run and its data may move."""
+    metas = {name: plan.folder.meta(plan.features_folder(DATASET, name)) for name in plan.encoders_where(stored=True)}
+    return any(meta is not None and meta.key == plan.dataset_features_key(name) for name, meta in metas.items())
 
 
 def _trainings_told(plan: Plan) -> set[tuple[str, int]]:

@@ -106,6 +106,12 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}".replace("-", "−")
 
 
+def listed(names: Sequence[str], shown: int = 3) -> str:
+    """ "a, b, c and 4 more"."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
 def count(n: int, noun: str, plural: str = "") -> str:
     """ "1 config", "8 configs", "1,204 images"."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from lorabench.errors import UserError
+from lorabench.hashes import file_hash
 
 SEAL = "seal"
 LONGEST_NAME = 150  # bytes; file systems stop at 255, and temporary names are longer than the final ones
@@ -39,12 +40,6 @@ class FileRecord:
     sha256: str
     modified: int
     changed: int
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_of(path: Path) -> FileRecord:

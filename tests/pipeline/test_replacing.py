@@ -76,12 +76,20 @@ def test_a_report_of_something_else_is_not_replaced_unasked(run, tmp_path, line)
     }[line]
     if line == "folder":
         mini.write_dataset(tmp_path / "dataset")
+        (tmp_path / "dataset/scenes/volcano/00.txt").write_text("[V_volcano] scene, another day")
     old = next(each for each in SMOKE.splitlines() if each.startswith(f"{line} ="))
     study, before = edited(tmp_path, old, new), bytes_of(run)
     code, answer = said("grid", study, "--out", str(run))
     assert code == 2 and words in answer and "--replace" in answer and bytes_of(run) == before
     code, answer = said("grid", study, "--out", str(run), "--dry-run")
     assert code == 0 and words in answer
+
+
+def test_pictures_may_move(run, tmp_path):
+    old = next(each for each in SMOKE.splitlines() if each.startswith("folder ="))
+    study = edited(tmp_path, old, f'folder = "{mini.write_dataset(tmp_path / "dataset")}"')
+    answer = json.loads(lorabench_here("grid", study, "--out", str(run), "--workers", "1", "--json").stdout)
+    assert answer["exit_code"] == 0 and not answer["made"]["train"] and not answer["made"]["generate"]
 
 
 def test_what_was_made_for_another_plan_is_out_of_date_and_not_damaged(run, tmp_path):
