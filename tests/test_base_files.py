@@ -145,7 +145,7 @@ def test_a_large_file_is_hashed_once(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(hashes, "LARGE", 4)
     reads = []
-    monkeypatch.setattr(hashes, "_read", lambda path: reads.append(path) or f"{len(reads):064}")
+    monkeypatch.setattr(hashes, "file_hash", lambda path: reads.append(path) or f"{len(reads):064}")
     file = tmp_path / "weights.safetensors"
     file.write_bytes(b"12345")
     assert hashes.sha256_of(file) == hashes.sha256_of(file) == f"{1:064}" and len(reads) == 1
