@@ -100,7 +100,7 @@ def measured(rows: list[Row], rounds: int, device: str) -> list[dict[str, object
 
 
 def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
-    base = diffusion.load_base(options.base, torch.device(options.device))
+    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
     config = TrainConfig("c", name, preset, 1e-4, **SIZES[name])
     adapter = adapters.create(base.components, components.find("algorithms", name), config, seed=1)
 
@@ -114,7 +114,7 @@ def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
 
 
 def of_peft(options: argparse.Namespace, name: str) -> Row:
-    base = diffusion.load_base(options.base, torch.device(options.device))
+    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
     names = layers.trained_modules(base.components, "linear")
     for component, module in base.components.items():
         of_it = [each.removeprefix(f"{component}.") for each in names if each.startswith(f"{component}.")]
@@ -124,7 +124,7 @@ def of_peft(options: argparse.Namespace, name: str) -> Row:
 
 
 def of_lycoris(options: argparse.Namespace, name: str) -> Row:
-    base = diffusion.load_base(options.base, torch.device(options.device))
+    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
     kind, values = LYCORIS[name]
     params = []
     for each in layers.trained_modules(base.components, "linear"):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,35 @@ class BaseFiles:
     weights: Mapping[str, Path] = field(default_factory=dict)  # of a folder: part of the model -> its file
     revision: str = ""  # of the hub's repository: the commit
 
+    @cached_property
+    def id(self) -> str:
+        """A name for its content, e.g. "sd1-0123456789ab": equal wherever the files lie.
+
+        Family by the width of the text vectors (sd1, sd2, else "custom"), then SHA-256 over weights, configs and
+        tokenizer. A variant has the id of a folder that holds its files under their usual names.
+        """
+        if not self.weights:
+            return f"{_family(_width_in_file(self.path))}-{sha256_of(self.path)[:12]}"
+        files = {f"{name}/{WEIGHTS[name]}": file for name, file in self.weights.items()}
+        files |= {f"{name}/config.json": self.path / name / "config.json" for name in WEIGHTS}
+        # The version of what wrote the index changes nothing.
+        files |= {name: self.path / name for name in SETTINGS if name != "model_index.json"}
+        digest = hashlib.sha256()
+        for name in sorted(files):
+            digest.update(f"{name} {sha256_of(files[name])}\n".encode())
+        unet = read_json(self.path / "unet/config.json").root
+        return f"{_family(unet.get('cross_attention_dim'))}-{digest.hexdigest()[:12]}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that hold weights."""
+        return tuple(self.weights.values()) or (self.path,)
+
+    def facts(self) -> dict[str, Any]:
+        """What results say of it: the commit of the hub's repository, and SHA-256 of each file of weights."""
+        names = {file: str(file.relative_to(self.path)) if self.weights else file.name for file in self.files}
+        return {"revision": self.revision, "sha256": {name: sha256_of(file) for file, name in names.items()}}
+
 
 def find_base(source: str) -> BaseFiles:
     """The files that `source` stands for: a path or a hub id, "@revision" of the latter, ":variant" of both.
@@ -74,42 +104,6 @@ def find_base(source: str) -> BaseFiles:
         raise UserError(f"Base model '{source}' does not exist; set base to a diffusers folder or a .safetensors file.")
     folder = _cached_snapshot(name)
     return BaseFiles(folder, _checked_folder(folder, name.variant, _how_to_get(name)), folder.name)
-
-
-def locate_base(source: str) -> Path:
-    """The diffusers folder or .safetensors file of `find_base`."""
-    return find_base(source).path
-
-
-def base_id(source: str) -> str:
-    """A name for the content of a base model, e.g. "sd1-0123456789ab": equal wherever the files lie.
-
-    Family by the width of the text vectors (sd1, sd2, else "custom"), then SHA-256 over weights, configs and tokenizer.
-    A variant has the id of a folder that holds its files under their usual names.
-    """
-    found = find_base(source)
-    if not found.weights:
-        return f"{_family(_width_in_file(found.path))}-{sha256_of(found.path)[:12]}"
-    files = {f"{name}/{WEIGHTS[name]}": file for name, file in found.weights.items()}
-    files |= {f"{name}/config.json": found.path / name / "config.json" for name in WEIGHTS}
-    files |= {name: found.path / name for name in SETTINGS if name != "model_index.json"}  # its version changes nothing
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name} {sha256_of(files[name])}\n".encode())
-    unet = read_json(found.path / "unet/config.json").root
-    return f"{_family(unet.get('cross_attention_dim'))}-{digest.hexdigest()[:12]}"
-
-
-def base_facts(source: str) -> dict[str, Any]:
-    """What results say of a base's files: the commit of the hub's repository, and SHA-256 of each file of weights."""
-    found = find_base(source)
-    files = found.weights.values() or [found.path]
-    return {
-        "revision": found.revision,
-        "sha256": {
-            str(file.relative_to(found.path) if found.weights else file.name): sha256_of(file) for file in files
-        },
-    }
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabench.architectures import ARCHITECTURES
-from lorabench.base_files import base_id, clean_base, find_base, locate_base, settings_folder
+from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
 from lorabench.errors import UserError
 from lorabench.foreign import known
 from lorabench.records import Sampling
@@ -55,10 +55,39 @@ _KEYS = {
 
 
 @dataclass(frozen=True)
+class Base:
+    """A base model as its configs have it, before a weight is read."""
+
+    source: str  # what it was found by, as in `base_files.find_base`
+    files: BaseFiles
+    pixels_per_latent: int
+    side: int | None  # pixels of the pictures that it was made for; None where its configs do not say
+
+    @property
+    def id(self) -> str:
+        return self.files.id
+
+    def architecture(self) -> dict[str, torch.nn.Module]:
+        """The modules that adapters may change, on the meta device: names and shapes. UserError for broken configs."""
+        try:
+            return _made({name: _config(self.files.path, name) for name in ("unet", "text_encoder")})
+        except Exception as error:
+            raise _not_loaded(self.files.path, error) from error
+
+    def check_size(self, size: int) -> None:
+        """UserError if it cannot draw pictures of that side."""
+        if size % self.pixels_per_latent:
+            raise UserError(
+                f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of "
+                f"{self.pixels_per_latent}."
+            )
+
+
+@dataclass(frozen=True)
 class BaseModel:
     """A Stable Diffusion model, frozen, in evaluation mode."""
 
-    id: str  # of its content: `base_files.base_id`
+    id: str  # of its content: `BaseFiles.id`
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
@@ -117,13 +146,28 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
-    """Load a base model from a diffusers folder, a single .safetensors file, or a hub id in the local cache.
+def base_of(source: str) -> Base:
+    """Find a base model: a diffusers folder, a single .safetensors file, or a hub id in the local cache. UserError.
 
     `source` as in `base_files.find_base`: with ":variant", those of its files.
     """
     files = find_base(source)
-    path = files.path
+    factor = 2 ** (len(_config(files.path, "vae").get("block_out_channels", (64,))) - 1)
+    return Base(source, files, factor, _side(_config(files.path, "unet").get("sample_size"), factor))
+
+
+def _side(latents: object, factor: int) -> int | None:
+    if isinstance(latents, list) and len(set(map(str, latents))) == 1:
+        latents = latents[0]
+    if isinstance(latents, bool) or not isinstance(latents, int):
+        return None
+    side = latents * factor
+    return side if SMALLEST_SIDE <= side <= LARGEST_SIDE else None
+
+
+def load_base(base: Base, device: torch.device, dtype: torch.dtype = torch.float32) -> BaseModel:
+    """Load a base model's weights. UserError for what is none, or does not fit its configs."""
+    files, path = base.files, base.files.path
     try:
         with _no_progress_bars(), clean_base(files, _KEYS) as clean:
             parts = _parts_of_folder(clean) if files.weights else _parts_of_file(path, clean)
@@ -136,7 +180,7 @@ def load_base(source: str, device: torch.device, dtype: torch.dtype = torch.floa
     for name in ("unet", "text_encoder", "vae"):
         parts[name].float().to(device).requires_grad_(False).eval()
     alphas = scheduler.alphas_cumprod.to(device=device, dtype=torch.float32)
-    return BaseModel(id=base_id(source), alphas_cumprod=alphas, device=device, dtype=dtype, **parts)
+    return BaseModel(id=base.id, alphas_cumprod=alphas, device=device, dtype=dtype, **parts)
 
 
 def _not_loaded(path: Path, error: Exception) -> UserError:
@@ -161,17 +205,8 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def architecture(source: str) -> dict[str, torch.nn.Module]:
-    """The modules that adapters may change, on the meta device: names and shapes without a weight read.
-
-    `source` as in `load_base`, or a name of `architectures.ARCHITECTURES`, which needs no file.
-    """
-    if source in ARCHITECTURES:
-        return _made(ARCHITECTURES[source])
-    path = locate_base(source)
-    try:
-        return _made({name: _config(path, name) for name in ("unet", "text_encoder")})
-    except Exception as error:
-        raise _not_loaded(path, error) from error
+    """`Base.architecture` of a base model, or of a name of `architectures.ARCHITECTURES`, which needs no file."""
+    return _made(ARCHITECTURES[source]) if source in ARCHITECTURES else base_of(source).architecture()
 
 
 def _made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.nn.Module]:
@@ -187,41 +222,16 @@ def _config(path: Path, name: str) -> dict[str, Any]:
     return known(settings_folder(path) / name / "config.json", _KEYS[name])
 
 
-def save_folder(base: BaseModel, source: str, folder: Path) -> None:
-    """Write the base model with the weights it has now, float32, as a diffusers folder; `source` is what it was."""
-    with clean_base(find_base(source), _KEYS) as clean:
+def save_folder(model: BaseModel, base: Base, folder: Path) -> None:
+    """Write a model with the weights that it has now, float32, as a diffusers folder; `base` is what it was."""
+    with clean_base(base.files, _KEYS) as clean:
         # Copied, not saved: transformers 5 writes tokenizers in a way that older versions do not read.
         shutil.copyfile(clean / "model_index.json", folder / "model_index.json")
         for name in ("scheduler", "tokenizer"):
             shutil.copytree(clean / name, folder / name)
     with _no_progress_bars():
-        for name, part in {"unet": base.unet, "text_encoder": base.text_encoder, "vae": base.vae}.items():
+        for name, part in {"unet": model.unet, "text_encoder": model.text_encoder, "vae": model.vae}.items():
             part.save_pretrained(folder / name, safe_serialization=True)
-
-
-def check_size(source: str, size: int) -> None:
-    """UserError if the base model cannot draw pictures of that side, found without its weights."""
-    factor = _pixels_per_latent(locate_base(source))
-    if size % factor:
-        raise UserError(
-            f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of {factor}."
-        )
-
-
-def own_side(source: str) -> int | None:
-    """Pixels of a side of the pictures that a base model was made for, as its configs say; None where they do not."""
-    path = locate_base(source)
-    latents = _config(path, "unet").get("sample_size")
-    if isinstance(latents, list) and len(set(map(str, latents))) == 1:
-        latents = latents[0]
-    if isinstance(latents, bool) or not isinstance(latents, int):
-        return None
-    side = latents * _pixels_per_latent(path)
-    return side if SMALLEST_SIDE <= side <= LARGEST_SIDE else None
-
-
-def _pixels_per_latent(path: Path) -> int:
-    return 2 ** (len(_config(path, "vae").get("block_out_channels", (64,))) - 1)
 
 
 def _parts_of_folder(folder: Path) -> dict[str, Any]:

@@ -84,12 +84,21 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture that was made elsewhere."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ImageRequest:
-    """Image `index` of a prompt set: what to draw and from which noise."""
+    """Image `index` of a prompt set: what to draw and from which noise, or the picture that was drawn so elsewhere."""
 
     prompt: Prompt
     index: int
-    noise_seed: int
+    noise_seed: int | None  # None: of a picture that does not say it
+    made: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights to measure. The base model is the checkpoint whose algorithm is "none"."""
+    """Weights to measure, or pictures drawn with them elsewhere. The base model's algorithm is "none"."""
 
     id: str
     config: str

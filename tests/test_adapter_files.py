@@ -29,14 +29,14 @@ def base(tmp_path_factory) -> str:
 
 
 def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: float) -> Path:
-    parts = diffusion.load_base(base, torch.device("cpu")).components
+    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
     path = folder / f"{name}.safetensors"
     formats.save_adapter(path, trained(parts, name, layers, **values), Origin("tiny-0", 23, 3, 90), dtype="float32")
     return path
 
 
 def merged(path: Path, base: str, scale: float = 1.0) -> dict[str, torch.Tensor]:
-    parts = diffusion.load_base(base, torch.device("cpu")).components
+    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
     return adapters.merged_weights(parts, formats.load_adapter(path, parts)[0], scale)
 
 
@@ -85,7 +85,10 @@ def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype
     adapter = adapters.create(parts, components.find("algorithms", name), config, seed=0)
     size = formats.file_size(adapter, dtype)
     real = adapters.create(
-        diffusion.load_base(base, torch.device("cpu")).components, components.find("algorithms", name), config, seed=0
+        diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components,
+        components.find("algorithms", name),
+        config,
+        seed=0,
     )
     formats.save_adapter(tmp_path / "a.safetensors", real, Origin("", 0, 0, 0), dtype=dtype)
     assert (tmp_path / "a.safetensors").stat().st_size == size
@@ -97,7 +100,7 @@ def test_inspect_says_what_a_file_holds(tmp_path, base):
     assert (found["algorithm"], found["trained_layers"], found["dim"], found["alpha"]) == ("loha", "linear", 3, 2.0)
     assert (found["base"], found["seed"], found["epoch"], found["step"]) == ("tiny-0", 23, 3, 90)
     assert found["bytes"] == path.stat().st_size and "ss_network_args" in found["metadata"]
-    parts = diffusion.load_base(base, torch.device("cpu")).components
+    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
     adapter = formats.load_adapter(path, parts)[0]
     assert found["parameters"] == adapters.count_parameters(adapter)
     assert sum(found["modules"].values()) == len(found["layers"]) == len(adapter.modules)
@@ -148,7 +151,7 @@ def test_there_and_back_again_is_the_same_update(tmp_path, base, name, values, t
 def test_a_merged_folder_is_a_base_model(tmp_path, base):
     path = saved(tmp_path, base, "lokr", layers="full", factor=2)
     adapter_files.convert(path, tmp_path / "merged", "merged", base, 0.5, "float32")
-    whole = diffusion.load_base(str(tmp_path / "merged"), torch.device("cpu"))
+    whole = diffusion.load_base(diffusion.base_of(str(tmp_path / "merged")), torch.device("cpu"))
     for key, weight in merged(path, base, 0.5).items():
         component, name = key.split(".", 1)
         assert torch.equal(whole.components[component].get_parameter(name), weight)

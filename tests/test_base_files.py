@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_base import write_tiny_base
 
 from lorabench import config, diffusion, hashes
-from lorabench.base_files import base_facts, base_id, find_base
+from lorabench.base_files import find_base
 from lorabench.base_names import BaseName, parse_base
 from lorabench.config import base_source
 from lorabench.errors import UserError
@@ -76,22 +76,22 @@ def test_the_papers_base_is_the_unet_that_was_not_averaged(cache):
         "vae": "vae/diffusion_pytorch_model.safetensors",
         "text_encoder": "text_encoder/model.safetensors",
     }
-    facts = base_facts(source)
+    facts = find_base(source).facts()
     assert facts["revision"] == COMMIT and list(facts["sha256"])[0] == NON_EMA
     usual = find_base(HUB_ID)
     assert usual.revision == COMMIT and usual.weights["unet"].name == "diffusion_pytorch_model.safetensors"
 
 
 def test_a_variant_is_loaded_and_has_an_id_of_its_own(folder, tmp_path):
-    variant = diffusion.load_base(f"{folder}:non_ema", torch.device("cpu"))
-    usual = diffusion.load_base(str(folder), torch.device("cpu"))
+    variant = diffusion.load_base(diffusion.base_of(f"{folder}:non_ema"), torch.device("cpu"))
+    usual = diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
     name = "conv_in.weight"
     assert torch.equal(variant.unet.get_parameter(name), usual.unet.get_parameter(name) * 1.5)
     assert torch.equal(variant.vae.encoder.conv_in.weight, usual.vae.encoder.conv_in.weight)
-    assert variant.id == base_id(f"{folder}:non_ema") != usual.id
+    assert variant.id == find_base(f"{folder}:non_ema").id != usual.id
     alike = shutil.copytree(folder, tmp_path / "alike")
     (alike / NON_EMA).replace(alike / "unet/diffusion_pytorch_model.safetensors")
-    assert base_id(str(alike)) == variant.id  # the same content under the usual name
+    assert find_base(str(alike)).id == variant.id  # the same content under the usual name
 
 
 def test_a_study_names_a_folders_variant(folder, tmp_path):

@@ -16,7 +16,7 @@ from single_file import write_single_file
 from tiny_base import write_tiny_base
 
 from lorabench import diffusion
-from lorabench.base_files import base_id
+from lorabench.base_files import find_base
 from lorabench.errors import UserError
 from lorabench.records import Sampling
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return diffusion.load_base(str(folder), CPU)
+    return diffusion.load_base(diffusion.base_of(str(folder)), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp
     (other / "scheduler/scheduler_config.json").write_text(json.dumps(settings))
     noise = diffusion.gaussian_noise(1, (1, 4, 8, 8))
     pictures = []
-    for model in (base, diffusion.load_base(str(other), CPU)):
+    for model in (base, diffusion.load_base(diffusion.base_of(str(other)), CPU)):
         with torch.no_grad():
             text = diffusion.encode_prompts(model, ["a dog"], 14)
         pictures.append(diffusion.sample(model, text, text, noise, SAMPLING))
@@ -216,7 +216,7 @@ def test_a_single_file_is_read_like_its_folder(folder, base, tmp_path):
     file = tmp_path / "model.safetensors"
     write_single_file(folder, file, layers_per_block=1)
     configs = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
-    read = diffusion.load_base(str(file), CPU)
+    read = diffusion.load_base(diffusion.base_of(str(file)), CPU)
     assert not list(configs.rglob("*.safetensors"))
     for ours, theirs in [(read.unet, base.unet), (read.vae, base.vae), (read.text_encoder, base.text_encoder)]:
         expected = theirs.state_dict()
@@ -228,13 +228,13 @@ def test_a_single_file_is_read_like_its_folder(folder, base, tmp_path):
 
 def test_base_id_follows_content(folder, base, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "elsewhere")
-    assert base_id(str(copy)) == base.id
+    assert find_base(str(copy)).id == base.id
     assert base.id.startswith("custom-")
     file = copy / "text_encoder/model.safetensors"
     tensors = load_file(file)
     next(iter(tensors.values())).view(-1)[0] += 1
     save_file(tensors, file, {"format": "pt"})
-    assert base_id(str(copy)) != base.id
+    assert find_base(str(copy)).id != base.id
 
 
 def _without_index(folder: Path) -> None:
@@ -289,7 +289,7 @@ def test_damaged_folders_are_refused_in_a_sentence(folder, tmp_path, damage, wor
     copy = shutil.copytree(folder, tmp_path / "damaged")
     damage(copy)
     with pytest.raises(UserError) as refusal:
-        diffusion.load_base(str(copy), CPU)
+        diffusion.load_base(diffusion.base_of(str(copy)), CPU)
     assert str(copy) in str(refusal.value) and "\n" not in str(refusal.value)
     assert all(word in str(refusal.value) for word in words)
 
@@ -312,7 +312,7 @@ def test_other_sources_are_refused_in_a_sentence(tmp_path):
     }
     for source, words in cases.items():
         with pytest.raises(UserError) as refusal:
-            diffusion.load_base(source, CPU)
+            diffusion.load_base(diffusion.base_of(source), CPU)
         assert all(word in str(refusal.value) for word in [source, *words]), str(refusal.value)
 
 

@@ -37,7 +37,7 @@ def checkpoints(smoke_run, tmp_path_factory):
 
 def theirs(folder):
     """One checkpoint by peft, by diffusers and by lycoris each, on the miniature base."""
-    base = diffusion.load_base(str(mini.base_path()), torch.device("cpu")).components
+    base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
     states = {}
     for component, model in peft_models(base).items():
         model.save_pretrained(folder / "by peft" / component)
@@ -85,7 +85,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
 def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     folder, out = tmp_path / "two", tmp_path / "out"
     folder.mkdir()
-    base = diffusion.load_base(str(mini.base_path()), torch.device("cpu")).components
+    base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
     adapter, loaded = formats.load_adapter(checkpoints / "adapter 0.safetensors", base)
     for data, epoch in itertools.product(("cats", "dogs"), (1, 2)):
         origin = replace(loaded.origin, epoch=epoch, pictures={"styles/riso": data})

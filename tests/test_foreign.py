@@ -227,10 +227,10 @@ def same_weights(one: diffusion.BaseModel, other: diffusion.BaseModel) -> bool:
 
 def test_names_in_a_base_model_change_nothing(tmp_path, attempts):
     clean, folder = write_tiny_base(tmp_path / "clean"), tmp_path / "poisoned"
-    expected = diffusion.load_base(str(clean), torch.device("cpu"))
+    expected = diffusion.load_base(diffusion.base_of(str(clean)), torch.device("cpu"))
     shutil.copytree(clean, folder)
     poison(folder)
-    found = diffusion.load_base(str(folder), torch.device("cpu"))
+    found = diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
     assert same_weights(expected, found)
     assert torch.equal(
         diffusion.tokenize(found, ["a red robot"], 14), diffusion.tokenize(expected, ["a red robot"], 14)
@@ -247,9 +247,11 @@ def test_names_beside_a_single_file_change_nothing(tmp_path, attempts):
     folder = write_tiny_base(tmp_path / "model")
     file = tmp_path / "model.safetensors"
     write_single_file(folder, file, layers_per_block=1)
-    expected = diffusion.load_base(str(file), torch.device("cpu"))
+    expected = diffusion.load_base(diffusion.base_of(str(file)), torch.device("cpu"))
     poison(folder)
-    assert same_weights(expected, diffusion.load_base(str(file), torch.device("cpu"))) and not attempts
+    assert (
+        same_weights(expected, diffusion.load_base(diffusion.base_of(str(file)), torch.device("cpu"))) and not attempts
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def test_junk_in_a_base_model_is_a_sentence(tmp_path, file, text):
     folder = write_tiny_base(tmp_path / "model")
     (folder / file).write_text(text)
     with pytest.raises(UserError, match=str(folder)):
-        diffusion.load_base(str(folder), torch.device("cpu"))
+        diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
 
 
 # --- encoders ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from command_line import lorabench, lorabench_here
 
 from lorabench import components
 from lorabench.api import machine
+from lorabench.base_files import BaseFiles
 from lorabench.encoders import clip as clip_file  # noqa: F401 - registers the module
 from lorabench.errors import UserError
 
@@ -29,7 +30,7 @@ def test_real_weights_that_are_missing_are_named_with_what_gets_them(monkeypatch
         raise UserError(f"{source} is not here; `hf download {source}`")
 
     found = rows(monkeypatch, try_to_load_from_cache=lambda *_: None)
-    monkeypatch.setattr(machine.base_files, "locate_base", nowhere)
+    monkeypatch.setattr(machine.base_files, "find_base", nowhere)
     found = rows(monkeypatch)
     assert "not there yet" in found["hub cache"]["detail"] and "by HF_HUB_CACHE" in found["hub cache"]["detail"]
     assert found["SD1.5"]["status"] == "note" and "hf download" in found["SD1.5"]["detail"]
@@ -41,7 +42,7 @@ def test_real_weights_that_are_missing_are_named_with_what_gets_them(monkeypatch
 
 
 def test_weights_that_are_there_are_named_with_their_place(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine.base_files, "locate_base", lambda source: tmp_path / "sd15")
+    monkeypatch.setattr(machine.base_files, "find_base", lambda source: BaseFiles(tmp_path / "sd15"))
     found = rows(monkeypatch, try_to_load_from_cache=lambda repository, file: f"/cache/{repository}/{file}")
     assert found["SD1.5"] == {"check": "SD1.5", "status": "ok", "detail": str(tmp_path / "sd15")}
     assert found["encoder vgg19"]["detail"] == "/cache/timm/vgg19.tv_in1k/model.safetensors"

@@ -149,10 +149,11 @@ def _check_wrapped(found: Components, adapter: Adapter) -> None:
 def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -> None:
     if source is None or source in architectures.ARCHITECTURES:
         raise UserError("--to merged needs the base model's weights: add --base, a diffusers folder or .safetensors.")
-    base = diffusion.load_base(base_source(source), torch.device("cpu"))
-    adapter = formats.resolve(loaded, base.components)
-    with store.whole_folder(out) as folder, adapters.swapped(base.components, (adapter, scale)):
-        diffusion.save_folder(base, base_source(source), folder)
+    base = diffusion.base_of(base_source(source))
+    model = diffusion.load_base(base, torch.device("cpu"))
+    adapter = formats.resolve(loaded, model.components)
+    with store.whole_folder(out) as folder, adapters.swapped(model.components, (adapter, scale)):
+        diffusion.save_folder(model, base, folder)
 
 
 def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
@@ -161,7 +162,7 @@ def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, A
     Weights are loaded where a base is named that has them. UserError if the file does not fit.
     """
     if base is not None and base not in architectures.ARCHITECTURES:  # "mini" is none of them
-        found = diffusion.load_base(base_source(base), torch.device("cpu")).components
+        found = diffusion.load_base(diffusion.base_of(base_source(base)), torch.device("cpu")).components
         return base, found, formats.resolve(loaded, found)
     candidates = [base] if base is not None else [MINI, *architectures.ARCHITECTURES]
     reasons = []

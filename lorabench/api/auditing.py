@@ -38,7 +38,7 @@ def verdicts(plan: Plan) -> pd.DataFrame:
 
 def planned_columns(plan: Plan) -> list[Column]:
     """Every measurement that a study comes to."""
-    infos = metric_infos([metric_facts(plan.metric(request.metric)) for request in plan.requests])
+    infos = metric_infos([metric_facts(plan.measuring.metric(request.metric)) for request in plan.requests])
     return sorted_columns(
         Column(prompt_type, request.metric, request.encoder, request.resize, infos[request.metric])
         for request in plan.requests
@@ -53,7 +53,7 @@ def planned_judges(plan: Plan) -> tuple[list[Column], dict[str, str]]:
 
 
 def _drawn_types(plan: Plan, name: str) -> list[str]:
-    metric = plan.metric(name)
+    metric = plan.measuring.metric(name)
     return list(
         dict.fromkeys(
             prompt_set.type

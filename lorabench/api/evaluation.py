@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench import base_files, components, config, diffusion, mini, store
+from lorabench import components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
 from lorabench.api.adapter_files import base_source
 from lorabench.api.door import NO_WORDS, WHICH_IMAGES, adapters_in, headers_of
@@ -18,6 +18,7 @@ from lorabench.api.folders import adapter_files, bases_of, callable_names, conte
 from lorabench.api.members import AdapterFile
 from lorabench.api.series import placed
 from lorabench.api.sheet import NO_SHEET, RATE, Row, Sheet, of_files
+from lorabench.base_files import find_base
 from lorabench.config import Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -60,7 +61,8 @@ def planned(
     study = _with_options(study, base, chosen, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
     study = studies.anchored(studies.prepared(study, device, workers), anchors)
-    found, others = fitting(bases, folder, study, said)
+    model = diffusion.base_of(study.base)
+    found, others = fitting(bases, folder, model, study.unused_keys, said)
     refused = [*refused, *others]
     if not found:
         raise _nothing_left(folder, refused)
@@ -70,7 +72,7 @@ def planned(
         for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)
         for checkpoint in _scaled(_checkpoint(file, path, config_, moment), said.get(path, ()), study.images.scales)
     ]
-    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, checkpoints)
+    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, model, checkpoints)
     check_measured(plan)
     kept = list(found.values())
     remarks = (*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan))
@@ -104,7 +106,7 @@ def _study(study_file: Path | None, base: str | None, bases: Sequence[str], name
     usual = Counter(each for each in bases if each).most_common(1)
     if study_file is not None:
         study = config.load_study(study_file)
-    elif base == world or (base is None and [each for each, _ in usual] == [base_files.base_id(world)]):
+    elif base == world or (base is None and [each for each, _ in usual] == [find_base(world).id]):
         study = config.load_study(mini.evaluation_study())
     else:
         study = config.study_from({"name": name}, Path.cwd() / "study.toml")
@@ -162,7 +164,7 @@ def _of_other_pictures(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
     others: dict[tuple[str, ...], list[str]] = {}
     for file in files:
         known = set(file.origin.pictures.values())
-        unseen = tuple(id_ for id_ in plan.measured_concepts if contents[id_] not in known)
+        unseen = tuple(id_ for id_ in plan.measuring.concepts if contents[id_] not in known)
         if known and unseen:
             others.setdefault(unseen, []).append(file.name)
     return [

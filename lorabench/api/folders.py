@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lorabench import diffusion, formats, store
+from lorabench import formats, store
 from lorabench.api.door import OURS, adapters_in
 from lorabench.api.members import AdapterFile
 from lorabench.api.sheet import Row
-from lorabench.config import Study
+from lorabench.diffusion import Base
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, TRAINING_STATE
+from lorabench.pipeline.places import TRAINING_STATE
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS
 from lorabench.records import Failure
 
 _Said = Mapping[Path, Sequence[Row]]
@@ -46,15 +47,15 @@ def bases_of(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, s
 
 
 def fitting(
-    files: Iterable[Path], folder: Path, study: Study, said: _Said
+    files: Iterable[Path], folder: Path, base: Base, unused: Sequence[str], said: _Said
 ) -> tuple[dict[Path, AdapterFile], list[Failure]]:
     """The adapters that fit the base model, with what a sheet says of each, and those that do not."""
-    architecture = diffusion.architecture(study.base)
+    architecture = base.architecture()
     found, refused = {}, []
     for file, name in _names(list(files), folder).items():
         try:  # one at a time: a folder of full fine-tunings does not fit the memory
             row = next(iter(said.get(file, ())), None)
-            found[file] = adapter_file(file, name, folder, architecture, study.unused_keys, row)
+            found[file] = adapter_file(file, name, folder, architecture, unused, row)
         except UserError as error:
             refused.append(_failure(file, error))
     return found, refused

@@ -90,7 +90,7 @@ def _base() -> Row:
     """The base model that studies have by default."""
     source = str(Study.model_fields["base"].default)
     try:
-        return _row("SD1.5", "ok", str(base_files.locate_base(source)))
+        return _row("SD1.5", "ok", str(base_files.find_base(source).path))
     except UserError as error:
         return _row("SD1.5", "note", str(error))
 

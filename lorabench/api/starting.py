@@ -65,7 +65,7 @@ def write_study(
         raise UserError(f"{folder} is a file; name a folder for the study.")
     take = ask or (lambda question, default: default)
     base = base or take("Base model (mini, hub id, diffusers folder or .safetensors)", _usual_base())
-    base_files.locate_base(base_source(base))
+    base_files.find_base(base_source(base))
     pictures = data or _chosen_pictures(take, folder, base)
     found = dataset(pictures, Words()) if pictures else None
     captions = _captions(found, caption, ask) if found else {}
@@ -81,7 +81,7 @@ def write_study(
 def _usual_base() -> str:
     """SD1.5 where it is here and there is an accelerator to train it on, else the miniature world's."""
     try:
-        base_files.locate_base(SD15)
+        base_files.find_base(SD15)
     except UserError:
         return MINI
     return SD15 if diffusion.pick_device("auto").type != "cpu" else MINI

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorabench import adapters, base_files, components, config, diffusion, formats, images
+from lorabench import adapters, components, config, formats, images
 from lorabench.api import auditing, studies
 from lorabench.cli.output import on_screen, show
 from lorabench.cli.words import judges as judge_lines
@@ -78,7 +78,7 @@ def stages(plan: Plan) -> list[Row]:
         ),
         "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
         "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
-        "audit": (len(plan.measured_concepts), "concepts, on whose real images the metrics are probed"),
+        "audit": (len(plan.measuring.concepts), "concepts, on whose real images the metrics are probed"),
     }
     return [_row(stage, *words, len(outstanding(plan, stage))) for stage, words in counts.items()]
 
@@ -130,19 +130,17 @@ def _concept_row(plan: Plan, concept_id: str) -> Row:
 
 
 def _base_words(plan: Plan) -> str:
-    found = base_files.find_base(plan.study.base)
-    files = found.weights.values() or [found.path]
-    own = diffusion.own_side(plan.study.base)
-    made_for = f", made for pictures of {own} pixels" if own else ""
-    weights = size(sum(file.stat().st_size for file in files))
-    return f"{config.portable(plan.study.base)}: {weights} of weights{made_for} ({plan.base_id}), on {plan.device}"
+    base = plan.base
+    made_for = f", made for pictures of {base.side} pixels" if base.side else ""
+    weights = size(sum(file.stat().st_size for file in base.files.files))
+    return f"{config.portable(base.source)}: {weights} of weights{made_for} ({base.id}), on {plan.device}"
 
 
 def _adapter_bytes(plan: Plan) -> int:
     """Bytes of the checkpoints that are still to be trained."""
     to_train = {task.source for task in outstanding(plan, "train")}
     runs = [run for run in plan.runs if run.id in to_train]
-    model = diffusion.architecture(plan.study.base) if runs else {}
+    model = plan.base.architecture() if runs else {}
     sizes = {
         each.name: formats.file_size(
             adapters.create(model, components.find("algorithms", each.algorithm), each, seed=0)

@@ -24,35 +24,37 @@ PROBES_FILE = "probes.parquet"
 def probe_encoder(plan: Plan, task: Task, advance: Advance) -> None:
     """Probe every metric on one encoder, concept by concept."""
     since, name = time.perf_counter(), task.encoder
-    encoder, resize = models.encoder(plan, name), models.resize_mode(plan, name)
+    encoder, resize = models.encoder(plan, name), plan.measuring.resize_mode(name)
     requests = [request for request in plan.requests if request.encoder == name]
-    reads_text = any("text" in plan.metric(request.metric).compares_with for request in requests)
+    reads_text = any("text" in plan.measuring.metric(request.metric).compares_with for request in requests)
     rows = []
     for concept in _measured(plan):
         probed = _probed(plan, concept, encoder, resize, reads_text)
         for request in requests if probed else ():
-            metric = plan.metric(request.metric)
+            metric = plan.measuring.metric(request.metric)
             if metric.categories is None or concept.category in metric.categories:
                 place = [request.metric, name, resize, concept.category, concept.class_name, concept.subclass]
                 rows += [[*place, probe, value] for probe, value in audit.probe(metric, probed).items()]
         advance(1)
-    with plan.folder.writing(plan.audit_folder(name), plan.audit_key(name), device=plan.device, since=since) as scratch:
+    with plan.folder.writing(
+        plan.places.audit(name), plan.keys.audit(name), device=plan.device, since=since
+    ) as scratch:
         store.write_table(pd.DataFrame(rows, columns=PROBE_COLUMNS), scratch / PROBES_FILE)
 
 
 def is_audited(plan: Plan, encoder: str) -> bool:
-    return plan.folder.holds(plan.audit_folder(encoder), plan.audit_key(encoder))
+    return plan.folder.holds(plan.places.audit(encoder), plan.keys.audit(encoder))
 
 
 def gathered_probes(plan: Plan) -> pd.DataFrame:
     """The probes of all encoders that have been audited."""
     done = [name for name in plan.encoder_ids if is_audited(plan, name)]
-    parts = [store.read_table(plan.folder.intact(plan.audit_folder(name), PROBES_FILE)) for name in done]
+    parts = [store.read_table(plan.folder.intact(plan.places.audit(name), PROBES_FILE)) for name in done]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PROBE_COLUMNS)
 
 
 def _measured(plan: Plan) -> list[Concept]:
-    return [concept for concept in plan.dataset.concepts if concept.id in plan.measured_concepts]
+    return [concept for concept in plan.dataset.concepts if concept.id in plan.measuring.concepts]
 
 
 def _probed(plan: Plan, concept: Concept, encoder: Encoder, resize: str, reads_text: bool) -> audit.Probed | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorabench import store
 from lorabench.errors import UserError
-from lorabench.pipeline.plan import TRAINING_STATE
+from lorabench.pipeline.places import TRAINING_STATE
 
 ROOMS = ("checkpoints", "images", "features", "scores", "audit")  # of a run's folder: where artifacts lie
 COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to

@@ -56,6 +56,7 @@ def _passes(plan: Plan, stage: str) -> float:
     if stage == "generate":
         return images.steps * (2 if images.guidance > 1 else 1)
     if stage == "score":  # features that are not stored are encoded there
-        fresh = (each for encoder in plan.encoders_where(stored=False) for each in plan.sets_for(encoder))
+        encoders, first = plan.measuring.encoders_where(stored=False), plan.checkpoints[0]
+        fresh = (each for encoder in encoders for each in plan.measuring.sets_for(encoder, first))
         return 1 + ENCODING * sum(len(each.requests) for each in fresh)
     return ENCODING * (PROBES if stage == "audit" else images.per_set)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,24 +33,24 @@ def encode_source(plan: Plan, task: Task, advance: Advance) -> None:
     encoder = models.encoder(plan, name)
     arrays: dict[str, np.ndarray] = {}
     if source == TEXTS:
-        arrays = {TEXTS: encoder.encode_texts(plan.texts)} if plan.texts else {}
+        arrays = {TEXTS: encoder.encode_texts(plan.measuring.texts)} if plan.measuring.texts else {}
         advance(1)
     else:
         for image_set in image_sets(plan, source, name):
-            features = encode.encode_set(encoder, image_set, models.resize_mode(plan, name), ENCODER_BATCH)
+            features = encode.encode_set(encoder, image_set, plan.measuring.resize_mode(name), ENCODER_BATCH)
             arrays[set_name(image_set.concept.id, image_set.prompt_type)] = features.array
             advance(1)
-    folder, key = plan.features_folder(source, name), features_key(plan, source, name)
+    folder, key = plan.places.features(source, name), features_key(plan, source, name)
     with plan.folder.writing(folder, key, _seen_by(plan, source, name), device=plan.device, since=since) as scratch:
         store.write_arrays(scratch / FEATURES_FILE, arrays, {"encoder_id": encoder.id})
 
 
 def features_key(plan: Plan, source: str, encoder: str) -> str:
     if source == DATASET:
-        return plan.dataset_features_key(encoder)
+        return plan.keys.dataset_features(encoder)
     if source == TEXTS:
-        return plan.text_features_key(encoder)
-    return plan.features_key(plan.checkpoint_by_id[source], encoder)
+        return plan.keys.text_features(encoder)
+    return plan.keys.features(plan.checkpoint_by_id[source], encoder)
 
 
 def set_name(concept_id: str, prompt_type: str) -> str:
@@ -58,26 +60,28 @@ def set_name(concept_id: str, prompt_type: str) -> str:
 def image_sets(plan: Plan, source: str, encoder: str) -> Iterator[ImageSet]:
     """What there is to see through an encoder: a checkpoint's image sets, or the data set's pictures."""
     if source == DATASET:
-        yield from (_dataset_images(plan, concept_id) for concept_id in plan.measured_concepts)
+        yield from (_dataset_images(plan, concept_id) for concept_id in plan.measuring.concepts)
         return
     checkpoint = plan.checkpoint_by_id[source]
-    yield from (_generated_images(plan, checkpoint, prompt_set) for prompt_set in plan.sets_for(encoder))
+    for prompt_set in plan.measuring.sets_for(encoder, checkpoint):
+        yield _generated_images(plan, checkpoint, prompt_set)
 
 
 def _seen_by(plan: Plan, source: str, encoder: str) -> list[Path]:
     """The artifacts that an encoder's features of a source are made from."""
     checkpoint = plan.checkpoint_by_id.get(source)
-    return [plan.images_folder(checkpoint, each) for each in plan.sets_for(encoder)] if checkpoint else []
+    sets = plan.measuring.sets_for(encoder, checkpoint) if checkpoint else ()
+    return [plan.places.images(checkpoint, each) for each in sets]
 
 
 def scored_from(plan: Plan, checkpoint: Checkpoint) -> list[Path]:
     """The artifacts that the scores of a checkpoint are made from."""
-    sources = dict.fromkeys((checkpoint.id, plan.checkpoints[0].id))
+    sources = [each.id for each in plan.measuring.compared_with(checkpoint)]
     folders = []
     for encoder in plan.encoder_ids:
-        if plan.encoder_spec(encoder).stored:
-            read = [*sources, DATASET, *([TEXTS] if plan.encoder_spec(encoder).reads_text else [])]
-            folders += [plan.features_folder(source, encoder) for source in read]
+        if plan.measuring.encoder(encoder).stored:
+            read = [*sources, *plan.measuring.sources(encoder)]
+            folders += [plan.places.features(source, encoder) for source in read]
         else:
             folders += [folder for source in sources for folder in _seen_by(plan, source, encoder)]
     return list(dict.fromkeys(folders))
@@ -85,7 +89,7 @@ def scored_from(plan: Plan, checkpoint: Checkpoint) -> list[Path]:
 
 def _generated_images(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> ImageSet:
     """The image set as it lies on disk. DamagedArtifact if a picture is not the one that was drawn."""
-    folder = plan.images_folder(checkpoint, prompt_set)
+    folder = plan.places.images(checkpoint, prompt_set)
     return ImageSet(
         checkpoint_id=checkpoint.id,
         concept=prompt_set.concept,
@@ -115,45 +119,90 @@ class FeatureReader:
     def __call__(
         self, source: score.Source, concept_id: str, prompt_type: str, encoder: str, resize: str
     ) -> Features | None:
-        place = {"generated": self._checkpoint.id, "base": self._plan.checkpoints[0].id, "dataset": DATASET}
+        if source == "dataset":
+            if not self._plan.dataset.images_of(concept_id):
+                return None
+            array = self._seen(DATASET, encoder, concept_id, "dataset")
+            return self._features(encoder, resize, tuple(map(str, range(len(array)))), array)
         if source == "text":
             return self._texts(concept_id, prompt_type, encoder)
-        kind = "dataset" if source == "dataset" else prompt_type
-        if self._plan.encoder_spec(encoder).stored:
-            array = self._read(place[source], encoder).get(set_name(concept_id, kind))
-        else:
-            array = self._compute(place[source], encoder, concept_id, kind)
-        if array is None:
+        own = self._of(self._checkpoint, concept_id, prompt_type, encoder, resize)
+        base = self._plan.base_checkpoint
+        if source == "generated" or own is None or base is None:
+            return own if source == "generated" else None
+        return _in_order(self._of(base, concept_id, prompt_type, encoder, resize), own.ids)
+
+    def _of(
+        self, checkpoint: Checkpoint, concept_id: str, prompt_type: str, encoder: str, resize: str
+    ) -> Features | None:
+        prompt_set = self._set(checkpoint, concept_id, prompt_type)
+        if prompt_set is None:
             return None
-        return Features(encoder, self._plan.encoder_ids[encoder], resize, tuple(map(str, range(len(array)))), array)
+        array = self._seen(checkpoint.id, encoder, concept_id, prompt_type)
+        return self._features(encoder, resize, _ids(prompt_set), array)
+
+    def _set(self, checkpoint: Checkpoint, concept_id: str, prompt_type: str) -> PromptSet | None:
+        sets = self._plan.sets_of(checkpoint)
+        return next((each for each in sets if (each.concept.id, each.type) == (concept_id, prompt_type)), None)
+
+    def _seen(self, source: str, encoder: str, concept_id: str, kind: str) -> np.ndarray | None:
+        if self._plan.measuring.encoder(encoder).stored:
+            return self._read(source, encoder).get(set_name(concept_id, kind))
+        return self._compute(source, encoder, concept_id, kind)
+
+    def _features(self, encoder: str, resize: str, ids: tuple[str, ...], array: np.ndarray | None) -> Features | None:
+        return None if array is None else Features(encoder, self._plan.encoder_ids[encoder], resize, ids, array)
 
     def _texts(self, concept_id: str, prompt_type: str, encoder: str) -> Features | None:
         """Row i is the text of image i; NaN where an image has none."""
-        prompt_set = next(s for s in self._plan.prompt_sets if (s.concept.id, s.type) == (concept_id, prompt_type))
+        prompt_set = self._set(self._checkpoint, concept_id, prompt_type)
         all_texts = self._read(TEXTS, encoder).get(TEXTS)
-        if all_texts is None:
+        if all_texts is None or prompt_set is None:
             return None
-        row_of = {text: row for row, text in enumerate(self._plan.texts)}
+        row_of = {text: row for row, text in enumerate(self._plan.measuring.texts)}
         array = np.full((len(prompt_set.requests), all_texts.shape[1]), np.nan, dtype=np.float32)
         for row, request in enumerate(prompt_set.requests):
             if request.prompt.text_for_alignment:
                 array[row] = all_texts[row_of[request.prompt.text_for_alignment]]
-        ids = tuple(str(request.index) for request in prompt_set.requests)
-        return Features(encoder, self._plan.encoder_ids[encoder], "", ids, array)
+        return self._features(encoder, "", _ids(prompt_set), array)
 
     def _read_artifact(self, source: str, encoder: str) -> dict[str, np.ndarray]:
-        folder = self._plan.features_folder(source, encoder)
+        folder = self._plan.places.features(source, encoder)
         return store.read_arrays(self._plan.folder.intact(folder, FEATURES_FILE))
 
-    def _compute_set(self, source: str, encoder: str, concept_id: str, prompt_type: str) -> np.ndarray | None:
+    def _compute_set(self, source: str, encoder: str, concept_id: str, prompt_type: str) -> np.ndarray:
         plan = self._plan
         if source == DATASET:
             image_set = _dataset_images(plan, concept_id)
         else:
-            sets = {(each.concept.id, each.type): each for each in plan.sets_for(encoder)}
-            prompt_set = sets.get((concept_id, prompt_type))
-            if prompt_set is None:
-                return None
-            image_set = _generated_images(plan, plan.checkpoint_by_id[source], prompt_set)
-        resize = models.resize_mode(plan, encoder)
+            checkpoint = plan.checkpoint_by_id[source]
+            image_set = _generated_images(plan, checkpoint, self._set(checkpoint, concept_id, prompt_type))
+        resize = plan.measuring.resize_mode(encoder)
         return encode.encode_set(models.encoder(plan, encoder), image_set, resize, ENCODER_BATCH).array
+
+
+def _ids(prompt_set: PromptSet) -> tuple[str, ...]:
+    """What each picture was drawn from: rows of two checkpoints pair where it is the same.
+
+    What is drawn here has its index; of what was made elsewhere prompt and seed say it; without a seed nothing does.
+    """
+    if not any(request.made for request in prompt_set.requests):
+        return tuple(str(request.index) for request in prompt_set.requests)
+    counts: Counter[str] = Counter()
+    ids = []
+    for request in prompt_set.requests:
+        known = request.noise_seed is not None
+        drawn = f"{request.noise_seed} {request.prompt.text}" if known else str(request.made and request.made.path)
+        counts[drawn] += 1
+        ids.append(f"{drawn} {counts[drawn]}")
+    return tuple(ids)
+
+
+def _in_order(found: Features | None, ids: tuple[str, ...]) -> Features | None:
+    """The rows with these ids; None where one is lacking."""
+    if found is None or found.ids == ids:
+        return found
+    row_of = {id_: row for row, id_ in enumerate(found.ids)}
+    if not row_of.keys() >= set(ids):
+        return None
+    return replace(found, ids=ids, array=found.array[[row_of[id_] for id_ in ids]])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench.pipeline.features import features_key
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.pipeline.plan import Plan
 from lorabench.statistics.columns import with_whole_numbers
 
 COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes"]
@@ -44,27 +44,27 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for run in plan.runs:
         for epoch in run.config.checkpoint_epochs:
             name = f"{run.id}-e{epoch}"
-            place = plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch)
+            place = plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)
             yield Artifact("train", name, run.config.name, name, *place, run.seed, epoch)
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
-        for prompt_set in plan.prompt_sets:
+        for prompt_set in plan.sets_of(checkpoint):
             item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
-            place = plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set)
+            place = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)
             yield Artifact("generate", item, *owner, *place)
-        for encoder in plan.encoders_where(stored=True):
+        for encoder in plan.measuring.encoders_where(stored=True):
             item = f"{checkpoint.id} {encoder}"
             yield Artifact("encode", item, *owner, *_features(plan, checkpoint.id, encoder))
-        yield Artifact("score", checkpoint.id, *owner, plan.scores_folder(checkpoint), plan.scores_key(checkpoint))
-    for source in (DATASET, TEXTS):
-        for encoder in plan.encoders_where(stored=True):
+        yield Artifact("score", checkpoint.id, *owner, plan.places.scores(checkpoint), plan.keys.scores(checkpoint))
+    for encoder in plan.measuring.encoders_where(stored=True):
+        for source in plan.measuring.sources(encoder):
             yield Artifact("encode", f"{source} {encoder}", None, None, *_features(plan, source, encoder))
-    for encoder in plan.encoder_ids:
-        yield Artifact("audit", encoder, None, None, plan.audit_folder(encoder), plan.audit_key(encoder))
+    for encoder in plan.encoder_ids if plan.dataset.images else ():
+        yield Artifact("audit", encoder, None, None, plan.places.audit(encoder), plan.keys.audit(encoder))
 
 
 def _features(plan: Plan, source: str, encoder: str) -> tuple[Path, str]:
-    return plan.features_folder(source, encoder), features_key(plan, source, encoder)
+    return plan.places.features(source, encoder), features_key(plan, source, encoder)
 
 
 def maker_of(plan: Plan, folder: Path) -> str:
@@ -81,7 +81,7 @@ def faults(plan: Plan, stages: Sequence[str]) -> list[Fault]:
     asked = [each for each in artifacts(plan) if each.stage in stages]
     found = [(each.stage, each.folder, _fault(plan, each)) for each in asked]
     if "train" in stages:
-        states = [plan.training_state_folder(run) for run in plan.runs]
+        states = [plan.places.training_state(run) for run in plan.runs]
         found += [("train", folder, plan.folder.fault(folder)) for folder in states]
     return [Fault(stage, plan.folder.name(folder), reason) for stage, folder, reason in found if reason]
 
@@ -110,6 +110,6 @@ def costs(plan: Plan) -> pd.DataFrame:
 
 def stored(plan: Plan) -> dict[Path, int]:
     """Bytes of each artifact that is there."""
-    folders = [artifact.folder for artifact in artifacts(plan)] + [plan.training_state_folder(run) for run in plan.runs]
+    folders = [artifact.folder for artifact in artifacts(plan)] + [plan.places.training_state(run) for run in plan.runs]
     metas = [(folder, plan.folder.meta(folder)) for folder in folders]
     return {folder: meta.bytes for folder, meta in metas if meta}

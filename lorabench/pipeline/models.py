@@ -16,17 +16,27 @@ from lorabench.components import Encoder, EncoderSpec
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
-from lorabench.pipeline.plan import MetricRequest, Plan
+from lorabench.pipeline.plan import Plan
 from lorabench.stages import train
 
 
 def base_model(plan: Plan) -> diffusion.BaseModel:
-    return _load_base(plan.study.base, plan.device, plan.study.run.precision)
+    """The base model's weights, loaded once a process."""
+    key = (plan.base.id, plan.device, plan.study.run.precision)
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = diffusion.load_base(
+            plan.base, torch.device(plan.device), getattr(torch, plan.study.run.precision)
+        )
+    return _loaded[key]
+
+
+_loaded: dict[tuple[str, str, str], diffusion.BaseModel] = {}
 
 
 def latents(plan: Plan) -> tuple[torch.Tensor, ...]:
     """The pictures' latents: the same for every training of a study, so each process encodes them once."""
-    key = (plan.base_id, plan.dataset.fingerprint, plan.study.training.resolution)
+    key = (plan.base.id, plan.dataset.fingerprint, plan.study.training.resolution)
     if key not in _cached_latents:
         _cached_latents.clear()
         _cached_latents[key] = train.cache_latents(
@@ -36,11 +46,6 @@ def latents(plan: Plan) -> tuple[torch.Tensor, ...]:
 
 
 _cached_latents: dict[tuple[str, str, int], tuple[torch.Tensor, ...]] = {}
-
-
-@functools.lru_cache(maxsize=1)
-def _load_base(source: str, device: str, precision: str) -> diffusion.BaseModel:
-    return diffusion.load_base(source, torch.device(device), getattr(torch, precision))
 
 
 def encoder(plan: Plan, name: str) -> Encoder:
@@ -65,7 +70,7 @@ def check_inputs(plan: Plan) -> Plan:
     for name in plan.encoder_ids:
         choice = plan.study.encoders.get(name)
         weights = Path(choice.weights) if choice and choice.weights else None
-        loaded = plan.encoder_spec(name).load(weights, torch.device("cpu"))
+        loaded = plan.measuring.encoder(name).load(weights, torch.device("cpu"))
         ids[name] = encoder_id(plan.study, name)
         found, expected = (_HASH.search(id_) for id_ in (loaded.id, ids[name]))
         if weights is None and found and expected and found[0] != expected[0]:
@@ -102,8 +107,3 @@ def encoder_id(study: Study, name: str) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
     return f"{name}-{digest[:12]}-v{spec.version}"
-
-
-def resize_mode(plan: Plan, encoder_name: str) -> str:
-    request: MetricRequest = next(request for request in plan.requests if request.encoder == encoder_name)
-    return request.resize

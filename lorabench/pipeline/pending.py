@@ -51,35 +51,35 @@ def _pending_images(plan: Plan) -> Pending:
 
 
 def _pending_features(plan: Plan) -> Pending:
-    for encoder in plan.encoders_where(stored=True):
-        sources = [DATASET, *([TEXTS] if plan.encoder_spec(encoder).reads_text else [])]
-        for source in (*sources, *plan.checkpoint_by_id):
-            if plan.folder.holds(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
+    for encoder in plan.measuring.encoders_where(stored=True):
+        for source in (*plan.measuring.sources(encoder), *plan.checkpoint_by_id):
+            if plan.folder.holds(plan.places.features(source, encoder), features_key(plan, source, encoder)):
                 continue
-            counts = {TEXTS: 1, DATASET: len(plan.measured_concepts)}
-            units = counts.get(source, len(plan.sets_for(encoder)))
+            counts = {TEXTS: 1, DATASET: len(plan.measuring.concepts)}
             checkpoint = plan.checkpoint_by_id.get(source)
+            units = len(plan.measuring.sets_for(encoder, checkpoint)) if checkpoint else counts[source]
             yield Task("encode", source, units, encoder), _no_images(plan, checkpoint) if checkpoint else ""
 
 
 def _pending_scores(plan: Plan) -> Pending:
-    obstacle = _no_features(plan, plan.checkpoints[0].id) or _no_features(plan, DATASET) or _no_features(plan, TEXTS)
+    base = [plan.base_checkpoint.id] if plan.base_checkpoint else []
+    obstacle = next(filter(None, (_no_features(plan, source) for source in (*base, DATASET, TEXTS))), "")
     for checkpoint in plan.checkpoints:
-        if not plan.folder.holds(plan.scores_folder(checkpoint), plan.scores_key(checkpoint)):
+        if not plan.folder.holds(plan.places.scores(checkpoint), plan.keys.scores(checkpoint)):
             yield Task("score", checkpoint.id, 1), obstacle or _no_features(plan, checkpoint.id)
 
 
 def _pending_audit(plan: Plan) -> Pending:
-    for encoder in plan.encoder_ids:
+    for encoder in plan.encoder_ids if plan.dataset.images else ():
         if not is_audited(plan, encoder):
-            yield Task("audit", DATASET, len(plan.measured_concepts), encoder), ""
+            yield Task("audit", DATASET, len(plan.measuring.concepts), encoder), ""
 
 
 def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
-    if checkpoint.is_base or checkpoint.weights is not None:
+    if plan.places.weights(checkpoint) is None:
         return ""
     run, epoch = plan.run_of(checkpoint), checkpoint.epoch or 0
-    done = plan.folder.holds(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
+    done = plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
     return "" if done else f"it has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
 
 
@@ -90,10 +90,10 @@ def _no_images(plan: Plan, checkpoint: Checkpoint) -> str:
 
 
 def _no_features(plan: Plan, source: str) -> str:
-    for encoder in plan.encoders_where(stored=True):
-        if source == TEXTS and not plan.encoder_spec(encoder).reads_text:
+    for encoder in plan.measuring.encoders_where(stored=True):
+        if source in (TEXTS, DATASET) and source not in plan.measuring.sources(encoder):
             continue
-        if not plan.folder.holds(plan.features_folder(source, encoder), features_key(plan, source, encoder)):
+        if not plan.folder.holds(plan.places.features(source, encoder), features_key(plan, source, encoder)):
             return f"features of {source} ({encoder}) are not there: run `lorabench encode` first, or see its failure"
     checkpoint = plan.checkpoint_by_id.get(source)
     return _no_images(plan, checkpoint) if checkpoint else ""

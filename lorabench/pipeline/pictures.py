@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -24,12 +23,12 @@ def picture_rows(plan: Plan) -> pd.DataFrame:
 
 def drawn_sets(plan: Plan) -> list[tuple[Checkpoint, PromptSet]]:
     """The image sets that are there."""
-    pairs = itertools.product(plan.checkpoints, plan.prompt_sets)
-    return [pair for pair in pairs if plan.folder.holds(plan.images_folder(*pair), plan.images_key(*pair))]
+    pairs = ((checkpoint, each) for checkpoint in plan.checkpoints for each in plan.sets_of(checkpoint))
+    return [pair for pair in pairs if plan.folder.holds(plan.places.images(*pair), plan.keys.images(*pair))]
 
 
 def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list[dict[str, object]]:
-    folder, concept = plan.images_folder(checkpoint, prompt_set), prompt_set.concept
+    folder, concept = plan.places.images(checkpoint, prompt_set), prompt_set.concept
     return [
         {
             "checkpoint": checkpoint.id,
@@ -40,7 +39,7 @@ def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list
             "prompt_type": prompt_set.type,
             "index": request.index,
             "prompt": request.prompt.text,
-            "noise_seed": request.noise_seed,
+            "noise_seed": pd.NA if request.noise_seed is None else request.noise_seed,
             "file": f"{plan.folder.name(folder)}/{image_name(request.index)}",
             "thumbnail": _thumbnail(plan, folder, request) if position < plan.study.images.thumbnails else None,
         }

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, base_files, components, config, datasets, diffusion, prompts, store
+from lorabench import adapters, components, config, datasets, diffusion, prompts, store
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
+from lorabench.diffusion import Base
 from lorabench.errors import UserError, unknown
+from lorabench.pipeline.measuring import MetricRequest
 from lorabench.pipeline.models import encoder_id
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, MetricRequest, Plan, TrainingRun
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan, TrainingRun
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, TrainConfig
 from lorabench.statistics.columns import ALL
 
@@ -23,7 +25,8 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
     `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
     """
-    study = _with_sizes(study)
+    base = diffusion.base_of(study.base)
+    study = _with_sizes(study, base)
     configs = _selected(_checked_configs(study), only)
     runs = tuple(TrainingRun(each, seed) for each in configs for seed in study.seeds)[:limit]
     if not runs:
@@ -34,12 +37,12 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
         for epoch in run.config.checkpoint_epochs
         for scale in study.images.scales
     ]
-    return _plan(study, root, runs, trained)
+    return _plan(study, root, base, runs, trained)
 
 
-def plan_of_checkpoints(study: Study, root: Path, checkpoints: Sequence[Checkpoint]) -> Plan:
-    """The plan that measures given checkpoints, each at its merge ratio, and trains nothing."""
-    return _plan(_with_sizes(study), root, (), list(checkpoints))
+def plan_of_checkpoints(study: Study, root: Path, base: Base, checkpoints: Sequence[Checkpoint]) -> Plan:
+    """The plan that measures given checkpoints of a base, each at its merge ratio, and trains nothing."""
+    return _plan(_with_sizes(study, base), root, base, (), list(checkpoints))
 
 
 def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
@@ -47,7 +50,7 @@ def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
     return replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
 
 
-def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:
+def _plan(study: Study, root: Path, base: Base, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:
     if root.exists() and not root.is_dir():
         raise UserError(f"Cannot write results to {root}: it is a file. Choose another folder with --out.")
     dataset = _selected_dataset(study)
@@ -65,13 +68,12 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         notes = prompts.stand_ins(dataset, Path(study.images.prompts))
         dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
     requests = metric_requests(study)
-    _check_adapters(study, runs)
-    base_id = base_files.base_id(study.base)
-    base = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
+    _check_adapters(base, runs)
+    floor = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
-    every = tuple(replace(checkpoint, base=base_id) for checkpoint in (base, *checkpoints))
+    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (floor, *checkpoints))
     _check_ids(every)
-    diffusion.check_size(study.base, study.images.size)
+    base.check_size(study.sampling.size)
     return Plan(
         study=study,
         root=root.resolve(),
@@ -80,35 +82,34 @@ def _plan(study: Study, root: Path, runs: tuple[TrainingRun, ...], checkpoints: 
         runs=runs,
         checkpoints=every,
         requests=requests,
-        base_id=base_id,
+        base=base,
         encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
         device=str(diffusion.pick_device(study.run.device)),
-        remarks=(*dataset.assumptions, *_remarks(study, trains=bool(runs)), *_untold(study, runs, prompt_sets)),
+        remarks=(*dataset.assumptions, *_remarks(study, base, trains=bool(runs)), *_untold(study, runs, prompt_sets)),
     )
 
 
-def _with_sizes(study: Study) -> Study:
+def _with_sizes(study: Study, base: Base) -> Study:
     """The study with a size and a resolution, the base model's own where the file sets none, and prompts' length."""
     images, training = study.images, study.training
     size, resolution = images.size, training.resolution
     if size is None or resolution is None:
-        own = diffusion.own_side(study.base) or Sampling().size
+        own = base.side or Sampling().size
         size, resolution = size or own, resolution or own
     sizes = {"size": size, "max_tokens": images.max_tokens or training.max_tokens}
     changes = {"images": images.model_copy(update=sizes)}
     return study.model_copy(update=changes | {"training": training.model_copy(update={"resolution": resolution})})
 
 
-def _remarks(study: Study, trains: bool) -> tuple[str, ...]:
+def _remarks(study: Study, base: Base, trains: bool) -> tuple[str, ...]:
     """Sentences about sizes that are not those of the pictures that the base model was made for."""
-    own = diffusion.own_side(study.base)
     asked = {"images.size": study.images.size}
     asked |= {"training.resolution": study.training.resolution} if trains else {}
     return tuple(
-        f"{key} is {side}, but base model {config.portable(study.base)} was made for pictures of {own} pixels: "
-        f"without {key} in the study it is {own}."
+        f"{key} is {side}, but base model {config.portable(study.base)} was made for pictures of {base.side} pixels: "
+        f"without {key} in the study it is {base.side}."
         for key, side in asked.items()
-        if own is not None and side != own
+        if base.side is not None and side != base.side
     )
 
 
@@ -147,11 +148,11 @@ def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
         raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file or the config.")
 
 
-def _check_adapters(study: Study, runs: Sequence[TrainingRun]) -> None:
+def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:
     """UserError where a config cannot be trained on this base model, found by making its adapter without weights."""
     if not runs:
         return
-    model = diffusion.architecture(study.base)
+    model = base.architecture()
     for config_ in {run.config.name: run.config for run in runs}.values():
         adapters.create(model, components.find("algorithms", config_.algorithm), config_, seed=0)
 

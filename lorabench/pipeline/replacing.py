@@ -103,8 +103,11 @@ def _say_left_out(plan: Plan) -> str:
 
 def _saw_same_pictures(plan: Plan) -> bool:
     """Whether what lies there was measured on these pictures, wherever they lay then: a run and its data may move."""
-    metas = {name: plan.folder.meta(plan.features_folder(DATASET, name)) for name in plan.encoders_where(stored=True)}
-    return any(meta is not None and meta.key == plan.dataset_features_key(name) for name, meta in metas.items())
+    metas = {
+        name: plan.folder.meta(plan.places.features(DATASET, name))
+        for name in plan.measuring.encoders_where(stored=True)
+    }
+    return any(meta is not None and meta.key == plan.keys.dataset_features(name) for name, meta in metas.items())
 
 
 def _trainings_told(plan: Plan) -> set[tuple[str, int]]:

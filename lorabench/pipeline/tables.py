@@ -12,14 +12,15 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench import base_files, components, config, store
+from lorabench import components, config, store
 from lorabench.components import Metric
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
 from lorabench.pipeline.integrity import costs
+from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
 from lorabench.pipeline.pictures import drawn_sets, picture_rows
-from lorabench.pipeline.plan import DATASET, STAGE_VERSIONS, Plan
+from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
 from lorabench.records import Checkpoint, Failure, Score
 from lorabench.report import runs
@@ -131,7 +132,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     if stage == "rank":
         scored = _scored(plan)
         parameters: list[Any] = [_directions(plan), plan.study.name, [_said(checkpoint) for checkpoint in scored]]
-        inputs = [plan.folder.content(plan.scores_folder(checkpoint)) for checkpoint in scored]
+        inputs = [plan.folder.content(plan.places.scores(checkpoint)) for checkpoint in scored]
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "audit":
         parameters, inputs = [], _audited(plan)
@@ -141,14 +142,14 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
         parameters.append(plan.remarks)
-        drawn = [plan.images_folder(*each) for each in drawn_sets(plan)]
+        drawn = [plan.places.images(*each) for each in drawn_sets(plan)]
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
         inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan))]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
 def _audited(plan: Plan) -> list[str]:
-    return [plan.folder.content(plan.audit_folder(name)) for name in plan.encoder_ids if is_audited(plan, name)]
+    return [plan.folder.content(plan.places.audit(name)) for name in plan.encoder_ids if is_audited(plan, name)]
 
 
 def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
@@ -203,10 +204,13 @@ def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.Dat
 
 def check_measured(plan: Plan) -> None:
     """UserError where no metric has anything to measure, or where the study's anchors were measured otherwise."""
-    leaves, choices = measured(plan)
-    planned = score_checkpoint("", leaves, lambda *_: None, choices)  # without features: every row, no value
+    # Without features: every row, no value.
+    planned = []
+    for checkpoint in {tuple(map(id, plan.sets_of(each))): each for each in plan.checkpoints}.values():
+        leaves, choices = measured(plan, checkpoint)
+        planned += score_checkpoint("", leaves, lambda *_: None, choices)
     if not planned:
-        types = ", ".join(dict.fromkeys(prompt_set.type for prompt_set in plan.prompt_sets))
+        types = ", ".join(dict.fromkeys(prompt_set.type for _, prompt_set in plan.every_set))
         names = ", ".join(request.metric for request in plan.requests)
         raise UserError(
             f"Study '{plan.study.name}' measures nothing: of its metrics ({names}) none looks at {types} prompts of "
@@ -239,12 +243,12 @@ def explained(category_scores: pd.DataFrame, exclude: Sequence[str]) -> Explaine
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:
-    return [c for c in plan.checkpoints if plan.folder.holds(plan.scores_folder(c), plan.scores_key(c))]
+    return [c for c in plan.checkpoints if plan.folder.holds(plan.places.scores(c), plan.keys.scores(c))]
 
 
 def _gathered_scores(plan: Plan) -> pd.DataFrame:
     """One row a leaf and metric of every scored checkpoint, with its factors."""
-    folders = [plan.scores_folder(checkpoint) for checkpoint in _scored(plan)]
+    folders = [plan.places.scores(checkpoint) for checkpoint in _scored(plan)]
     parts = [store.read_table(plan.folder.intact(folder, SCORES_FILE)) for folder in folders]
     scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
     kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
@@ -261,7 +265,7 @@ def _metric_ids(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
     for row in table.itertuples(index=False):
         concept = "/".join(part for part in (row.category, row.class_name, row.subclass) if part)
         request = requests[row.metric, row.encoder]
-        ids.append(plan.metric_id(request, row.prompt_type, None if row.category == ALL else concept))
+        ids.append(plan.keys.metric_id(request, row.prompt_type, None if row.category == ALL else concept))
     return table.assign(metric_id=ids)
 
 
@@ -272,7 +276,8 @@ def factors(plan: Plan) -> pd.DataFrame:
         {"study": plan.study.name, **own, **asdict(each), **each.own, "checkpoint": each.id, "step": _step(plan, each)}
         for each in plan.checkpoints
     ]
-    rows.append({**rows[0], "checkpoint": DATASET, "config": DATASET})  # real images: no model, no training
+    real = Checkpoint(id=DATASET, config=DATASET, algorithm="none", base=plan.base.id if plan.base else "")
+    rows.append({"study": plan.study.name, **own, **asdict(real), "checkpoint": DATASET})  # no model, no training
     table = pd.DataFrame(rows)[[*FACTORS, *own]]
     kinds = {name: "float64" if _is_number(plan, name) else "object" for name in own}
     return with_whole_numbers(table.astype({"lr": "float64", "alpha": "float64", **kinds}))
@@ -289,7 +294,7 @@ def _said(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
     """Training steps that led to a checkpoint: what its file says, or what our own training wrote beside it."""
-    folder = plan.weights_folder(checkpoint)
+    folder = plan.places.weights(checkpoint)
     if folder is None:
         return checkpoint.step
     if plan.folder.meta(folder) is None:
@@ -298,7 +303,7 @@ def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
 
 
 def _directions(plan: Plan) -> dict[str, bool]:
-    return {request.metric: plan.metric(request.metric).higher_is_better for request in plan.requests}
+    return {request.metric: plan.measuring.metric(request.metric).higher_is_better for request in plan.requests}
 
 
 # --- report ----------------------------------------------------------------------------------------------------------
@@ -323,15 +328,13 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "name": plan.study.name,
         "description": plan.study.description,
-        "base": config.portable(plan.study.base),
-        "base_id": plan.base_id,
-        "base_files": base_files.base_facts(plan.study.base),
+        **_base_facts(plan),
         "dataset": plan.dataset.name,
         "dataset_revision": plan.dataset.revision,
         "dataset_license": plan.dataset.license,
         "assumptions": list(plan.remarks),
         "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
-        "n_checkpoints": len(plan.checkpoints) - 1,
+        "n_checkpoints": sum(not checkpoint.is_base for checkpoint in plan.checkpoints),
         "seeds": list(plan.study.seeds),
         "images": images.model_dump(mode="json") | {"prompts": config.portable(images.prompts)},
         "encoders": plan.encoder_ids,
@@ -341,9 +344,16 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
     return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
 
 
+def _base_facts(plan: Plan) -> dict[str, Any]:
+    base = plan.base
+    if base is None:
+        return {}
+    return {"base": config.portable(base.source), "base_id": base.id, "base_files": base.files.facts()}
+
+
 def _metric_facts(plan: Plan) -> list[dict[str, Any]]:
     names = dict.fromkeys(request.metric for request in plan.requests)
-    return [metric_facts(plan.metric(name)) for name in names]
+    return [metric_facts(plan.measuring.metric(name)) for name in names]
 
 
 def metric_facts(metric: Metric) -> dict[str, Any]:

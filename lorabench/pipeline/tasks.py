@@ -50,7 +50,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     base = models.base_model(plan)
     algorithm = components.find("algorithms", run.config.algorithm)
     config = replace(run.config, epochs=missing[-1], checkpoint_epochs=missing)
-    inputs = [plan.base_id, plan.dataset.fingerprint]
+    inputs = [plan.base.id, plan.dataset.fingerprint]
     since = time.perf_counter()
     trained = train.train(
         base,
@@ -63,19 +63,19 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         on_step=lambda *_: advance(1),
     )
     for result in trained:
-        folder, key = plan.checkpoint_folder(run, result.epoch), plan.training_key(run, result.epoch)
+        folder, key = plan.places.checkpoint(run, result.epoch), plan.keys.training(run, result.epoch)
         with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
-            origin = Origin(plan.base_id, run.seed, result.epoch, result.step, plan.dataset.contents)
+            origin = Origin(plan.base.id, run.seed, result.epoch, result.step, plan.dataset.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             adapter = replace(result.adapter, config=run.config)
             formats.save_adapter(scratch / WEIGHTS_FILE, adapter, origin)
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
         if result.epoch != missing[-1]:
-            state_folder = plan.training_state_folder(run)
+            state_folder = plan.places.training_state(run)
             with plan.folder.writing(state_folder, key, inputs=inputs, device=plan.device) as scratch:
                 torch.save(vars(result.state), scratch / STATE_FILE)
         since = time.perf_counter()
-    plan.folder.discard(plan.training_state_folder(run))
+    plan.folder.discard(plan.places.training_state(run))
 
 
 def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
@@ -90,15 +90,15 @@ def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
     return tuple(
         epoch
         for epoch in sorted(run.config.checkpoint_epochs)
-        if not plan.folder.holds(plan.checkpoint_folder(run, epoch), plan.training_key(run, epoch))
+        if not plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
     )
 
 
 def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState | None:
     """The training state saved at the last checkpoint before that epoch, if it is there."""
-    folder = plan.training_state_folder(run)
+    folder = plan.places.training_state(run)
     for epoch in sorted(run.config.checkpoint_epochs, reverse=True):
-        if epoch < before and plan.folder.holds(folder, plan.training_key(run, epoch)):
+        if epoch < before and plan.folder.holds(folder, plan.keys.training(run, epoch)):
             file = plan.folder.intact(folder, STATE_FILE)
             try:
                 return train.TrainState(**torch.load(file, weights_only=True))
@@ -111,8 +111,11 @@ def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState |
 
 
 def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
-    """Draw every missing image set of one checkpoint."""
+    """Draw every missing image set of one checkpoint, or take in the pictures that were made of it elsewhere."""
     checkpoint = plan.checkpoint_by_id[task.source]
+    if checkpoint.id in plan.own_sets:
+        _take_in(plan, checkpoint, advance)
+        return
     base = models.base_model(plan)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:
@@ -128,21 +131,21 @@ def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
     """The image sets of a checkpoint that are still to be drawn."""
     return [
         prompt_set
-        for prompt_set in plan.prompt_sets
-        if not plan.folder.holds(plan.images_folder(checkpoint, prompt_set), plan.images_key(checkpoint, prompt_set))
+        for prompt_set in plan.sets_of(checkpoint)
+        if not plan.folder.holds(plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set))
     ]
 
 
 def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
     """The weights file of a checkpoint: given, or made by this study's training."""
-    folder = plan.weights_folder(checkpoint)
+    folder = plan.places.weights(checkpoint)
     return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
 
 def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing: set[int], advance: Advance) -> None:
     settings = plan.study.images
-    since, made_from = time.perf_counter(), [folder for folder in [plan.weights_folder(checkpoint)] if folder]
-    inputs = [plan.checkpoint_key(checkpoint)]
+    since, made_from = time.perf_counter(), [folder for folder in [plan.places.weights(checkpoint)] if folder]
+    inputs = [plan.keys.checkpoint(checkpoint)]
     drawn = generate.generate(
         base,
         plan.prompt_sets,
@@ -152,12 +155,23 @@ def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing
         on_images=advance,
     )
     for result in drawn:
-        folder = plan.images_folder(checkpoint, result.prompt_set)
-        key = plan.images_key(checkpoint, result.prompt_set)
+        folder = plan.places.images(checkpoint, result.prompt_set)
+        key = plan.keys.images(checkpoint, result.prompt_set)
         with plan.folder.writing(folder, key, made_from, inputs=inputs, device=plan.device, since=since) as scratch:
             for request, picture in zip(result.prompt_set.requests, result.images, strict=True):
                 images.write(scratch / image_name(request.index), picture)
         since = time.perf_counter()
+
+
+def _take_in(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
+    """Keep the pixels of the pictures as they are; what their files say beside them is in the plan."""
+    for prompt_set in missing_sets(plan, checkpoint):
+        since = time.perf_counter()
+        folder, key = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)
+        with plan.folder.writing(folder, key, device=plan.device, since=since) as scratch:
+            for request in prompt_set.requests:
+                images.write(scratch / image_name(request.index), images.read(request.made.path))
+        advance(len(prompt_set.requests))
 
 
 # --- score -----------------------------------------------------------------------------------------------------------
@@ -167,21 +181,21 @@ def score_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
     """All metrics of one checkpoint on all leaves, as one small table."""
     since = time.perf_counter()
     checkpoint = plan.checkpoint_by_id[task.source]
-    leaves, choices = measured(plan)
+    leaves, choices = measured(plan, checkpoint)
     reader = FeatureReader(plan, checkpoint)
     scores = score.score_checkpoint(checkpoint.id, leaves, reader, choices)
-    if checkpoint.is_base:  # the one checkpoint that every run has, and a reference itself
+    if plan.measuring.holds_ceiling(checkpoint):
         scores += score.score_dataset(DATASET, leaves, reader, choices)
-    folder, key, made_from = plan.scores_folder(checkpoint), plan.scores_key(checkpoint), scored_from(plan, checkpoint)
+    folder, key, made_from = plan.places.scores(checkpoint), plan.keys.scores(checkpoint), scored_from(plan, checkpoint)
     with plan.folder.writing(folder, key, made_from, device=plan.device, since=since) as scratch:
         store.write_records(scores, scratch / SCORES_FILE)
     advance(1)
 
 
-def measured(plan: Plan) -> tuple[list[score.Leaf], list[score.MetricChoice]]:
-    """On what each checkpoint is measured, and how."""
-    leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.prompt_sets]
-    return leaves, [score.MetricChoice(plan.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
+def measured(plan: Plan, checkpoint: Checkpoint) -> tuple[list[score.Leaf], list[score.MetricChoice]]:
+    """On what a checkpoint is measured, and how."""
+    leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.sets_of(checkpoint)]
+    return leaves, [score.MetricChoice(plan.measuring.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
 
 
 def _prompt_index(prompt_set: PromptSet) -> np.ndarray:

@@ -39,7 +39,7 @@ def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
     assert other.study.images.size == 512
     # Set or left out, the same numbers are the same work.
     same = planned(tmp_path, SMOKE)
-    assert same.training_key(same.runs[0], 2) == own.training_key(own.runs[0], 2)
+    assert same.keys.training(same.runs[0], 2) == own.keys.training(own.runs[0], 2)
     assert same.scores_key(same.checkpoints[1]) == own.scores_key(own.checkpoints[1])
 
 
@@ -60,7 +60,7 @@ def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
 def test_the_own_size_of_a_base_model_is_what_its_configs_say(tmp_path, size, side):
     config = write_tiny_base(tmp_path) / "unet/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": size}))
-    assert diffusion.own_side(str(tmp_path)) == side
+    assert diffusion.base_of(str(tmp_path)).side == side
 
 
 def test_plain_folders_of_any_category_get_alter_prompts(tmp_path):
@@ -91,8 +91,8 @@ def test_other_published_weights_are_another_encoder(tmp_path, monkeypatch):
             (snapshot / file).write_bytes(content)
         plan = planned(tmp_path, study)
         request = next(each for each in plan.requests if each.encoder == "dinov2")
-        measured = plan.metric_id(request, "train", plan.measured_concepts[0])
-        found.append((plan.encoder_ids["dinov2"], plan.features_key(plan.checkpoints[1], "dinov2"), measured))
+        measured = plan.keys.metric_id(request, "train", plan.measuring.concepts[0])
+        found.append((plan.encoder_ids["dinov2"], plan.keys.features(plan.checkpoints[1], "dinov2"), measured))
     unfetched, first, second = found
     assert unfetched[0] == "dinov2-unfetched-v1"
     assert first[0] == f"dinov2-{hashlib.sha256(b'weights').hexdigest()[:12]}-v1"

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import stats
 
 from lorabench import mini
-from lorabench.diffusion import load_base
+from lorabench.diffusion import base_of, load_base
 from lorabench.records import ImageRequest, Prompt, PromptSet, Sampling
 from lorabench.stages.generate import generate
 from lorabench.statistics.columns import INTEGERS
@@ -102,7 +102,7 @@ def test_a_picture_is_drawn_again_from_the_words_of_the_page(smoke_run):
     prompt = Prompt("", "trigger", column["prompt"], "")
     request = ImageRequest(prompt, column["index"], int(column["noise"]))
     sampling = Sampling(**{name: facts[name] for name in ("steps", "guidance", "size", "max_tokens")})
-    base = load_base(str(mini.base_path()), torch.device("cpu"))
+    base = load_base(base_of(str(mini.base_path())), torch.device("cpu"))
     drawn = next(generate(base, [PromptSet(None, "trigger", (request,))], sampling, batch_size=1))
     stored = Image.open(smoke_run / "images/base" / concept["name"] / "trigger" / f"{column['index']:04d}.png")
     assert np.abs(drawn.images[0].astype(int) - np.asarray(stored)).max() <= 1

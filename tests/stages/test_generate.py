@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return diffusion.load_base(str(folder), torch.device("cpu"))
+    return diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
 
 
 def pictures(base, batch_size, **options):

@@ -29,7 +29,8 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return diffusion.load_base(str(write_tiny_base(tmp_path_factory.mktemp("base"))), torch.device("cpu"))
+    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
+    return diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,143 @@
+"""What each artifact is made from, as a key: what only says how the work is done (batches, workers) is part of none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lorabench import components, store
+from lorabench.records import Checkpoint, PromptSet
+
+if TYPE_CHECKING:
+    from lorabench.pipeline.measuring import MetricRequest
+    from lorabench.pipeline.plan import Plan, TrainingRun
+
+# A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
+STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 3, "explain": 1, "report": 6}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of all that a plan comes to."""
+
+    _plan: Plan
+
+    def checkpoint(self, checkpoint: Checkpoint) -> str:
+        """Of the weights: the base's id, a file's hash, or the training that makes them."""
+        if checkpoint.is_base:
+            return self._base
+        if checkpoint.weights is not None:
+            return store.key_of("weights", 1, [checkpoint.sha256, self._base], [])
+        return self.training(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
+
+    def training(self, run: TrainingRun, epoch: int) -> str:
+        # When a run ends and what else it saves does not change the weights at this epoch; its name neither.
+        same = replace(run.config, name="", epochs=epoch, checkpoint_epochs=(epoch,))
+        version = components.find("algorithms", run.config.algorithm).version
+        parameters = [same, run.seed, self._plan.study.run.precision, version]
+        return store.key_of("train", STAGE_VERSIONS["train"], parameters, [self._base, self._plan.dataset.fingerprint])
+
+    def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> str:
+        place = (checkpoint.id, prompt_set.concept.id, prompt_set.type)
+        if place not in self._images:
+            study, owner = self._plan.study, self._owner(checkpoint)
+            inputs = [self._drawn(owner, prompt_set)]
+            parameters: list[Any] = []
+            if not owner:
+                inputs = [self.checkpoint(checkpoint), *inputs]
+                parameters = [study.sampling, study.run.precision, checkpoint.scale]
+                parameters += [study.unused_keys] if study.unused_keys else []
+            self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
+        return self._images[place]
+
+    # A study of the paper's size asks for each of its 35,000 keys several times.
+    @cached_property
+    def _images(self) -> dict[tuple[str, str, str], str]:
+        return {}
+
+    def features(self, checkpoint: Checkpoint, encoder: str) -> str:
+        sets = [self.images(checkpoint, each) for each in self._plan.measuring.sets_for(encoder, checkpoint)]
+        return store.key_of("encode", STAGE_VERSIONS["encode"], [self._plan.encoder_ids[encoder]], sets)
+
+    def dataset_features(self, encoder: str) -> str:
+        plan = self._plan
+        parameters = [plan.encoder_ids[encoder], plan.measuring.resize_mode(encoder), plan.measuring.concepts]
+        return store.key_of("encode", STAGE_VERSIONS["encode"], parameters, [plan.dataset.fingerprint])
+
+    def text_features(self, encoder: str) -> str:
+        parameters = [self._plan.encoder_ids[encoder], self._plan.measuring.texts]
+        return store.key_of("encode", STAGE_VERSIONS["encode"], parameters, [])
+
+    def scores(self, checkpoint: Checkpoint) -> str:
+        plan = self._plan
+        metrics = [[request, components.find("metrics", request.metric).version] for request in plan.requests]
+        parameters: list[Any] = [checkpoint.id, metrics]
+        if plan.measuring.holds_ceiling(checkpoint) and not checkpoint.is_base:
+            parameters.append("real images too")
+        # Features that are not stored have a key all the same: what they come from.
+        features = (self.features(checkpoint, encoder) for encoder in plan.encoder_ids)
+        inputs = [self._compared_with(self._owner(checkpoint)), *features]
+        return store.key_of("score", STAGE_VERSIONS["score"], parameters, inputs)
+
+    def audit(self, encoder: str) -> str:
+        """Of the probes of the metrics on one encoder: real images only, no checkpoint."""
+        requests = [request for request in self._plan.requests if request.encoder == encoder]
+        metrics = [[request, components.find("metrics", request.metric).version] for request in requests]
+        return store.key_of("audit", STAGE_VERSIONS["audit"], metrics, [self.dataset_features(encoder)])
+
+    def metric_id(self, request: MetricRequest, prompt_type: str, concept_id: str | None) -> str:
+        """Hash of all that a number means but the checkpoint: equal ids compare, across studies too.
+
+        `concept_id` None = all concepts at once.
+        """
+        plan, metric = self._plan, components.find("metrics", request.metric)
+        sets = [
+            (owner, each)
+            for owner, each in plan.every_set
+            if each.type == prompt_type and concept_id in (None, each.concept.id)
+        ]
+        drawn = [[each.concept.id, each.type, self._drawn(owner, each)] for owner, each in sets]
+        parameters = [request, metric.version, plan.encoder_ids[request.encoder], plan.study.sampling, drawn]
+        if "text" in metric.compares_with:  # texts for alignment, which no prompt says
+            parameters.append([request.prompt.text_for_alignment for _, each in sets for request in each.requests])
+        base = [self._base] if "base" in metric.compares_with else []
+        return store.key_of("metric", 1, parameters, [plan.dataset.fingerprint, *base])[:12]
+
+    @property
+    def _base(self) -> str:
+        return self._plan.base.id if self._plan.base else ""
+
+    def _owner(self, checkpoint: Checkpoint) -> str:
+        """Whose the pictures of a checkpoint are: its own, made elsewhere, or "", what all draw."""
+        return checkpoint.id if checkpoint.id in self._plan.own_sets else ""
+
+    def _drawn(self, owner: str, prompt_set: PromptSet) -> str:
+        """Hash of what is drawn, texts and noise, or of the pictures that were made elsewhere."""
+        place = (owner, prompt_set.concept.id, prompt_set.type)
+        if place not in self._hashes:
+            made = [request.made.sha256 for request in prompt_set.requests if request.made]
+            said = [[request.prompt.text, request.noise_seed] for request in prompt_set.requests]
+            self._hashes[place] = store.key_of("pictures" if made else "prompts", 1, said, made)
+        return self._hashes[place]
+
+    @cached_property
+    def _hashes(self) -> dict[tuple[str, str, str], str]:
+        return {}
+
+    def _compared_with(self, owner: str) -> str:
+        """What the scores of an owner's checkpoints are made from beside their images."""
+        if owner not in self._others:
+            plan = self._plan
+            sets = [each for whose, each in plan.every_set if whose == owner]
+            texts = [request.prompt.text_for_alignment for each in sets for request in each.requests]
+            inputs = [self.text_features(encoder) for encoder in plan.encoder_ids]
+            inputs += [self.dataset_features(encoder) for encoder in plan.encoder_ids]
+            base = plan.base_checkpoint
+            inputs += [self.features(base, encoder) for encoder in plan.encoder_ids] if base else []
+            self._others[owner] = store.key_of("score inputs", 1, texts, inputs)
+        return self._others[owner]
+
+    @cached_property
+    def _others(self) -> dict[str, str]:
+        return {}

@@ -1,0 +1,81 @@
+"""What follows from the choice of metrics: through which encoders is looked at which pictures and texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from lorabench import components
+from lorabench.components import EncoderSpec, Metric
+from lorabench.records import Checkpoint, PromptSet, PromptType
+
+if TYPE_CHECKING:
+    from lorabench.pipeline.plan import Plan
+
+DATASET, TEXTS = "dataset", "texts"  # sources of features beside the checkpoints
+
+
+@dataclass(frozen=True)
+class MetricRequest:
+    """One metric on one encoder, and how data-set pictures are resized for it."""
+
+    metric: str
+    encoder: str
+    resize: str
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How the checkpoints of a plan are measured."""
+
+    _plan: Plan
+
+    @cached_property
+    def concepts(self) -> tuple[str, ...]:
+        """Ids of the concepts that there are pictures of."""
+        return tuple(dict.fromkeys(each.concept.id for _, each in self._plan.every_set))
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Distinct texts for alignment, sorted."""
+        prompts = (request.prompt for _, each in self._plan.every_set for request in each.requests)
+        return tuple(sorted({prompt.text_for_alignment for prompt in prompts} - {""}))
+
+    def metric(self, name: str) -> Metric:
+        return components.find("metrics", name)
+
+    def encoder(self, name: str) -> EncoderSpec:
+        return components.find("encoders", name)
+
+    def encoders_where(self, stored: bool) -> tuple[str, ...]:
+        return tuple(name for name in self._plan.encoder_ids if self.encoder(name).stored == stored)
+
+    def resize_mode(self, encoder: str) -> str:
+        return next(request.resize for request in self._plan.requests if request.encoder == encoder)
+
+    def sets_for(self, encoder: str, checkpoint: Checkpoint) -> tuple[PromptSet, ...]:
+        """The pictures of a checkpoint that some metric looks at through this encoder."""
+        wanted = self._types[encoder]
+        return tuple(each for each in self._plan.sets_of(checkpoint) if each.type in wanted)
+
+    @cached_property
+    def _types(self) -> dict[str, set[PromptType]]:
+        types: dict[str, set[PromptType]] = {}
+        for request in self._plan.requests:
+            types.setdefault(request.encoder, set()).update(self.metric(request.metric).prompt_types)
+        return types
+
+    def sources(self, encoder: str) -> tuple[str, ...]:
+        """What is looked at through an encoder beside the checkpoints' pictures."""
+        pictures = (DATASET,) if self._plan.dataset.images else ()
+        return (*pictures, TEXTS) if self.encoder(encoder).reads_text else pictures
+
+    def compared_with(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
+        """A checkpoint and the base model, which it is compared with."""
+        base = self._plan.base_checkpoint
+        return (checkpoint,) if base in (checkpoint, None) else (checkpoint, base)
+
+    def holds_ceiling(self, checkpoint: Checkpoint) -> bool:
+        """Whether what real images score is worked out with this one: the one checkpoint that every run has."""
+        return checkpoint.id == (self._plan.base_checkpoint or self._plan.checkpoints[0]).id

@@ -1,0 +1,50 @@
+"""Where artifacts lie, in names that a person can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorabench.records import Checkpoint, PromptSet
+
+if TYPE_CHECKING:
+    from lorabench.pipeline.plan import Plan, TrainingRun
+
+TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of all that a plan comes to."""
+
+    _plan: Plan
+
+    def checkpoint(self, run: TrainingRun, epoch: int) -> Path:
+        return self._in("checkpoints", run.config.name, f"seed-{run.seed}", f"epoch-{epoch:04d}")
+
+    def training_state(self, run: TrainingRun) -> Path:
+        return self._in("checkpoints", run.config.name, f"seed-{run.seed}", TRAINING_STATE)
+
+    def weights(self, checkpoint: Checkpoint) -> Path | None:
+        """Where this study's training puts the weights of a checkpoint; None where they are given."""
+        if checkpoint.is_base or checkpoint.weights is not None or checkpoint.id in self._plan.own_sets:
+            return None
+        return self.checkpoint(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
+
+    def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:
+        concept = prompt_set.concept
+        leaf = [part for part in (concept.category, concept.class_name, concept.subclass) if part]
+        return self._in("images", checkpoint.id, *leaf, prompt_set.type)
+
+    def features(self, source: str, encoder: str) -> Path:
+        return self._in("features", source, encoder)
+
+    def scores(self, checkpoint: Checkpoint) -> Path:
+        return self._in("scores", checkpoint.id)
+
+    def audit(self, encoder: str) -> Path:
+        return self._in("audit", encoder)
+
+    def _in(self, *parts: str) -> Path:
+        return self._plan.folder.path(*parts)
