@@ -1,60 +1,32 @@
-"""Score a folder of generated images against a folder of real ones: lorabench as a library, without a study.
+"""Score folders of generated images against a folder of real ones, without a base model.
 
-    python examples/score_my_images.py generated/ real/ --weights /models/dinov2_vitl14.safetensors
+    python examples/score_my_images.py generated/ real/ --study encoders.toml
 
-Prints fidelity (mean cosine and squared centroid distance to the real images) and diversity (Vendi score), and beside
-the fidelity its ceiling: what the real images score among themselves.
+A sub-folder of `generated/` is a checkpoint; prompts and seeds are read from the images, as AUTOMATIC1111, ComfyUI and
+InvokeAI write them. Prints each measurement's mean over all classes, and beside them what real images score: fidelity's
+ceiling. `--study` names weights of the encoders; the published ones are taken else.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-import numpy as np
-import torch
-
-from lorabench import components, images
-from lorabench.components import MetricInputs
-from lorabench.stages.encode import encode_images
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+import lorabench
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("generated", type=Path)
-    parser.add_argument("real", type=Path)
-    parser.add_argument("--encoder", default="dinov2")
-    parser.add_argument("--weights", type=Path, help="file or folder; default: the published weights")
+    parser.add_argument("generated")
+    parser.add_argument("real")
+    parser.add_argument("--study", help="a study file with [encoders]")
+    parser.add_argument("--out", default="results/score_my_images")
     arguments = parser.parse_args()
-    for name, value in score(arguments.generated, arguments.real, arguments.encoder, arguments.weights).items():
-        print(f"{name:<28} {value:.4f}")
-
-
-def score(generated: Path, real: Path, encoder_name: str, weights: Path | None) -> dict[str, float]:
-    """Metric -> value of one folder of images against another."""
-    encoder = components.find("encoders", encoder_name).load(weights, torch.device("cpu"))
-    ours, theirs = (features_of(encoder, folder) for folder in (generated, real))
-    values = {}
-    for name in ("image_similarity", "squared_centroid_distance", "vendi"):
-        values[name] = measured(name, ours, theirs)
-    half = len(theirs) // 2
-    if half:
-        values["image_similarity (ceiling)"] = measured("image_similarity", theirs[:half], theirs[half:])
-    return values
-
-
-def features_of(encoder: components.Encoder, folder: Path) -> np.ndarray:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-    return encode_images(encoder, [images.read(file) for file in files], encoder.resize_modes[0], batch_size=16)
-
-
-def measured(name: str, generated: np.ndarray, real: np.ndarray) -> float:
-    """A metric's value for one set of images that all answer the same prompt."""
-    same_prompt = np.zeros(len(generated), dtype=int)
-    inputs = MetricInputs(generated=generated, prompt_index=same_prompt, prompt_type="trigger", dataset=real)
-    return components.find("metrics", name).compute(inputs).value
+    run = lorabench.score_images(
+        arguments.generated, reference=arguments.real, study=arguments.study, out=arguments.out, quiet=True
+    )
+    means = run.scores.pivot_table("value", "checkpoint", ["prompt_type", "metric", "encoder"])
+    print(means.T.round(4).to_string())
+    print(f"Report: {run.report}")
 
 
 if __name__ == "__main__":

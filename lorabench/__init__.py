@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from lorabench.api import inspect as inspect
     from lorabench.api import open_run as open_run
     from lorabench.api import replay as replay
+    from lorabench.api import score_images as score_images
     from lorabench.errors import UserError as UserError
 
 __all__ = [
     *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "grid", "init"),
-    *("inspect", "open_run", "replay"),
+    *("inspect", "open_run", "replay", "score_images"),
 ]
 
 

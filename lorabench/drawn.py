@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from pydantic import Field
 
 from lorabench import foreign, images
 from lorabench.errors import UserError
+from lorabench.records import PromptType
 
 PROMPTS_FILE = "prompts.jsonl"
 LONGEST_PROMPT = 100_000  # characters; a graph may nest its own output
+SEEDS = 2**64  # ComfyUI draws them from all of it
 _FURTHEST = 1_000  # nodes of a graph that are walked
 
 
@@ -31,6 +33,8 @@ class Drawn:
     prompt: str = ""
     seed: int | None = None
     said_by: str = ""
+    concept: str = ""  # the id of one, where `prompts.jsonl` says it
+    type: PromptType | None = None
 
 
 class _Line(foreign.FileRecord):
@@ -38,15 +42,31 @@ class _Line(foreign.FileRecord):
 
     file_name: str = Field(min_length=1)
     prompt: str = Field(max_length=LONGEST_PROMPT)
-    seed: foreign.Whole | None = None
+    seed: int | None = Field(None, ge=0, lt=SEEDS)
+    concept: str = ""
+    type: PromptType | None = None
 
 
-def drawn_pictures(folder: Path, pictures: list[Path]) -> list[Drawn]:
-    """The pictures of a folder with their prompts: from `prompts.jsonl`, else the text beside, else the picture itself.
+Listed = Path | Mapping[str, str]
 
-    UserError for a `prompts.jsonl` that is broken, or names a picture twice or one that is not there.
+
+def drawn_pictures(folder: Path, pictures: Sequence[Path], prompts: Listed | None = None) -> list[Drawn]:
+    """Pictures below a folder with their prompts: as listed, else from the text beside, else from the picture itself.
+
+    Lists are `prompts`, a file or a mapping from paths in the folder, else any `prompts.jsonl` in a folder that
+    pictures lie in or below. UserError for a list that is broken, or names a picture that is not there, or one twice.
     """
-    listed = _listed(folder, pictures)
+    known, listed = set(pictures), dict[Path, Drawn]()
+    if isinstance(prompts, Mapping):
+        for name, text in prompts.items():
+            _list(_Line(file_name=name, prompt=text), folder, known, listed, "prompts", f"prompts['{name}']")
+    elif prompts is not None:
+        _read_list(prompts, folder, known, listed)
+    else:
+        folders = {parent for path in pictures for parent in path.parents if parent.is_relative_to(folder)}
+        for file in (each / PROMPTS_FILE for each in sorted(folders)):
+            if file.is_file():
+                _read_list(file, file.parent, known, listed)
     return [listed[path] if path in listed else _beside(path) or _inside(path) for path in pictures]
 
 
@@ -72,23 +92,22 @@ _WEIGHTED = re.compile(r"\(([^()]*?)(?::\s*[-+]?\d*\.?\d+\s*)?\)")
 # --- files beside -----------------------------------------------------------------------------------------------------
 
 
-def _listed(folder: Path, pictures: list[Path]) -> dict[Path, Drawn]:
-    file = folder / PROMPTS_FILE
-    if not file.is_file():
-        return {}
-    known, found = set(pictures), {}
+def _read_list(file: Path, folder: Path, known: set[Path], found: dict[Path, Drawn]) -> None:
+    """What a list says of known pictures in a folder, into `found`."""
     for number, text in enumerate(file.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         if not text.strip():
             continue
         place = f"{file}, line {number}"
-        line = foreign.parsed(text, _Line, place)
-        path = folder / line.file_name
-        if path not in known:
-            raise UserError(f"{place}: there is no picture {line.file_name} in {folder}.")
-        if path in found:
-            raise UserError(f"{place}: {line.file_name} has a line already.")
-        found[path] = Drawn(path, line.prompt, line.seed, PROMPTS_FILE)
-    return found
+        _list(foreign.parsed(text, _Line, place), folder, known, found, file.name, place)
+
+
+def _list(line: _Line, folder: Path, known: set[Path], found: dict[Path, Drawn], said_by: str, place: str) -> None:
+    path = folder / line.file_name
+    if path not in known:
+        raise UserError(f"{place}: there is no picture {line.file_name} in {folder}.")
+    if path in found:
+        raise UserError(f"{place}: {line.file_name} has a line already.")
+    found[path] = Drawn(path, line.prompt, line.seed, said_by, line.concept, line.type)
 
 
 def _beside(path: Path) -> Drawn | None:
@@ -222,7 +241,7 @@ def _has_inputs(node: Any) -> bool:
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < SEEDS else None
 
 
 def _json(text: str) -> Any:

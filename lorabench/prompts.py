@@ -40,15 +40,22 @@ def build_prompt_sets(
     """
     sets = []
     for concept in dataset.concepts:
-        if not concept.evaluated:
-            continue
-        for type_ in types:
-            captions = [image.caption for image in dataset.images_of(concept.id)]
-            texts = _texts(concept, type_, captions, Path(prompts_folder))
-            if texts:
-                prompts = [Prompt(concept.id, type_, text, _alignment(text, concept, type_)) for text in texts]
+        for type_ in types if concept.evaluated else ():
+            prompts = prompts_of(concept, type_, dataset, prompts_folder)
+            if prompts:
                 sets.append(PromptSet(concept, type_, _requests(prompts, images_per_set, study_seed, noise)))
     return sets
+
+
+def prompts_of(concept: Concept, type_: PromptType, dataset: Dataset, prompts_folder: Path) -> list[Prompt]:
+    """All prompts of a type that a concept of a data set has. UserError as `build_prompt_sets`."""
+    captions = [image.caption for image in dataset.images_of(concept.id)]
+    return [called(text, concept, type_) for text in _texts(concept, type_, captions, prompts_folder)]
+
+
+def called(text: str, concept: Concept, type_: PromptType) -> Prompt:
+    """A prompt that calls a concept, or of type "drift" does not, with the text that its pictures are compared with."""
+    return Prompt(concept.id, type_, text, _alignment(text, concept, type_))
 
 
 def alter_template(concept: Concept, prompts_folder: Path) -> tuple[Path, str]:

@@ -71,11 +71,29 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
     plain.mkdir()
     for file in sorted(world.rglob("*.png"))[:4]:
         shutil.copy(file, plain)
+    drawn = folder / "drawn"
+    for place, file in enumerate(sorted(world.rglob("*.png"))[:8]):
+        (drawn / f"toy-00000{place % 2}").mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, drawn / f"toy-00000{place % 2}/{place}.png")
+    (drawn / "prompts.jsonl").write_text(
+        "".join(
+            f'{{"file_name": "toy-00000{place % 2}/{place}.png", "prompt": "[V_panda] toy"}}\n' for place in range(8)
+        )
+    )
+    encoders = folder / "encoders.toml"
+    encoders.write_text(f'name = "mine"\n{SMOKE[SMOKE.index("[encoders]") :]}')
     named = dict.fromkeys(("results/mini", "results/a", "results/b", "RUN", "RUN_A", "RUN_B"), run)
     named |= {"results/mini_paper": ROOT / "results/reference/mini_paper"}
     named |= dict.fromkeys(("configs/mini.toml", "my-study/study.toml", "STUDY", "STUDY.toml"), study)
     named |= {"my_lora.safetensors": lora, "my_loras.csv": sheet}
-    named |= {"my_loras/": loras, "CKPT_DIR": loras, "my_images/": world, "my_peft/": peft}
+    named |= {
+        "my_loras/": loras,
+        "CKPT_DIR": loras,
+        "my_images/": world,
+        "my_drawn/": drawn,
+        "ENCODERS": encoders,
+        "my_peft/": peft,
+    }
     named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
@@ -87,6 +105,8 @@ def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> l
     """The command's words with stand-ins, where they are named: see there."""
     words = [stand_in(word, out) for word in shlex.split(command)]
     name, run = words[0], stand_in("RUN", out)
+    if "--images" in words:
+        words += ["--study", stand_in("ENCODERS", out)]
     if name == "evaluate" or (name == "grid" and "--verify" not in words):
         words += [DRY] if DRY not in words else []
     if name in ("train", "generate", "encode", "score", "audit", "rank", "explain", "report") or "--verify" in words:

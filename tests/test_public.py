@@ -34,12 +34,21 @@ def test_every_command_has_a_function_of_its_name():
         assert hasattr(lorabench, name) or hasattr(lorabench.Run, run_has.get(name, name)), name
 
 
-@pytest.mark.parametrize(
-    "name", ["grid", "evaluate", "inspect", "convert", "count", "replay", "diversity", "init", "dataset"]
-)
+@pytest.mark.parametrize("name", ["grid", "inspect", "convert", "count", "replay", "diversity", "init", "dataset"])
 def test_a_function_takes_what_its_command_takes(name):
     options = {CALLED.get(each.name, each.name) for each in COMMANDS[name].params} - OF_THE_TERMINAL - {"help"}
     assert set(inspect.signature(getattr(lorabench, name)).parameters) - OF_THE_TERMINAL == options
+
+
+def test_evaluate_is_two_functions():
+    """Of adapters, and of pictures that are there: what one takes of the command's options the other need not."""
+    options = {CALLED.get(each.name, each.name) for each in COMMANDS["evaluate"].params} - OF_THE_TERMINAL - {"help"}
+    adapters, pictures = (
+        set(inspect.signature(each).parameters) for each in (lorabench.evaluate, lorabench.score_images)
+    )
+    assert adapters - OF_THE_TERMINAL == options - {"images"}
+    renamed = {"reference", "templates"}  # --data, and --prompts where it is a folder
+    assert pictures - OF_THE_TERMINAL - renamed <= options
 
 
 @pytest.mark.parametrize("name", ["leaderboard", "epochs", "files"])

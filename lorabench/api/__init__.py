@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import config
 from lorabench.api import door, pictures
+from lorabench.api.asked import GivenImages
 from lorabench.api.pictures import Reading
 from lorabench.api.run import Run
 from lorabench.datasets import Words
@@ -94,6 +95,53 @@ def evaluate(
     options = (_path(study), base, _path(data), concepts, _path(prompts), allow_unused, population)
     plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words, said)
     result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
+    return Run(plan.root, plan.study.name, result)
+
+
+def score_images(
+    images: PathName,
+    *,
+    reference: PathName | None = None,
+    trigger: str = "",
+    class_word: str = "",
+    prompts: PathName | Mapping[str, str] | None = None,
+    templates: PathName | None = None,
+    study: PathName | None = None,
+    concepts: Sequence[str] = (),
+    anchors: PathName | None = None,
+    sheet: PathName | None = None,
+    out: PathName | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    verify: bool = False,
+    replace: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Score pictures that were drawn elsewhere, without any base model: measure, rank among themselves, report.
+
+    Each sub-folder of `images` holds those of a checkpoint, one called "base" those of the base model; of a folder
+    without any all are of one. `reference` is the folder of pictures that they should be like. Prompts and seeds are
+    read from `prompts`, a list (JSON lines: file_name, prompt; seed, concept, type if known) or a mapping from paths
+    in `images`; else from a prompts.jsonl there, text files beside the pictures, or what AUTOMATIC1111, ComfyUI and
+    InvokeAI write into them. `templates` is a folder of a study's prompts, by which types of prompts are known.
+    UserError for what cannot be scored, before any work.
+    """
+    given = GivenImages(
+        folder=Path(images), reference=_path(reference), words=Words(trigger, class_word),
+        prompts=prompts if isinstance(prompts, Mapping) else _path(prompts), templates=_path(templates),
+        study=_path(study), concepts=tuple(concepts), anchors=_path(anchors), sheet=_path(sheet), out=_path(out),
+        device=device, workers=workers,
+    )  # fmt: skip
+    return score(given, verify=verify, replace=replace, quiet=quiet)
+
+
+def score(given: GivenImages, *, verify: bool = False, replace: bool = False, quiet: bool = False) -> Run:
+    """Score given pictures, as `score_images` and the command line ask for it."""
+    door.check_images(given)
+    from lorabench.api import elsewhere, studies
+
+    plan = elsewhere.planned(given)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, (), verify, replace)
     return Run(plan.root, plan.study.name, result)
 
 

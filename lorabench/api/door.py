@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
+from lorabench.api.asked import GivenImages
 from lorabench.api.bystanders import TEXT, without_bystanders
 from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
@@ -63,18 +64,19 @@ def describe_grid(path: Path) -> dict[str, object]:
     return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}
 
 
-def check_inputs(study: Study, where: str, anchors: Path | None = None) -> None:
-    """UserError for files and folders that a study names and that are not there."""
+def check_inputs(study: Study, where: str, anchors: Path | None = None, *, draws: bool = True) -> None:
+    """UserError for files and folders that a study names and that are not there; to draw it takes base and words."""
     for plugin in study.plugins:
         existing(Path(plugin), "Plug-in", f"{where}plugins")
     if study.data.folder and study.data.folder != str(MINI_DATASET):
-        check_pictures(study.data)
+        check_pictures(study.data, needs_words=draws)
     if study.images.prompts and not Path(study.images.prompts).is_dir():
         raise UserError(f"There is no folder {study.images.prompts} of prompt templates ({where}images.prompts).")
     for name, choice in study.encoders.items():
         if choice.weights:
             existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
-    check_base(study.base, f"{where}base")
+    if draws:
+        check_base(study.base, f"{where}base")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
 
@@ -93,9 +95,10 @@ def check_anchors(file: Path) -> None:
         raise UserError(f"Anchors {file} do not exist: name the scores.parquet of a finished run (--anchors, anchors).")
 
 
-def check_pictures(data: Data) -> None:
+def check_pictures(data: Data, *, needs_words: bool = True) -> None:
     """UserError for a folder that is no data set, and for patterns that match none of its concepts."""
-    found = datasets.read_dataset(Path(data.folder), Words(data.trigger, data.class_word))
+    words = Words(data.trigger, data.class_word)
+    found = datasets.read_dataset(Path(data.folder), words, needs_words=needs_words)
     ids = [concept.id for concept in found.concepts]
     for pattern in data.concepts:
         if not fnmatch.filter(ids, pattern):
@@ -130,6 +133,28 @@ def check_evaluation(
     elif headers and not chosen.folder and base != MINI:
         if base is not None or not any(OURS in header for header in headers):  # ours name their base
             raise UserError(WHICH_IMAGES)
+
+
+def check_images(given: GivenImages) -> None:
+    """UserError for what `lorabench evaluate --images` could not use."""
+    if not given.folder.is_dir():
+        raise UserError(f"There is no folder {given.folder} of pictures (--images).")
+    known = config.load_study(given.study) if given.study is not None else None
+    data = known.data if known else Data()
+    chosen, _ = pictures.chosen(data, given.reference, given.concepts, given.words, ())
+    if known is not None:
+        place = f"study '{known.name}', "
+        check_inputs(known.model_copy(update={"data": chosen}), place, given.anchors, draws=False)
+    elif chosen.folder:
+        check_pictures(chosen, needs_words=False)
+    if isinstance(given.prompts, Path) and not given.prompts.is_file():
+        raise UserError(f"There is no list {given.prompts} of prompts, nor a folder of templates (--prompts).")
+    if given.templates is not None and not given.templates.is_dir():
+        raise UserError(f"There is no folder {given.templates} of prompt templates.")
+    if given.anchors is not None:
+        check_anchors(given.anchors)
+    if given.sheet is not None:
+        existing(given.sheet, "Sheet", "--sheet")
 
 
 def adapters_in(folder: Path) -> list[Path]:

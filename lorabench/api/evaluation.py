@@ -23,7 +23,7 @@ from lorabench.config import Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.planning import plan_of_checkpoints, scaled
+from lorabench.pipeline.planning import dataset_of, plan_of_checkpoints, scaled
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.report.tables import columns_of, headline_columns, metric_infos
@@ -56,7 +56,7 @@ def planned(
     if not bases:
         raise _nothing_left(folder, refused)
     base = None if base is None else base_source(base)
-    study = _study(study_file, base, list(bases.values()), _result_name(folder))
+    study = evaluation_study(study_file, base, result_name(folder), list(bases.values()))
     chosen, from_headers = pictures.chosen(study.data, data, concepts, words, headers_of(adapters_in(folder)))
     study = _with_options(study, base, chosen, prompts)
     study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
@@ -72,7 +72,7 @@ def planned(
         for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)
         for checkpoint in _scaled(_checkpoint(file, path, config_, moment), said.get(path, ()), study.images.scales)
     ]
-    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, model, checkpoints)
+    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, model, dataset_of(study), checkpoints)
     check_measured(plan)
     kept = list(found.values())
     remarks = (*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan))
@@ -100,7 +100,7 @@ def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:
     return UserError(f"None of the {len(refused)} files in {folder} can be evaluated:\n{reasons}")
 
 
-def _study(study_file: Path | None, base: str | None, bases: Sequence[str], name: str) -> Study:
+def evaluation_study(study_file: Path | None, base: str | None, name: str, bases: Sequence[str] = ()) -> Study:
     """Settings: a study file's, else the miniature world's if most files that say a base say its, else the paper's."""
     world = str(mini.base_path())
     usual = Counter(each for each in bases if each).most_common(1)
@@ -120,9 +120,14 @@ def _with_options(study: Study, base: str | None, data: config.Data, prompts: Pa
     changes: dict[str, object] = {"data": data}
     if base is not None:
         changes["base"] = base
-    if prompts is not None:
-        changes["images"] = study.images.model_copy(update={"prompts": str(prompts.resolve())})
-    return study.model_copy(update=changes)
+    return with_templates(study.model_copy(update=changes), prompts)
+
+
+def with_templates(study: Study, folder: Path | None) -> Study:
+    """The study with the templates of another folder, if one is named."""
+    if folder is None:
+        return study
+    return study.model_copy(update={"images": study.images.model_copy(update={"prompts": str(folder.resolve())})})
 
 
 def _checkpoint(file: AdapterFile, path: Path, config_: str, moment: Moment) -> Checkpoint:
@@ -197,7 +202,7 @@ def _without_use(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
     ]
 
 
-def _result_name(folder: Path) -> str:
+def result_name(folder: Path) -> str:
     """A name for the results: the last two parts of the path, since many folders are called "checkpoints"."""
     words = "-".join(folder.resolve().parts[-2:])
     kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in words)

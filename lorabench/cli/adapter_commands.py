@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from lorabench import api
-from lorabench.cli.app import AllowUnused, Json, app
+from lorabench.cli.app import app
+from lorabench.cli.options import AllowUnused, Json
 from lorabench.cli.output import show_one
 from lorabench.errors import UserError
 from lorabench.values import WIDEST

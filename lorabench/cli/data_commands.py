@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from lorabench import api
-from lorabench.cli.app import ClassWord, Json, Trigger, app
+from lorabench.cli.app import app
+from lorabench.cli.options import ClassWord, Json, Trigger
 from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
 
 _WORDS = {"class_word": "class word", "without_caption": "without"}

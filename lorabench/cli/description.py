@@ -48,18 +48,13 @@ def _print(rows: Sequence[Row]) -> None:
 def facts(plan: Plan) -> list[Row]:
     """Folder of results, data set with what was assumed of it, base model, and what may not be meant."""
     there = len(stored(plan))
-    data, captions = plan.dataset, {image.caption for image in plan.dataset.images}
+    data = plan.dataset
     where = f"{plan.root}, which holds {there} of its artifacts" if there else f"{plan.root}, nothing of it made yet"
     return [
         _row("results", "", where),
-        _row(
-            "data set",
-            len(data.images),
-            f"pictures, different captions: {len(captions)}, concepts: {len(data.concepts)}; '{data.name}' in "
-            f"{plan.study.data.folder}",
-        ),
+        _row("data set", len(data.images), _data_words(plan)),
         *(_concept_row(plan, concept.id) for concept in data.concepts),
-        _row("base", "", _base_words(plan)),
+        *([_row("base", "", _base_words(plan))] if plan.base else []),
         *(_row("assumed" if each in data.assumptions else "note", "", each) for each in plan.remarks),
     ]
 
@@ -73,8 +68,8 @@ def stages(plan: Plan) -> list[Row]:
             f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
         ),
         "generate": (
-            sum(len(s.requests) for s in plan.prompt_sets) * len(plan.checkpoints),
-            f"images: {len(plan.checkpoints)} checkpoints (base included) x {len(plan.prompt_sets)} prompt sets",
+            sum(len(each.requests) for checkpoint in plan.checkpoints for each in plan.sets_of(checkpoint)),
+            _images_words(plan),
         ),
         "encode": (len(plan.encoder_ids), f"encoders: {', '.join(plan.encoder_ids)}"),
         "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
@@ -123,10 +118,27 @@ def _row(stage: str, count: object, words: str, tasks: object = "") -> Row:
 def _concept_row(plan: Plan, concept_id: str) -> Row:
     concept = next(each for each in plan.dataset.concepts if each.id == concept_id)
     pictures = plan.dataset.images_of(concept_id)
-    times = pictures[0].repeats
+    times = max((picture.repeats for picture in pictures), default=1)
     words = f"pictures of {concept_id}, called '{concept.descriptor}'"
     words += f", each {times} times an epoch" if times > 1 else ""
     return _row("concept", len(pictures), words + ("" if concept.evaluated else "; not measured"))
+
+
+def _data_words(plan: Plan) -> str:
+    data = plan.dataset
+    if not data.images:
+        return "pictures to compare with"
+    captions = {image.caption for image in data.images}
+    return (
+        f"pictures, different captions: {len(captions)}, concepts: {len(data.concepts)}; '{data.name}' in "
+        f"{plan.study.data.folder}"
+    )
+
+
+def _images_words(plan: Plan) -> str:
+    if plan.own_sets:
+        return f"images that were made elsewhere, of {len(plan.checkpoints)} checkpoints"
+    return f"images: {len(plan.checkpoints)} checkpoints (base included) x {len(plan.prompt_sets)} prompt sets"
 
 
 def _base_words(plan: Plan) -> str:
@@ -156,7 +168,7 @@ def _picture_bytes(plan: Plan) -> tuple[int, int]:
     Where there are none, as the data set's pictures at that size, and as pixels that cannot be compressed.
     """
     count = sum(task.units for task in outstanding(plan, "generate"))
-    drawn = sum(len(each.requests) for each in plan.prompt_sets) * len(plan.checkpoints) - count
+    drawn = sum(len(each.requests) for one in plan.checkpoints for each in plan.sets_of(one)) - count
     if drawn > 0:
         made = costs(plan)
         usual = round(made[made["stage"] == "generate"]["bytes"].sum() / drawn * count)

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from lorabench.api import door
-from lorabench.cli.app import Json, mini_app
+from lorabench.cli.app import mini_app
+from lorabench.cli.options import Json
 from lorabench.cli.output import show, show_answer
 from lorabench.errors import UserError
 

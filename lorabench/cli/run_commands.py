@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from lorabench import api
-from lorabench.cli.app import Json, app
+from lorabench.cli.app import app
+from lorabench.cli.options import Json
 from lorabench.cli.output import show_answer
 from lorabench.errors import UserError
 

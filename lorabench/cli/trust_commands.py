@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from lorabench.api import door
-from lorabench.cli.app import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers, app, finish
+from lorabench.cli.app import app
+from lorabench.cli.closing import finish
+from lorabench.cli.options import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers
 from lorabench.cli.output import print_json, rows_of, show
 
 

@@ -14,6 +14,7 @@ from lorabench.datasets.reading import assumptions as assumptions
 from lorabench.datasets.reading import dataset_of as dataset_of
 from lorabench.datasets.reading import load_dataset as load_dataset
 from lorabench.datasets.reading import read_dataset as read_dataset
+from lorabench.datasets.reading import without_pictures as without_pictures
 from lorabench.datasets.skeletons import begin_skeleton as begin_skeleton
 from lorabench.datasets.skeletons import missing_pictures as missing_pictures
 from lorabench.datasets.words import HOW_TO_SAY as HOW_TO_SAY

@@ -35,7 +35,7 @@ def parts_of(assumed: Assumed, name: str) -> list[Part]:
     parts: list[Part] = []
     concepts: dict[PurePosixPath, Concept] = {}
     for path, entry in zip(paths, assumed.description.concept):
-        concept = _concept(path, entry, name)
+        concept = concept_at(path, entry, name)
         if concepts.setdefault(path, concept) != concept:
             raise UserError(f"{where}: two entries have the path '{path}', and do not say the same of that concept.")
         images = [image for folder in folders_of(entry, assumed.root) for image in images_in(folder)]
@@ -113,7 +113,8 @@ def _require_captions(parts: Sequence[Part], assumed: Assumed) -> None:
         )
 
 
-def _concept(path: PurePosixPath, entry: ConceptEntry, name: str) -> Concept:
+def concept_at(path: PurePosixPath, entry: ConceptEntry, name: str) -> Concept:
+    """The concept of an entry, whose folder in the data set of that name is `path`."""
     category, class_name, subclass = place_of(path, name)
     usual = usual_templates(category, class_name)
     return Concept(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lorabench.datasets import concepts, layouts
 from lorabench.datasets.assumed import Assumed
@@ -21,20 +21,21 @@ from lorabench.values import MOST_SAMPLES
 NO_WORDS = Words()
 
 
-def load_dataset(place: Path, words: Words = NO_WORDS) -> Dataset:
+def load_dataset(place: Path, words: Words = NO_WORDS, *, needs_words: bool = True) -> Dataset:
     """Read a data set, its images' bytes included. UserError for whatever is wrong with it."""
-    found = read_dataset(place, words)
+    found = read_dataset(place, words, needs_words=needs_words)
     hashes = {image.path: file_hash(image.path) for image in found.images}
     fingerprint = _fingerprint(found.concepts, found.images, hashes)
     return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
 
 
-def read_dataset(place: Path, words: Words = NO_WORDS) -> Dataset:
+def read_dataset(place: Path, words: Words = NO_WORDS, *, needs_words: bool = True) -> Dataset:
     """What names, captions and descriptions say, concepts and images in sorted order; no fingerprint. UserError too.
 
     `place` is a folder, or the TOML file that describes it; what had to be assumed of it is listed in `assumptions`.
+    A concept that no prompt could call is an error unless nothing is to be drawn of it.
     """
-    return dataset_of(assume(place, words))
+    return dataset_of(assume(place, words), needs_words=needs_words)
 
 
 def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
@@ -42,11 +43,12 @@ def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
     return _with_words(layouts.recognise(Path(place)), words)
 
 
-def dataset_of(assumed: Assumed) -> Dataset:
+def dataset_of(assumed: Assumed, *, needs_words: bool = True) -> Dataset:
     """The checked data set of what was assumed. UserError for what cannot be."""
     description = assumed.description
     parts = concepts.parts_of(assumed, assumed.name)
-    concepts.require_words(parts, assumed)
+    if needs_words:
+        concepts.require_words(parts, assumed)
     images = concepts.training_images(parts)
     samples = sum(image.repeats for image in images)
     if samples > MOST_SAMPLES:
@@ -63,6 +65,14 @@ def dataset_of(assumed: Assumed) -> Dataset:
         fingerprint="",
         assumptions=assumptions(assumed, parts),
     )
+
+
+def without_pictures(words: Words, name: str) -> Dataset:
+    """One concept of which there is nothing but how prompts call it, if that."""
+    concept = concepts.concept_at(
+        PurePosixPath(), ConceptEntry(path=".", trigger=words.trigger, class_word=words.class_word), name
+    )
+    return Dataset(name, "", "", "", (concept,), (), fingerprint="")
 
 
 # --- words that were said outside of the folder -----------------------------------------------------------------------
@@ -186,7 +196,7 @@ def _left_out(assumed: Assumed, parts: Sequence[Part]) -> list[str]:
 
 def _without_trigger(found: Sequence[Concept], images: Sequence[TrainingImage]) -> list[str]:
     notes = []
-    for concept in found:
+    for concept in (each for each in found if each.trigger):
         captions = [image.caption for image in images if image.concept_id == concept.id]
         without = [caption for caption in captions if concept.trigger not in caption]
         if without:

@@ -78,4 +78,5 @@ class Measuring:
 
     def holds_ceiling(self, checkpoint: Checkpoint) -> bool:
         """Whether what real images score is worked out with this one: the one checkpoint that every run has."""
-        return checkpoint.id == (self._plan.base_checkpoint or self._plan.checkpoints[0]).id
+        first = self._plan.base_checkpoint or self._plan.checkpoints[0]
+        return bool(self._plan.dataset.images) and checkpoint.id == first.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +37,46 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
         for epoch in run.config.checkpoint_epochs
         for scale in study.images.scales
     ]
-    return _plan(study, root, base, runs, trained)
+    return _plan(study, root, base, dataset_of(study), runs, trained)
 
 
-def plan_of_checkpoints(study: Study, root: Path, base: Base, checkpoints: Sequence[Checkpoint]) -> Plan:
-    """The plan that measures given checkpoints of a base, each at its merge ratio, and trains nothing."""
-    return _plan(_with_sizes(study, base), root, base, (), list(checkpoints))
+def plan_of_checkpoints(
+    study: Study, root: Path, base: Base, dataset: Dataset, checkpoints: Sequence[Checkpoint]
+) -> Plan:
+    """The plan that measures given checkpoints of a base, each at its merge ratio, and trains nothing.
+
+    A data set without pictures leaves out what is measured against them.
+    """
+    return _plan(_with_sizes(study, base), root, base, dataset, (), list(checkpoints))
+
+
+def plan_of_pictures(
+    study: Study,
+    root: Path,
+    dataset: Dataset,
+    checkpoints: Sequence[Checkpoint],
+    own_sets: Mapping[str, tuple[PromptSet, ...]],
+    remarks: Sequence[str],
+) -> Plan:
+    """The plan that measures pictures that were drawn elsewhere: it needs no base model."""
+    _check_root(root)
+    _check_ids(checkpoints)
+    has_base = any(checkpoint.is_base for checkpoint in checkpoints)
+    requests, lacking = _measurable(study, dataset, has_base)
+    return Plan(
+        study=study,
+        root=root.resolve(),
+        dataset=dataset,
+        prompt_sets=(),
+        runs=(),
+        checkpoints=tuple(checkpoints),
+        requests=requests,
+        base=None,
+        encoder_ids=_encoder_ids(study, requests),
+        device=str(diffusion.pick_device(study.run.device)),
+        remarks=(*dataset.assumptions, *remarks, *lacking),
+        own_sets=own_sets,
+    )
 
 
 def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
@@ -50,10 +84,15 @@ def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
     return replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
 
 
-def _plan(study: Study, root: Path, base: Base, runs: tuple[TrainingRun, ...], checkpoints: list[Checkpoint]) -> Plan:
-    if root.exists() and not root.is_dir():
-        raise UserError(f"Cannot write results to {root}: it is a file. Choose another folder with --out.")
-    dataset = _selected_dataset(study)
+def _plan(
+    study: Study,
+    root: Path,
+    base: Base,
+    dataset: Dataset,
+    runs: tuple[TrainingRun, ...],
+    checkpoints: list[Checkpoint],
+) -> Plan:
+    _check_root(root)
     prompt_sets = prompts.build_prompt_sets(
         dataset,
         Path(study.images.prompts),
@@ -67,7 +106,7 @@ def _plan(study: Study, root: Path, base: Base, runs: tuple[TrainingRun, ...], c
     if "alter" in study.images.prompt_types:
         notes = prompts.stand_ins(dataset, Path(study.images.prompts))
         dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
-    requests = metric_requests(study)
+    requests, lacking = _measurable(study, dataset, has_base=True)
     _check_adapters(base, runs)
     floor = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
@@ -83,10 +122,22 @@ def _plan(study: Study, root: Path, base: Base, runs: tuple[TrainingRun, ...], c
         checkpoints=every,
         requests=requests,
         base=base,
-        encoder_ids={name: encoder_id(study, name) for name in dict.fromkeys(r.encoder for r in requests)},
+        encoder_ids=_encoder_ids(study, requests),
         device=str(diffusion.pick_device(study.run.device)),
-        remarks=(*dataset.assumptions, *_remarks(study, base, trains=bool(runs)), *_untold(study, runs, prompt_sets)),
+        remarks=(
+            *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
+            *_untold(study, runs, prompt_sets),
+        ),
     )
+
+
+def _check_root(root: Path) -> None:
+    if root.exists() and not root.is_dir():
+        raise UserError(f"Cannot write results to {root}: it is a file. Choose another folder with --out.")
+
+
+def _encoder_ids(study: Study, requests: Sequence[MetricRequest]) -> dict[str, str]:
+    return {name: encoder_id(study, name) for name in dict.fromkeys(request.encoder for request in requests)}
 
 
 def _with_sizes(study: Study, base: Base) -> Study:
@@ -175,6 +226,31 @@ def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
     return tuple(requests)
 
 
+def _measurable(study: Study, dataset: Dataset, has_base: bool) -> tuple[tuple[MetricRequest, ...], list[str]]:
+    """What the study asks for and there is something to compare with for, and a sentence on what there is not.
+
+    UserError if nothing is left.
+    """
+    lacking = {
+        **({} if dataset.images else {"dataset": "Without pictures of the concept (--data FOLDER)"}),
+        **({} if has_base else {"base": "Without pictures that the base model drew (a sub-folder 'base')"}),
+    }
+    requests, left_out = [], {}
+    for request in metric_requests(study):
+        needed = components.find("metrics", request.metric).compares_with
+        source = next((each for each in lacking if each in needed), None)
+        if source is None:
+            requests.append(request)
+        else:
+            left_out.setdefault(source, []).append(request.metric)
+    remarks = [
+        f"{lacking[source]} there is no {', no '.join(dict.fromkeys(names))}." for source, names in left_out.items()
+    ]
+    if not requests:
+        raise UserError(f"Study '{study.name}' measures nothing here. {' '.join(remarks)}")
+    return tuple(requests), remarks
+
+
 def _resize_mode(study: Study, encoder: str, place: str) -> str:
     spec: EncoderSpec = components.find("encoders", encoder, place)
     choice = study.encoders.get(encoder)
@@ -206,10 +282,12 @@ def _selected(configs: tuple[TrainConfig, ...], only: Sequence[str]) -> list[Tra
     return [each for each in configs if not only or any(fnmatch.fnmatch(each.name, pattern) for pattern in only)]
 
 
-def _selected_dataset(study: Study) -> Dataset:
+def dataset_of(study: Study, *, needs_words: bool = True) -> Dataset:
+    """The data set that a study names, with the concepts that it selects. UserError."""
     if not study.data.folder:
         raise UserError(f"Study '{study.name}' names no data set: set data.folder.")
-    dataset = datasets.load_dataset(Path(study.data.folder), datasets.Words(study.data.trigger, study.data.class_word))
+    words = datasets.Words(study.data.trigger, study.data.class_word)
+    dataset = datasets.load_dataset(Path(study.data.folder), words, needs_words=needs_words)
     if any(concept.category == ALL for concept in dataset.concepts):
         raise UserError(f"Data set {study.data.folder}: a category cannot be called '{ALL}', which means all of them.")
     if not study.data.concepts:

@@ -324,7 +324,6 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
 
 
 def _study_facts(plan: Plan) -> dict[str, Any]:
-    images = plan.study.images
     facts: dict[str, Any] = {
         "name": plan.study.name,
         "description": plan.study.description,
@@ -336,7 +335,7 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
         "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
         "n_checkpoints": sum(not checkpoint.is_base for checkpoint in plan.checkpoints),
         "seeds": list(plan.study.seeds),
-        "images": images.model_dump(mode="json") | {"prompts": config.portable(images.prompts)},
+        "images": _image_facts(plan),
         "encoders": plan.encoder_ids,
     }
     # Given files were trained elsewhere, with settings of their own.
@@ -344,10 +343,16 @@ def _study_facts(plan: Plan) -> dict[str, Any]:
     return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
 
 
+def _image_facts(plan: Plan) -> dict[str, Any]:
+    images = plan.study.images
+    prompts = {"prompts": config.portable(images.prompts)}
+    return prompts if plan.own_sets else images.model_dump(mode="json") | prompts
+
+
 def _base_facts(plan: Plan) -> dict[str, Any]:
     base = plan.base
     if base is None:
-        return {}
+        return {"base": "none: the pictures were drawn elsewhere"}
     return {"base": config.portable(base.source), "base_id": base.id, "base_files": base.files.facts()}
 
 

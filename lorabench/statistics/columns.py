@@ -13,6 +13,7 @@ INTEGERS = frozenset(
     {"dim", "factor", "seed", "epoch", "step", "n_images", "n_classes", "n_rows", "index", "noise_seed", "bytes"}
     | {"process_memory_bytes", "device_memory_bytes"}
 )
+LARGEST = 2**63 - 1  # that Int64 holds; ComfyUI's seeds have 64 bits
 EXACT = 2**53  # the largest whole number up to which float64 holds all of them
 MOMENT = ["epoch", "step"]  # of a training; `with_moments` has a step where no epoch is known
 CAPTIONS = "captions"  # a factor too, in tables of studies that vary how training images are described
@@ -65,7 +66,10 @@ def with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole(column: pd.Series) -> pd.Series:
-    """The column as Int64 with gaps; so are numbers that float64 can only have rounded. ValueError for fractions."""
+    """The column as Int64 with gaps, or UInt64 where other programs' seeds need it. ValueError for fractions.
+
+    Gaps too are numbers that float64 can only have rounded.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype == object:
         column = column.convert_dtypes()
     if pd.api.types.is_float_dtype(column):
@@ -73,4 +77,5 @@ def whole(column: pd.Series) -> pd.Series:
         column = column.mask((column.abs() > EXACT).fillna(False))
         if ((column % 1).fillna(0) != 0).any():
             raise ValueError(f"'{column.name}' holds fractions")
-    return column.astype("Int64")
+    known = column.dropna()
+    return column.astype("UInt64" if len(known) and known.max() > LARGEST else "Int64")

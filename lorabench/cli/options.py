@@ -1,0 +1,40 @@
+"""What several commands may be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench.values import MANY, MOST_WORKERS
+
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="a study file, or the name of one that comes along: mini, paper, ...")
+]
+Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
+Workers = Annotated[int | None, typer.Option(min=0, max=MOST_WORKERS, help="processes; 0 = chosen by device and model")]
+Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
+Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
+Anchors = Annotated[
+    Path | None,
+    typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),
+]
+Trigger = Annotated[str | None, typer.Option(help="the word that calls the concept, where its pictures do not say it")]
+ClassWord = Annotated[str | None, typer.Option(help="what it is one of: dog, style, ...")]
+AllowUnused = Annotated[
+    list[str] | None, typer.Option(help="keys of adapter files that may stay unused, as glob patterns; repeatable")
+]
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="a line a file, believed before metadata and names: file, config, seed, epoch, step, scale, own factors",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="results on stdout as JSON")]
+Quiet = Annotated[bool, typer.Option(help="no progress on stderr")]
+Verify = Annotated[bool, typer.Option("--verify", help="first read all that is there, to find damage that hides")]
+Replace = Annotated[bool, typer.Option("--replace", help="do finished work anew where the study says otherwise now")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")]

@@ -1,0 +1,142 @@
+"""The commands that carry out a study: write a first one, all its stages, or one of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorabench import api
+from lorabench.api import door
+from lorabench.cli.app import app
+from lorabench.cli.closing import finish
+from lorabench.cli.options import (
+    Anchors,
+    ClassWord,
+    Device,
+    DryRun,
+    Json,
+    Limit,
+    Only,
+    Out,
+    Quiet,
+    Replace,
+    StudyFile,
+    Trigger,
+    Verify,
+    Workers,
+)
+from lorabench.cli.output import on_screen, show
+from lorabench.datasets import Words
+from lorabench.errors import UserError
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="folder for the new study; made if it is not there")],
+    data: Annotated[
+        Path | None, typer.Option(help="your pictures, in any usual layout, best with a .txt caption beside each")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="mini, hub id, diffusers folder or .safetensors")] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help="for all pictures without one: a new word and what it is, '[V_mine] toy'; written beside them"
+        ),
+    ] = None,
+) -> None:
+    """Write a first study, FOLDER/study.toml, from a folder of pictures: commented, ready to run, to be edited.
+
+    On a terminal it asks for what is not given; else it takes pictures that lie in FOLDER or here, and SD1.5 if that is
+    on this machine together with a GPU. Without any it takes those of the miniature world, which comes with lorabench.
+    Exit code 1 if the study lacks something before it can run.
+    """
+    from lorabench.api import starting, studies
+    from lorabench.cli import description
+
+    ask = (lambda question, default: typer.prompt(question, default=default, err=True)) if sys.stdin.isatty() else None
+    started = starting.write_study(folder, data, base, caption, ask)
+    study = started.file
+    print(f"Written: {study}")
+    for remark in started.remarks:
+        print(on_screen(f"note: {remark}"))
+    try:
+        plan = studies.planned(study, None, None, None, (), None)
+        description.say(plan, "run with --limit 1 for a first look")
+    except UserError as error:
+        print(on_screen(f"Before it can run: {error}"))
+        raise typer.Exit(1) from error
+    print(on_screen(f"Next: lorabench grid {study}"))
+
+
+@app.command()
+def grid(
+    study: StudyFile,
+    out: Out = None,
+    device: Device = None,
+    workers: Workers = None,
+    only: Only = None,
+    limit: Limit = None,
+    anchors: Anchors = None,
+    trigger: Trigger = None,
+    class_word: ClassWord = None,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    replace: Replace = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a whole study, train to report. Run again to go on where it stopped."""
+    if dry_run:
+        words = Words(trigger or "", class_word or "")
+        rows, plan = [door.describe_grid(study)], None
+        try:  # the grid can be said even where weights or data are missing; the error then follows it
+            door.check_study(study, anchors, words)
+            from lorabench.api import studies
+            from lorabench.cli import description
+
+            plan = studies.planned(study, out, device, workers, only or (), limit, anchors, words)
+        finally:
+            if plan is None:
+                show(rows, as_json)
+        again = "run with --limit 1, which trains one config; then a dry run without it says"
+        description.say(plan, again, as_json, before=rows)
+        return
+    run = api.grid(
+        study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors,
+        trigger=trigger or "", class_word=class_word or "", verify=verify, replace=replace, quiet=quiet,
+    )  # fmt: skip
+    finish(run.result, run.folder, as_json, leads=True)
+
+
+def _stage_command(stage: str, help_text: str) -> None:
+    def command(
+        study: StudyFile,
+        out: Out = None,
+        device: Device = None,
+        workers: Workers = None,
+        only: Only = None,
+        limit: Limit = None,
+        verify: Verify = False,
+        replace: Replace = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        door.check_study(study)
+        from lorabench.api import studies
+
+        plan = studies.planned(study, out, device, workers, only or (), limit)
+        finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
+
+    command.__doc__ = help_text
+    app.command(name=stage)(command)
+
+
+_stage_command("train", "Train the configs of a study, each with each seed.")
+_stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
+_stage_command("encode", "Turn images, data set and texts into feature vectors.")
+_stage_command("score", "Compute every metric of every checkpoint.")
+_stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
+_stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
