@@ -77,7 +77,8 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
         shutil.copy(file, drawn / f"toy-00000{place % 2}/{place}.png")
     (drawn / "prompts.jsonl").write_text(
         "".join(
-            f'{{"file_name": "toy-00000{place % 2}/{place}.png", "prompt": "[V_panda] toy"}}\n' for place in range(8)
+            f'{{"file_name": "toy-00000{place % 2}/{place}.png", "prompt": "[V_panda] toy, sks dog"}}\n'
+            for place in range(8)
         )
     )
     encoders = folder / "encoders.toml"

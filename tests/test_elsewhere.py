@@ -134,11 +134,14 @@ def test_what_cannot_be_scored_is_a_sentence(tmp_path):
     folder = tmp_path / "drawn"
     coloured(folder / "a/1.png", 1)
     (folder / "a/prompts.jsonl").write_text('{"file_name": "1.png", "prompt": "x", "concept": "nobody"}')
+    coloured(tmp_path / "uncalled/1.png", 1)
+    (tmp_path / "uncalled/1.txt").write_text("a cat")
     (tmp_path / "empty").mkdir()
     cases = [
         ([str(tmp_path / "nowhere")], "There is no folder"),
         ([str(tmp_path / "empty")], "There is no picture"),
         ([str(folder)], "Unknown concept 'nobody'"),
+        ([str(tmp_path / "uncalled"), "--trigger", "sks"], "holds sks (the first: 'a cat')"),
         ([str(folder), "--base", "someone/model"], "leave --base out"),
         ([str(folder), "--prompts", str(tmp_path / "none.jsonl")], "There is no list"),
         ([str(folder), "--data", str(tmp_path / "none")], "none"),

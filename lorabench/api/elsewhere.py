@@ -93,6 +93,12 @@ def _shown(folder: Path, dataset: Dataset, prompts: Listed | None, known: meant.
             f"{listed([concept.descriptor for concept in evaluated])} alone. Say it in a {PROMPTS_FILE} there "
             "(file_name, prompt, concept), or by folders, or let --concept leave one."
         )
+    if all(each.prompt.type == "drift" for each in shown):
+        words = listed([concept.trigger for concept in evaluated])
+        raise UserError(
+            f"None of the {len(shown)} pictures in {folder} was drawn with a prompt that holds {words} (the first: "
+            f"'{shown[0].prompt.text}'). Say with --trigger how their prompts call the concept."
+        )
     remarks = _left_out(apart, folder, "beside the sub-folders, which are taken for the checkpoints,")
     remarks += _left_out(unknown, folder, "of which nothing says the one concept that they are of")
     return shown, [*remarks, *_unsaid(shown, folder)]
