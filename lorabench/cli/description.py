@@ -173,9 +173,14 @@ def _picture_bytes(plan: Plan) -> tuple[int, int]:
         made = costs(plan)
         usual = round(made[made["stage"] == "generate"]["bytes"].sum() / drawn * count)
         return usual, usual
+    made = [each.made for _, given in plan.every_set for each in given.requests if each.made]
+    if made:
+        size_of_all = sum(picture.path.stat().st_size for picture in made)
+        return size_of_all, size_of_all
     side = plan.study.sampling.size
     pictures = [images.fit(images.read(each.path), side, side) for each in plan.dataset.images[:SAMPLE]]
-    least, most = _mean_png(pictures), 3 * side**2
+    most = 3 * side**2
+    least = _mean_png(pictures) if pictures else most
     return round(min(least, most) * count), most * count
 
 
