@@ -15,7 +15,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from command_line import lorabench_here
+from command_line import SMOKE, lorabench_here
 from diffusers import StableDiffusionPipeline
 from lycoris.modules.loha import LohaModule
 from peft.utils import get_peft_model_state_dict
@@ -23,6 +23,9 @@ from safetensors.torch import save_file
 from saved_adapters import peft_models
 
 from lorabench import datasets, diffusion, formats, mini
+from lorabench.api import evaluation
+from lorabench.api.asked import Drawing
+from lorabench.config import Study
 from lorabench.formats.kohya import kohya_name
 
 
@@ -104,6 +107,37 @@ def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     again = lorabench_here("evaluate", str(folder), "--out", str(out), "--concept", "styles/riso").stdout
     assert "Of configs nothing can be told" in again and "tied with " in again
     assert "cats-1" in (out / "report.html").read_text()
+
+
+def test_without_pictures_the_rest_is_measured(checkpoints, tmp_path):
+    """Alignment, diversity and preservation need words alone; at merge ratio 0 nothing differs from the base model."""
+    study = tmp_path / "study.toml"
+    head, encoders = SMOKE.split("[data]")[0], SMOKE[SMOKE.index("[encoders]") :]
+    prompts = '[images]\nprompts = "lorabench:mini/prompts"\nsteps = 2\nsize = 64\nmax_tokens = 30\n'
+    study.write_text(head + prompts + encoders)
+    asked = ("evaluate", str(checkpoints), "--study", str(study), "--out", str(tmp_path / "out"))
+    done = lorabench_here(*asked)
+    assert done.returncode == 2 and "--trigger sks --class-word dog" in done.stderr
+    done = lorabench_here(
+        *asked, "--trigger", "[V_octo]", "--class-word", "toy", "--per-set", "2", "--scales", "0,1", "--workers", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Without pictures of the concept (--data FOLDER) there is no image_similarity" in done.stderr
+    scores = pd.read_parquet(tmp_path / "out/scores.parquet")
+    assert set(scores["metric"]) == {"text_similarity", "vendi", "style_loss_base"}
+    values = scores.pivot_table("value", ["metric", "prompt_type"], "checkpoint")
+    for name in ("adapter 0-x0", "adapter 1-x0"):
+        pd.testing.assert_series_equal(values[name], values["base"], check_names=False)
+    assert (values.loc[("style_loss_base", "style"), ["adapter 0", "adapter 1"]] > 0).all()
+    wrong = lorabench_here(*asked, "--trigger", "[V_octo]", "--scales", "0,many")
+    assert wrong.returncode == 2 and "'0,many'" in wrong.stderr
+
+
+def test_a_size_to_wait_for_is_said_and_the_paper_s_is_an_option():
+    paper = Study(name="paper", base="someone/model")
+    study, said = evaluation._while_a_person_waits(paper, Drawing(per_set=7))
+    assert evaluation.with_drawing(study, Drawing(per_set=7)).images.per_set == 7 and said.startswith("7 images")
+    assert study.images.per_set < 100 == paper.images.per_set and "100 in 25 (--paper)" in said
 
 
 def test_an_adapter_says_what_it_was_trained_on(checkpoints, tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import config
 from lorabench.api import door, pictures
-from lorabench.api.asked import GivenImages
+from lorabench.api.asked import Drawing, GivenAdapters, GivenImages
 from lorabench.api.pictures import Reading
 from lorabench.api.run import Run
 from lorabench.datasets import Words
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lorabench.formats import DType
+    from lorabench.pipeline.plan import Plan
+    from lorabench.records import Failure
 
 PathName = str | PathLike[str]
 
@@ -67,6 +69,11 @@ def evaluate(
     study: PathName | None = None,
     concepts: Sequence[str] = (),
     prompts: PathName | None = None,
+    per_set: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    scales: Sequence[float] = (),
+    paper: bool = False,
     allow_unused: Sequence[str] = (),
     anchors: PathName | None = None,
     sheet: PathName | None = None,
@@ -79,23 +86,21 @@ def evaluate(
 ) -> Run:
     """Score the adapters in a folder: draw paired images, measure, rank among themselves, report.
 
-    `data` is the folder of images that they were trained on, `trigger` and `class_word` call what they show where
-    neither they nor the adapters say it; `base` a hub id, a diffusers folder, a .safetensors file
-    or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread. `sheet` is a CSV file
-    with a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale, and factors
-    of your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
+    `data` is the folder of images that they were trained on; without it fidelity is not measured. `trigger` and
+    `class_word` call what they show where neither images nor adapters say it; `base` a hub id, a diffusers folder,
+    a .safetensors file or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread.
+    Drawn are `per_set` images of each concept and prompt type in `steps` at `guidance`, at each of `scales`, the merge
+    ratios; on Stable Diffusion by default as many as a person waits for, with `paper` the paper's 100. `sheet` is a
+    CSV file with a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale,
+    and factors of your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
     """
-    folder, population, words = Path(checkpoints), _path(anchors), Words(trigger, class_word)
-    door.check_evaluation(folder, _path(study), base, _path(data), concepts, _path(prompts), population, words)
-    from lorabench.api.sheet import read_sheet
-
-    said = read_sheet(_path(sheet))
-    from lorabench.api import evaluation, studies
-
-    options = (_path(study), base, _path(data), concepts, _path(prompts), allow_unused, population)
-    plan, refused = evaluation.planned(folder, *options, _path(out), device, workers, words, said)
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
-    return Run(plan.root, plan.study.name, result)
+    given = GivenAdapters(
+        folder=Path(checkpoints), data=_path(data), words=Words(trigger, class_word), base=base, study=_path(study),
+        concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
+        drawing=Drawing(per_set, steps, guidance, tuple(scales), paper), anchors=_path(anchors), sheet=_path(sheet),
+        out=_path(out), device=device, workers=workers,
+    )  # fmt: skip
+    return score(given, verify=verify, replace=replace, quiet=quiet)
 
 
 def score_images(
@@ -135,14 +140,31 @@ def score_images(
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
 
-def score(given: GivenImages, *, verify: bool = False, replace: bool = False, quiet: bool = False) -> Run:
-    """Score given pictures, as `score_images` and the command line ask for it."""
-    door.check_images(given)
-    from lorabench.api import elsewhere, studies
+def score(
+    given: GivenAdapters | GivenImages, *, verify: bool = False, replace: bool = False, quiet: bool = False
+) -> Run:
+    """Score what is given, as `evaluate`, `score_images` and the command line ask for it."""
+    plan, refused = plan_of(given)
+    from lorabench.api import studies
 
-    plan = elsewhere.planned(given)
-    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, (), verify, replace)
+    result = studies.carry_out(plan, studies.MEASURING_STAGES, quiet, refused, verify, replace)
     return Run(plan.root, plan.study.name, result)
+
+
+def plan_of(given: GivenAdapters | GivenImages) -> tuple[Plan, list[Failure]]:
+    """All that scoring comes to, and the files that were refused. UserError where nothing can be scored."""
+    if isinstance(given, GivenImages):
+        door.check_images(given)
+        from lorabench.api import elsewhere
+
+        return elsewhere.planned(given), []
+    door.check_evaluation(given)
+    from lorabench.api.sheet import read_sheet
+
+    read_sheet(given.sheet)  # a mistake in it is told before torch is loaded
+    from lorabench.api import evaluation
+
+    return evaluation.planned(given)
 
 
 def dataset(

@@ -10,6 +10,37 @@ from lorabench.datasets import Words
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How much is to be drawn, where somebody says it."""
+
+    per_set: int | None = None  # images of a concept and prompt type
+    steps: int | None = None
+    guidance: float | None = None
+    scales: tuple[float, ...] = ()  # merge ratios
+    paper: bool = False  # as much as the paper draws where nothing is said
+
+
+@dataclass(frozen=True)
+class GivenAdapters:
+    """Adapter files that somebody has, and how they are to be scored."""
+
+    folder: Path
+    data: Path | None  # pictures that they were trained on
+    words: Words
+    base: str | None
+    study: Path | None
+    concepts: tuple[str, ...]
+    templates: Path | None  # folder of a study's prompts
+    unused: tuple[str, ...]  # keys of files that may stay unread, as glob patterns
+    drawing: Drawing
+    anchors: Path | None
+    sheet: Path | None
+    out: Path | None
+    device: str | None
+    workers: int | None
+
+
+@dataclass(frozen=True)
 class GivenImages:
     """Pictures that were drawn elsewhere, and how they are to be scored."""
 

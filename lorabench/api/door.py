@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
-from lorabench.api.asked import GivenImages
+from lorabench.api.asked import GivenAdapters, GivenImages
 from lorabench.api.bystanders import TEXT, without_bystanders
 from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
@@ -24,9 +24,9 @@ MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written 
 NO_WORDS = Words()
 OURS = "lorabench"  # the metadata key of files that lorabench wrote
 PEFT_CONFIG = "adapter_config.json"
-WHICH_IMAGES = (
-    "Which images were the adapters trained on? Fidelity is measured against them, and their triggers call the "
-    "concepts: add --data FOLDER (of pictures, however they are laid out)."
+WHICH_WORDS = (
+    "Nothing says how prompts call what the adapters show: add --data FOLDER, the pictures that they were trained on, "
+    "however they are laid out (fidelity is measured against them), or --trigger sks --class-word dog alone."
 )
 
 
@@ -105,34 +105,31 @@ def check_pictures(data: Data, *, needs_words: bool = True) -> None:
             raise UserError(unknown("concept", pattern, ids, "--concept, data.concepts"))
 
 
-def check_evaluation(
-    checkpoints: Path,
-    study: Path | None,
-    base: str | None,
-    data: Path | None,
-    concepts: Sequence[str],
-    prompts: Path | None,
-    anchors: Path | None,
-    words: Words = NO_WORDS,
-) -> None:
+def check_evaluation(given: GivenAdapters) -> None:
     """UserError for what `lorabench evaluate` could not use."""
-    headers = headers_of(adapters_in(checkpoints))
-    known = config.load_study(study) if study is not None else None
-    chosen, _ = pictures.chosen(known.data if known else Data(), data, concepts, words, headers)
+    headers = headers_of(adapters_in(given.folder))
+    known = config.load_study(given.study) if given.study is not None else None
+    of_mini = given.base == MINI or (
+        given.base is None and any(OURS in header for header in headers)
+    )  # ours name theirs
+    data = known.data if known else Data()
+    if known is None and of_mini and given.data is None:
+        chosen = Data()
+    else:
+        chosen, _ = pictures.chosen(data, given.data, given.concepts, given.words, headers)
+        if headers and not chosen.folder and not (chosen.trigger or chosen.class_word):
+            raise UserError(WHICH_WORDS)
     if known is not None:
         config.expand(known)
-        check_inputs(known.model_copy(update={"data": chosen}), f"study '{known.name}', ", anchors)
-    if base is not None and base != MINI:
-        check_base(base, "--base")
-    if prompts is not None and not prompts.is_dir():
-        raise UserError(f"There is no folder {prompts} of prompt templates (--prompts).")
-    if anchors is not None:
-        check_anchors(anchors)
+        check_inputs(known.model_copy(update={"data": chosen}), f"study '{known.name}', ", given.anchors)
+    if given.base is not None and given.base != MINI:
+        check_base(given.base, "--base")
+    if given.templates is not None and not given.templates.is_dir():
+        raise UserError(f"There is no folder {given.templates} of prompt templates (--prompts).")
+    if given.anchors is not None:
+        check_anchors(given.anchors)
     if chosen.folder and known is None:
         check_pictures(chosen)
-    elif headers and not chosen.folder and base != MINI:
-        if base is not None or not any(OURS in header for header in headers):  # ours name their base
-            raise UserError(WHICH_IMAGES)
 
 
 def check_images(given: GivenImages) -> None:

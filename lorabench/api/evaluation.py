@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ValidationError
 
 from lorabench import components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
 from lorabench.api.adapter_files import base_source
-from lorabench.api.door import NO_WORDS, WHICH_IMAGES, adapters_in, headers_of
+from lorabench.api.asked import Drawing, GivenAdapters
+from lorabench.api.door import WHICH_WORDS, adapters_in, headers_of
 from lorabench.api.file_names import Moment
 from lorabench.api.folders import adapter_files, bases_of, callable_names, content_hash, fitting
 from lorabench.api.members import AdapterFile
 from lorabench.api.series import placed
-from lorabench.api.sheet import NO_SHEET, RATE, Row, Sheet, of_files
+from lorabench.api.sheet import RATE, Row, of_files, read_sheet
+from lorabench.api.sizes import suitable_sizes
 from lorabench.base_files import find_base
-from lorabench.config import Study
-from lorabench.datasets import Words
+from lorabench.config import Data, Study
+from lorabench.datasets import Words, without_pictures
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import dataset_of, plan_of_checkpoints, scaled
@@ -30,39 +33,26 @@ from lorabench.report.tables import columns_of, headline_columns, metric_infos
 from lorabench.report.words import listed
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
+from lorabench.values import sentence
 
 _TOLD = ("criterion", "higher_is_better")  # of a metric, beside its means
 
 
-def planned(
-    folder: Path,
-    study_file: Path | None,
-    base: str | None,
-    data: Path | None,
-    concepts: Sequence[str],
-    prompts: Path | None,
-    unused: Sequence[str],
-    anchors: Path | None,
-    out: Path | None,
-    device: str | None,
-    workers: int | None,
-    words: Words = NO_WORDS,
-    sheet: Sheet = NO_SHEET,
-) -> tuple[Plan, list[Failure]]:
-    """The plan for all adapters below `folder`, and the files that were refused. UserError if none is left."""
+def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
+    """The plan for all adapters below a folder, and the files that were refused. UserError if none is left."""
+    folder, sheet = given.folder, read_sheet(given.sheet)
     files = adapter_files(folder)
     said = of_files(sheet, callable_names(files, folder))
-    bases, refused = bases_of(files, unused)
+    bases, refused = bases_of(files, given.unused)
     if not bases:
         raise _nothing_left(folder, refused)
-    base = None if base is None else base_source(base)
-    study = evaluation_study(study_file, base, result_name(folder), list(bases.values()))
-    chosen, from_headers = pictures.chosen(study.data, data, concepts, words, headers_of(adapters_in(folder)))
-    study = _with_options(study, base, chosen, prompts)
-    study = study.model_copy(update={"unused_keys": (*study.unused_keys, *unused)})
-    study = studies.anchored(studies.prepared(study, device, workers), anchors)
-    model = diffusion.base_of(study.base)
-    found, others = fitting(bases, folder, model, study.unused_keys, said)
+    source = None if given.base is None else base_source(given.base)
+    study = evaluation_study(given.study, source, result_name(folder), list(bases.values()))
+    study, remarks = _as_asked(study, given, source, headers_of(adapters_in(folder)))
+    study = studies.anchored(studies.prepared(study, given.device, given.workers), given.anchors)
+    dataset = dataset_of(study) if study.data.folder else without_pictures(words_of(study.data), folder.resolve().name)
+    base = diffusion.base_of(study.base)
+    found, others = fitting(bases, folder, base, study.unused_keys, said)
     refused = [*refused, *others]
     if not found:
         raise _nothing_left(folder, refused)
@@ -72,11 +62,11 @@ def planned(
         for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)
         for checkpoint in _scaled(_checkpoint(file, path, config_, moment), said.get(path, ()), study.images.scales)
     ]
-    plan = plan_of_checkpoints(study, out or studies.RESULTS / study.name, model, dataset_of(study), checkpoints)
+    plan = plan_of_checkpoints(study, given.out or studies.RESULTS / study.name, base, dataset, checkpoints)
     check_measured(plan)
     kept = list(found.values())
-    remarks = (*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan))
-    return replace(plan, remarks=(*plan.remarks, *from_headers, *remarks)), refused
+    remarks += [*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan)]
+    return replace(plan, remarks=(*plan.remarks, *remarks)), refused
 
 
 def raw_means(root: Path) -> pd.DataFrame:
@@ -113,14 +103,51 @@ def evaluation_study(study_file: Path | None, base: str | None, name: str, bases
     return study.model_copy(update={"name": name, "grid": ()})
 
 
-def _with_options(study: Study, base: str | None, data: config.Data, prompts: Path | None) -> Study:
-    """The study with what the command line says. UserError if no data set is named anywhere."""
-    if not data.folder:
-        raise UserError(WHICH_IMAGES)
-    changes: dict[str, object] = {"data": data}
-    if base is not None:
-        changes["base"] = base
-    return with_templates(study.model_copy(update=changes), prompts)
+def _as_asked(
+    study: Study, given: GivenAdapters, base: str | None, headers: Sequence[Mapping[str, str]]
+) -> tuple[Study, list[str]]:
+    """The study with what was asked for, and sentences on what was assumed. UserError where no word calls a concept."""
+    data, remarks = pictures.chosen(study.data, given.data, given.concepts, given.words, headers)
+    if not data.folder and not words_of(data):
+        raise UserError(WHICH_WORDS)
+    changes: dict[str, object] = {"data": data, "unused_keys": (*study.unused_keys, *given.unused)}
+    changes |= {} if base is None else {"base": base}
+    study = with_templates(study.model_copy(update=changes), given.templates)
+    if given.study is None and study.base != str(mini.base_path()) and not given.drawing.paper:
+        study, said = _while_a_person_waits(study, given.drawing)
+        remarks = [*remarks, said]
+    if given.study is None and not data.folder and (Path(study.images.prompts) / "drift.txt").is_file():
+        types = dict.fromkeys((*study.images.prompt_types, "drift"))
+        study = study.model_copy(update={"images": study.images.model_copy(update={"prompt_types": tuple(types)})})
+    return with_drawing(study, given.drawing), remarks
+
+
+def words_of(data: Data) -> Words:
+    return Words(data.trigger, data.class_word)
+
+
+def _while_a_person_waits(study: Study, asked: Drawing) -> tuple[Study, str]:
+    """The paper's study at a size that suits this machine, and the sentence that says so."""
+    sizes, paper = suitable_sizes(of_mini=False), study.images
+    changes = {"per_set": sizes.per_set, "steps": sizes.steps, "guidance": sizes.guidance, "batch_size": sizes.drawn}
+    images, run = paper.model_copy(update=changes), study.run.model_copy(update={"precision": sizes.precision})
+    per_set, steps = asked.per_set or sizes.per_set, asked.steps or sizes.steps
+    said = (
+        f"{per_set} images of each concept and prompt type in {steps} steps: a size to wait for. The paper's is "
+        f"{paper.per_set} in {paper.steps} (--paper)."
+    )
+    return study.model_copy(update={"images": images, "run": run}), said
+
+
+def with_drawing(study: Study, asked: Drawing) -> Study:
+    """The study with what somebody says of how much to draw. UserError for numbers that cannot be."""
+    said = {"per_set": asked.per_set, "steps": asked.steps, "guidance": asked.guidance, "scales": asked.scales or None}
+    changes = {name: value for name, value in said.items() if value is not None}
+    try:
+        images = type(study.images).model_validate(study.images.model_dump() | changes)
+    except ValidationError as error:
+        raise UserError(sentence(error.errors()[0], Path("evaluate"), list(changes))) from error
+    return study.model_copy(update={"images": images})
 
 
 def with_templates(study: Study, folder: Path | None) -> Study:
@@ -166,6 +193,8 @@ def _with_factors(checkpoint: Checkpoint, row: Row | None) -> Checkpoint:
 def _of_other_pictures(files: Sequence[AdapterFile], plan: Plan) -> list[str]:
     """Sentences about files that say what they were trained on, where that is not what they are measured against."""
     contents = plan.dataset.contents
+    if not contents:
+        return []
     others: dict[tuple[str, ...], list[str]] = {}
     for file in files:
         known = set(file.origin.pictures.values())

@@ -106,21 +106,24 @@ def chosen(
         data = Data(folder=str(folder.resolve()), concepts=data.concepts)
     words = said or Words(data.trigger, data.class_word)
     remarks = []
-    if (
-        not words
-        and data.folder
-        and Path(data.folder).exists()
-        and len(datasets.assume(Path(data.folder)).wordless) == 1
-    ):
+    if not words and _needs_words(data.folder):
         words = _only(words_in_metadata(list(headers)), data.folder)
         remarks += [f"The words '{words}' are from the adapters' metadata ({words.origin})."] if words else []
     changes = {"concepts": tuple(concepts) or data.concepts, "trigger": words.trigger, "class_word": words.class_word}
     return data.model_copy(update=changes), remarks
 
 
+def _needs_words(folder: str) -> bool:
+    """Whether somebody has to say how prompts call the one concept: there are no pictures, or they do not say it."""
+    if not folder:
+        return True
+    return Path(folder).exists() and len(datasets.assume(Path(folder)).wordless) == 1
+
+
 def _only(found: Sequence[Words], folder: str) -> Words:
     """The words if all adapters say the same. UserError if not."""
     if len(found) > 1:
         known = ", ".join(f"'{words}' ({words.origin})" for words in found[:5])
-        raise UserError(f"Data set {folder}: the adapters' metadata say {known}. {datasets.HOW_TO_SAY}.")
+        place = f"Data set {folder}: the" if folder else "There is no --data, and the"
+        raise UserError(f"{place} adapters' metadata say {known}. {datasets.HOW_TO_SAY}.")
     return found[0] if found else Words()

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lorabench import base_files, datasets, diffusion
 from lorabench.api.adapter_files import base_source
 from lorabench.api.pictures import Reading, dataset
+from lorabench.api.sizes import Sizes, suitable_sizes
 from lorabench.base_names import parse_base
 from lorabench.config import MINI, PACKAGE_SCHEME
 from lorabench.datasets import Words
@@ -23,24 +22,10 @@ from lorabench.mini.vocabulary import SUBJECTS, caption_words
 STUDY = "study.toml"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 MINI_PICTURES = "lorabench:mini/dataset"
-SMALL_GPU = 16 * 2**30  # bytes of an accelerator on which batches of the paper's size do not fit SD1.5
 CAPTION = "[V_mine] toy"
 FEW_PICTURES = 4
 
 Ask = Callable[[str, str], str]  # (question, what is taken where nothing is answered) -> answer
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What depends on base model and machine."""
-
-    samples: int  # that a training sees of each concept
-    batch: int
-    drawn: int  # at once
-    per_set: int
-    steps: int
-    guidance: float
-    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -151,21 +136,8 @@ def _remarks(found: Reading, captions: Mapping[Path, str], caption: str | None, 
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def _sizes(base: str) -> Sizes:
-    if base == MINI:
-        return Sizes(samples=960, batch=8, drawn=16, per_set=8, steps=8, guidance=5.0)
-    device = diffusion.pick_device("auto")
-    if device.type == "cpu":
-        return Sizes(samples=400, batch=2, drawn=2, per_set=4, steps=20, guidance=7.0)
-    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
-    half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    if memory < SMALL_GPU:
-        return Sizes(samples=2000, batch=2, drawn=4, per_set=16, steps=25, guidance=7.0, precision=half)
-    return Sizes(samples=2000, batch=8, drawn=16, per_set=16, steps=25, guidance=7.0, precision=half)
-
-
 def _text(folder: Path, pictures: Path | None, base: str, found: Reading | None, remarks: Sequence[str]) -> str:
-    sizes, of_mini = _sizes(base), base == MINI
+    sizes, of_mini = suitable_sizes(base == MINI), base == MINI
     epochs = _epochs(found, sizes)
     return _STUDY.format(
         remarks="".join(f"# Note: {each}\n" for each in remarks),

@@ -71,7 +71,7 @@ def direction(row: Mapping[str, Any]) -> str:
 
 
 def raw(value: float, places: int) -> str:
-    return f"{value:.{places}f}".replace("-", "−")
+    return f"{value:z.{places}f}".replace("-", "−")
 
 
 def two(value: float | None) -> str:

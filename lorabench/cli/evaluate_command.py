@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench import api, mini
-from lorabench.api import door
-from lorabench.api.asked import GivenImages
+from lorabench.api.asked import Drawing, GivenAdapters, GivenImages
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -30,6 +29,7 @@ from lorabench.cli.options import (
 from lorabench.config import MINI
 from lorabench.datasets import Words
 from lorabench.errors import UserError
+from lorabench.values import MANY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +57,17 @@ def evaluate(
     prompts: Annotated[
         Path | None, typer.Option(help="folder of prompt templates; with --images also a list of theirs")
     ] = None,
+    per_set: Annotated[
+        int | None,
+        typer.Option(min=1, max=MANY, help="images of each concept and prompt type; default: what one waits for"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="of sampling")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="classifier-free guidance")] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option(metavar="0,0.5,1", help="merge ratios at which each adapter is drawn; 0 is the base model"),
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper", help="draw as much as the paper: 100 images a set")] = False,
     allow_unused: AllowUnused = None,
     anchors: Anchors = None,
     sheet: Sheet = None,
@@ -78,39 +89,37 @@ def evaluate(
     """
     if (checkpoints is None) == (images is None):
         raise UserError("Name a folder of adapters, or one of pictures (--images FOLDER): one of the two.")
+    words = Words(trigger or "", class_word or "")
     if images is not None:
         is_folder = prompts is not None and prompts.is_dir()
-        given = GivenImages(
-            folder=images, reference=data, words=Words(trigger or "", class_word or ""),
-            prompts=None if is_folder else prompts, templates=prompts if is_folder else None,
-            study=_settings(base, study), concepts=tuple(concept or ()), anchors=anchors, sheet=sheet, out=out,
+        given: GivenAdapters | GivenImages = GivenImages(
+            folder=images, reference=data, words=words, prompts=None if is_folder else prompts,
+            templates=prompts if is_folder else None, study=_settings(base, study), concepts=tuple(concept or ()),
+            anchors=anchors, sheet=sheet, out=out, device=device, workers=workers,
+        )  # fmt: skip
+    else:
+        given = GivenAdapters(
+            folder=checkpoints, data=data, words=words, base=base, study=study, concepts=tuple(concept or ()),
+            templates=prompts, unused=tuple(allow_unused or ()),
+            drawing=Drawing(per_set, steps, guidance, _ratios(scales), paper), anchors=anchors, sheet=sheet, out=out,
             device=device, workers=workers,
         )  # fmt: skip
-        _score_images(given, dry_run, as_json, verify=verify, replace=replace, quiet=quiet)
-        return
-    if dry_run:
-        words = Words(trigger or "", class_word or "")
-        door.check_evaluation(checkpoints, study, base, data, concept or (), prompts, anchors, words)
-        from lorabench.api.sheet import read_sheet
+    if not dry_run:
+        run = api.score(given, verify=verify, replace=replace, quiet=quiet)
+        finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
+    plan, refused = api.plan_of(given)
+    from lorabench.cli import description
 
-        said = read_sheet(sheet)
-        from lorabench.api import evaluation
-        from lorabench.cli import description
+    left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
+    description.say(plan, "start it: the bar of the whole run says after a while", as_json, after=left_out)
 
-        plan, refused = evaluation.planned(
-            checkpoints, study, base, data, concept or (), prompts, allow_unused or (), anchors, out, device, workers,
-            words, said,
-        )  # fmt: skip
-        left_out = [{"stage": "left out", "count": "", "what": each.message, "tasks to do": ""} for each in refused]
-        again = "start it: the bar of the whole run says after a while"
-        description.say(plan, again, as_json, after=left_out)
-        return
-    run = api.evaluate(
-        checkpoints, data=data, trigger=trigger or "", class_word=class_word or "", base=base, study=study,
-        concepts=concept or (), prompts=prompts, allow_unused=allow_unused or (), anchors=anchors,
-        sheet=sheet, out=out, device=device, workers=workers, verify=verify, replace=replace, quiet=quiet,
-    )  # fmt: skip
-    finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
+
+def _ratios(text: str | None) -> tuple[float, ...]:
+    """ "0,0.5,1" -> those numbers."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UserError(f"--scales are numbers with commas between them, 0,0.5,1, not '{text}'.") from None
 
 
 def _raw_means(run: api.Run) -> pd.DataFrame | None:
@@ -129,14 +138,3 @@ def _settings(base: str | None, study: Path | None) -> Path | None:
             "prompts and seeds can be a sub-folder called 'base'."
         )
     return mini.evaluation_study() if base == MINI and study is None else study
-
-
-def _score_images(given: GivenImages, dry_run: bool, as_json: bool, **how: bool) -> None:
-    if not dry_run:
-        run = api.score(given, **how)
-        finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
-    door.check_images(given)
-    from lorabench.api import elsewhere
-    from lorabench.cli import description
-
-    description.say(elsewhere.planned(given), "start it: the bar of the whole run says after a while", as_json)

@@ -55,7 +55,7 @@ def less_best(row: Mapping[str, Any], places: int) -> str:
     """Difference from the best ± half its interval; "" of the best itself."""
     if row["difference"] is None or pd.isna(row["difference"]) or row["verdict"] == "best":
         return ""
-    text = f"{row['difference']:+.{places}f}".replace("-", "−")
+    text = f"{row['difference']:+z.{places}f}".replace("-", "−")
     half = (row["high"] - row["low"]) / 2 if row["low"] is not None else math.nan
     return f"{text} ± {half:.{places}f}" if math.isfinite(half) else text
 
@@ -68,7 +68,7 @@ def _cells(rows: pd.DataFrame) -> dict[str, FileCell]:
     ordered = rows.sort_values("mean", ascending=not higher, kind="stable").to_dict("records")
     return {
         row["checkpoint"]: FileCell(
-            f"{row['mean']:.{places}f}".replace("-", "−"), less_best(row, places), row["verdict"], _disagrees(row)
+            f"{row['mean']:z.{places}f}".replace("-", "−"), less_best(row, places), row["verdict"], _disagrees(row)
         )
         for row in ordered
     }

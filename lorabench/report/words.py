@@ -103,7 +103,7 @@ def number(value: float, digits: int = 3) -> str:
     """A value with that many significant digits and a true minus sign, "–" where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}g}".replace("-", "−")
+    return f"{value:z.{digits}g}".replace("-", "−")
 
 
 def listed(names: Sequence[str], shown: int = 3) -> str:
