@@ -100,6 +100,7 @@ def evaluation_study(study_file: Path | None, base: str | None, name: str, bases
         study = config.load_study(mini.evaluation_study())
     else:
         study = config.study_from({"name": name}, Path.cwd() / "study.toml")
+        study = study.model_copy(update={"metrics": (*study.metrics, config.MetricChoice(name="copy_rate"))})
     return study.model_copy(update={"name": name, "grid": ()})
 
 

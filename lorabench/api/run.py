@@ -126,6 +126,17 @@ class Run:
 
         return self._own(choosing.epochs(self.folder, Selection(category, tuple(epochs), tuple(metrics), prompts)))
 
+    def choices(self, *, category: str = "all", metrics: Sequence[str] = (), prompts: str = "") -> pd.DataFrame:
+        """Every epoch and merge ratio of each config against the config's best file by each criterion; raw values.
+
+        Compared image by image, seeds averaged; with the base model's value (`floor`) and that of real images
+        (`ceiling`). Of these files: `epochs()` speaks of the config.
+        """
+        from lorabench.api import moments
+        from lorabench.api.measurements import Selection
+
+        return self._own(moments.choices_of(self.folder, Selection(category, (), tuple(metrics), prompts)))
+
     def files(self, *, category: str = "all", metrics: Sequence[str] = (), prompts: str = "") -> pd.DataFrame:
         """Every adapter file by each criterion, best first, compared image by image: of these files, not of configs."""
         from lorabench.api import files

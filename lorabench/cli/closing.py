@@ -21,15 +21,36 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
     summary = studies.summary(result, root)
     leaders, words = _leaders(root) if leads else (None, [])
     if as_json:
-        beside = {"leaderboard": leaders} if leads else {}
+        beside = {"leaderboard": leaders, "choices": _choices(root)} if leads else {}
         print_json(summary | beside | ({} if means is None else {"checkpoints": means}))
     else:
+        if leads:
+            for line in answers(root):
+                print(line)
         if means is not None:
             from lorabench.cli import file_words
 
             print("\n".join(file_words.raw_means(means)))
         print(studies.closing_words(summary, words))
     raise typer.Exit(int(summary["exit_code"]))
+
+
+def answers(root: Path) -> list[str]:
+    """Which epoch and merge ratio of each config to take, where there is a choice."""
+    from lorabench.api import moments
+    from lorabench.cli import answer_words
+
+    found = moments.answers_of(root)
+    return list(answer_words.answers(found)) if found else []
+
+
+def _choices(root: Path) -> object:
+    from lorabench.api import moments
+
+    try:
+        return moments.choices_of(root)
+    except UserError:  # nothing is ranked
+        return []
 
 
 def _leaders(root: Path) -> tuple[object, list[str]]:

@@ -93,6 +93,10 @@ def epochs(
 
     found = opened.epochs(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
     show_answer(found, as_json, words.epochs)
+    if not as_json and found["verdict"].isin(["best", "cannot be told"]).all():
+        from lorabench.cli.closing import answers
+
+        print("\n".join(["", *answers(run)]))  # nothing is told of configs, but of their files
 
 
 @app.command()

@@ -31,6 +31,7 @@ from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, factor_columns, with_whole_numbers
 from lorabench.statistics.comparisons import compare_files_with_best
+from lorabench.statistics.moments import CHOICE_COLUMNS, compare_moments_with_best
 
 FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
@@ -118,7 +119,7 @@ def read(plan: Plan) -> RunTables:
 
 _WRITES: dict[str, tuple[str, ...]] = {
     "audit": (PROBES_FILE,),
-    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet"),
+    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet", "choices.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
         *("images.parquet", "costs.parquet", "losses.parquet", FAILURES_FILE, PROBES_FILE),
@@ -189,7 +190,8 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
     store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
-    return 4
+    store.write_table(_choices(measured_, _directions(plan)), plan.root / "choices.parquet")
+    return 5
 
 
 def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
@@ -200,6 +202,12 @@ def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.Dat
         .drop_duplicates("checkpoint")
         .merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
     )
+
+
+def _choices(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """Each moment and merge ratio of a config against the config's best."""
+    found = compare_moments_with_best(scores[scores["algorithm"] != "none"], higher_is_better)
+    return with_whole_numbers(found.assign(study=scores["study"].iloc[0])[["study", *CHOICE_COLUMNS]])
 
 
 def check_measured(plan: Plan) -> None:

@@ -78,9 +78,11 @@ def _candidates(shown: pd.DataFrame, points: Points) -> Iterator[tuple[pd.DataFr
 def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> dict[str, Any]:
     generated = rows[rows["checkpoint"] != DATASET]
     order = {prompt: place for place, prompt in enumerate(_PROMPTS)}
-    keys = generated.drop_duplicates(["prompt_type", "index"])
+    # Pictures that were made elsewhere may be of other prompts in each checkpoint.
+    generated = generated.assign(drawn=[_drawn(row) for row in generated.to_dict("records")])
+    keys = generated.drop_duplicates("drawn")
     keys = keys.assign(place=keys["prompt_type"].map(order).fillna(len(order))).sort_values(["place", "index"])
-    place = {key: number for number, key in enumerate(zip(keys["prompt_type"], keys["index"]))}
+    place = {key: number for number, key in enumerate(keys["drawn"])}
     grid: dict[tuple[int, str | None], list[int]] = {}
     files: dict[tuple[int, str | None], list[str]] = {}  # where the whole pictures lie, from the page
     for row in generated.to_dict("records"):
@@ -88,10 +90,10 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
             continue
         seed = _digits(row["training_seed"])
         cells = grid.setdefault((int(row["point"]), seed), [-1] * len(place))
-        cells[place[row["prompt_type"], row["index"]]] = _number(row["thumbnail"], pictures)
+        cells[place[row["drawn"]]] = _number(row["thumbnail"], pictures)
         if isinstance(row.get("file"), str):
             own = files.setdefault((int(row["point"]), seed), [""] * len(place))
-            own[place[row["prompt_type"], row["index"]]] = quote(row["file"])
+            own[place[row["drawn"]]] = quote(row["file"])
     dataset = rows[rows["checkpoint"] == DATASET]
     return {
         "name": name,
@@ -109,6 +111,11 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
             for row in dataset.to_dict("records")
         ],
     }
+
+
+def _drawn(row: dict[str, Any]) -> tuple[str, int, str, str | None]:
+    """What a picture was drawn from: a column."""
+    return row["prompt_type"], row["index"], row["prompt"], _digits(row.get("noise_seed"))
 
 
 def _column_data(row: dict[str, Any]) -> dict[str, Any]:

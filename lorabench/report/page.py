@@ -16,6 +16,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lorabench.report.answers import answers, is_several
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
 from lorabench.report.file_table import file_rows
@@ -36,6 +37,7 @@ from lorabench.report.words import (
     criterion_words,
     factor_words,
     learning_rate,
+    listed,
     metric_words,
     number,
 )
@@ -96,10 +98,14 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
     headlines = headline_columns(run.columns)
     doubted = [card.column for card in cards if card.failures]
     leaders = winners(run, headlines, doubted)
+    found = answers(run, headlines, cards)
     told = any(winner.tied or winner.worse for winner in leaders)
     return {
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
+        "answers": found if is_several(found) else [],
+        "chosen_configs": list(dict.fromkeys(choice.config for answer in found for choice in answer.choices)),
+        "listed": listed,
         "facts": facts(tables, points, len(means.categories) - 1),
         "winners": leaders,
         "files": [] if told else file_rows(tables, headlines),

@@ -15,7 +15,7 @@ from lorabench.report.tables import TABLES, RunTables
 
 FACTS_FILE = "study.json"
 # A run may come without them: pictures are large, and not every run was audited, trained here, or compared by files.
-_OPTIONAL = ("images", "losses", "probes", "files")
+_OPTIONAL = ("images", "losses", "probes", "files", "choices")
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:

@@ -20,6 +20,7 @@ from lorabench.statistics.columns import (
     PROBE_COLUMNS,
     with_whole_numbers,
 )
+from lorabench.statistics.moments import CHOICE_COLUMNS
 
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
 NEEDED: dict[str, tuple[str, ...]] = {
@@ -33,6 +34,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "losses": tuple(LOSS_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
+    "choices": ("study", *CHOICE_COLUMNS),
     "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }
 _NUMBERS = INTEGERS | {

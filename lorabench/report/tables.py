@@ -19,7 +19,7 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "losses", "failures", "probes", "files"),
+    *("images", "costs", "losses", "failures", "probes", "files", "choices"),
 )
 
 
@@ -44,6 +44,7 @@ class RunTables:
     provenance: Mapping[str, Any]
     probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))  # `stages.audit.probe`
     files: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_files_with_best`
+    choices: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_moments_with_best`
     losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
 
 

@@ -103,7 +103,13 @@ def number(value: float, digits: int = 3) -> str:
     """A value with that many significant digits and a true minus sign, "–" where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:z.{digits}g}".replace("-", "−")
+    text = f"{value:z.{digits}g}"
+    if "e+" in text and abs(value) < _LONGEST:
+        text = f"{float(text):,.0f}"
+    return text.replace("-", "−")
+
+
+_LONGEST = 1e6  # from here on a number is written with its exponent
 
 
 def listed(names: Sequence[str], shown: int = 3) -> str:

@@ -10,7 +10,20 @@ FACTORS = [
 ]
 # Whole numbers, some of 63 bits: as float64, which pandas makes of a column with gaps, they would be others.
 INTEGERS = frozenset(
-    {"dim", "factor", "seed", "epoch", "step", "n_images", "n_classes", "n_rows", "index", "noise_seed", "bytes"}
+    {
+        "dim",
+        "factor",
+        "seed",
+        "epoch",
+        "step",
+        "n_images",
+        "n_classes",
+        "n_seeds",
+        "n_rows",
+        "index",
+        "noise_seed",
+        "bytes",
+    }
     | {"process_memory_bytes", "device_memory_bytes"}
 )
 LARGEST = 2**63 - 1  # that Int64 holds; ComfyUI's seeds have 64 bits
