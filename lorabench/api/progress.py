@@ -1,7 +1,8 @@
-"""How a run shows itself: a bar with an ETA on a terminal, a line now and then in a log."""
+"""How a run shows itself: a bar with an ETA on a terminal and in a notebook, a line now and then in a log."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +52,7 @@ class WholeRun:
         return passed * (self._total - self._done) / (self._done - before)
 
 
-class TerminalProgress:
+class BarProgress:
     """A bar for the stage and one for the whole run, each with the time that is left; closing lines scroll above."""
 
     def __init__(self, console: Console) -> None:
@@ -152,12 +153,13 @@ class NoProgress:
         pass
 
 
-def open_progress(quiet: bool) -> TerminalProgress | LogProgress | NoProgress:
+def open_progress(quiet: bool) -> BarProgress | LogProgress | NoProgress:
     """What fits where stderr goes to."""
     if quiet:
         return NoProgress()
     console = Console(stderr=True)
-    return TerminalProgress(console) if console.is_terminal else LogProgress()
+    is_notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
+    return BarProgress(console) if console.is_terminal or is_notebook else LogProgress()
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""`lorabench replay`: published measurements to tables and reports, and what to say of it."""
+"""`lorabench replay`: published measurements to tables and reports."""
 
 from __future__ import annotations
 
@@ -28,16 +28,3 @@ def replayed(clone: Path, out: Path) -> dict[str, Any]:
         "diversity_ratios": len(published.diversity) > 0,
         "notes": list(published.notes),
     }
-
-
-def words(summary: dict[str, Any]) -> str:
-    """The summary for a person: what is missing first, then where to look."""
-    lines = list(summary["notes"])
-    for study in summary["studies"]:
-        counts = f"{study['checkpoints']} checkpoints, {study['values']:,} values"
-        lines.append(f"{study['name']}: {counts}; report: {study['report']}")
-    if summary["diversity_ratios"]:
-        lines.append(f"Diversity ratios (H.1): {summary['results']}/diversity_ratios.parquet")
-    if summary["studies"]:
-        lines.append(f"What the paper claims, asked of these values: lorabench claims {summary['results']}")
-    return "\n".join(lines)

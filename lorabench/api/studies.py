@@ -1,10 +1,9 @@
-"""From a study file and options to a plan, from a plan to results, from results to words."""
+"""From a study file and options to a plan, and from a plan to results."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +27,6 @@ from lorabench.records import Failure
 
 ALL_STAGES = STAGES
 MEASURING_STAGES = STAGES[1:]
-SHOWN_DAMAGE = 10  # sentences at the end of a run; all of them scroll by, and --json has them
 RESULTS = Path("results")
 SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory
 
@@ -126,28 +124,3 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
         "failures": [asdict(failure) for failure in result.failures],
         "exit_code": result.exit_code,
     }
-
-
-def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:
-    """The summary for a person: failures first by kind, then who leads, then where to look."""
-    lines = []
-    if summary["damage"]:
-        more = len(summary["damage"]) - SHOWN_DAMAGE
-        lines += [f"{len(summary['damage'])} damaged:", *(f"  {text}" for text in summary["damage"][:SHOWN_DAMAGE])]
-        lines += [f"  and {more} more"] if more > 0 else []
-    if summary["failures"]:
-        kinds = Counter(failure["status"] for failure in summary["failures"])
-        lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")
-        lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
-    made = sum(summary["made"].values())
-    if not made and not summary["failures"]:
-        lines.append("Everything was up to date.")
-    elif not leaders:
-        lines.append(f"{made} artifacts made.")
-    lines += leaders
-    if summary["report_is_stale"]:
-        lines.append(f"Results: {summary['results']}")
-        lines.append("The report there is of what was there before; run the whole study to bring it up to date.")
-    else:
-        lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
-    return "\n".join(lines)

@@ -27,11 +27,16 @@ def blocks(found: pd.DataFrame, moment: bool = True) -> Iterator[tuple[str, pd.D
         if len(when) == 1 and "" not in when:
             parts += when
         elif len(when - {""}) > 1 and block["config"].is_unique:
-            parts.append("last epoch of each config")
+            parts.append(f"last {_unit(when)} of each config")
         parts.append(scope(row))
         name = f"study {row['study']}: " if several else ""
         heading = f"{name}{criterion_words(row['criterion'])}: {'; '.join(parts)}"
         yield "\n".join([*wrapped(heading, "  "), *doubt(row)]), block
+
+
+def _unit(moments: set[str]) -> str:
+    kinds = {words.split()[0] for words in moments if words}
+    return kinds.pop() if len(kinds) == 1 else "moment"
 
 
 def doubt(row: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,6 +14,8 @@ from lorabench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHOWN_DAMAGE = 10  # sentences at the end of a run; all of them scroll by, and --json has them
 
 
 def finish(result: object, root: Path, as_json: bool, leads: bool = False, means: pd.DataFrame | None = None) -> None:
@@ -31,7 +35,7 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
             from lorabench.cli import file_words
 
             print("\n".join(file_words.raw_means(means)))
-        print(studies.closing_words(summary, words))
+        print(closing_words(summary, words))
     raise typer.Exit(int(summary["exit_code"]))
 
 
@@ -65,3 +69,41 @@ def _leaders(root: Path) -> tuple[object, list[str]]:
     except UserError as error:
         return [], [str(error)]
     return found, list(words.closing(found, findings.identified(root)))
+
+
+def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:
+    """The summary for a person: failures first by kind, then who leads, then where to look."""
+    lines = []
+    if summary["damage"]:
+        more = len(summary["damage"]) - SHOWN_DAMAGE
+        lines += [f"{len(summary['damage'])} damaged:", *(f"  {text}" for text in summary["damage"][:SHOWN_DAMAGE])]
+        lines += [f"  and {more} more"] if more > 0 else []
+    if summary["failures"]:
+        kinds = Counter(failure["status"] for failure in summary["failures"])
+        lines.append(", ".join(f"{count} {kind}" for kind, count in kinds.items()) + ":")
+        lines += [f"  {f['stage']} {f['item']}: {f['status']}: {f['message']}" for f in summary["failures"]]
+    made = sum(summary["made"].values())
+    if not made and not summary["failures"]:
+        lines.append("Everything was up to date.")
+    elif not leaders:
+        lines.append(f"{made} artifacts made.")
+    lines += leaders
+    if summary["report_is_stale"]:
+        lines.append(f"Results: {summary['results']}")
+        lines.append("The report there is of what was there before; run the whole study to bring it up to date.")
+    else:
+        lines.append(f"Report: {summary['report']}" if summary["report"] else f"Results: {summary['results']}")
+    return "\n".join(lines)
+
+
+def replayed(summary: dict[str, Any]) -> str:
+    """The summary of a replay for a person: what is missing first, then where to look."""
+    lines = list(summary["notes"])
+    for study in summary["studies"]:
+        counts = f"{study['checkpoints']} checkpoints, {study['values']:,} values"
+        lines.append(f"{study['name']}: {counts}; report: {study['report']}")
+    if summary["diversity_ratios"]:
+        lines.append(f"Diversity ratios (H.1): {summary['results']}/diversity_ratios.parquet")
+    if summary["studies"]:
+        lines.append(f"What the paper claims, asked of these values: lorabench claims {summary['results']}")
+    return "\n".join(lines)

@@ -9,7 +9,7 @@ import typer
 
 from lorabench.api import door
 from lorabench.cli.app import app
-from lorabench.cli.closing import finish
+from lorabench.cli.closing import closing_words, finish
 from lorabench.cli.options import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers
 from lorabench.cli.output import print_json, rows_of, show
 
@@ -78,5 +78,5 @@ def audit(
         print_json(summary | {"audit": found.assign(why=[finding_words.why(row) for row in rows_of(found)])})
     else:
         print("\n".join(finding_words.audit(found)))
-        print(studies.closing_words(studies.summary(result, plan.root), [f"Probes: {plan.root / 'probes.parquet'}"]))
+        print(closing_words(studies.summary(result, plan.root), [f"Probes: {plan.root / 'probes.parquet'}"]))
     raise typer.Exit(result.exit_code)

@@ -10,6 +10,7 @@ import typer
 
 from lorabench import api
 from lorabench.api import door
+from lorabench.cli import closing
 from lorabench.cli.app import app
 from lorabench.cli.options import Json, Quiet
 from lorabench.cli.output import show
@@ -34,7 +35,7 @@ def replay(
     from lorabench.api import replaying
 
     summary = replaying.replayed(clone, out)
-    print(json.dumps(summary, indent=1) if as_json else replaying.words(summary))
+    print(json.dumps(summary, indent=1) if as_json else closing.replayed(summary))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 ELSEWHERE = (
     "lorabench draws with Stable Diffusion 1.x and 2.x; draw with another program and score its pictures "
-    "(docs/library.md)"
+    "(lorabench evaluate --images FOLDER)"
 )
 _UPDATE = re.compile(
     r"\.(?:lora_(?:up|down|mid|A|B)\b|lora\.(?:up|down)|.*_lora\.(?:up|down)|alpha$|dora_scale$|hada_|lokr_|oft_)"

@@ -29,8 +29,8 @@ def find_views(points: Points) -> list[View]:
     of_moment = [
         View(moment, points.table.index[points.table["moment"] == moment].tolist()) for moment in points.moments
     ]
-    every = View("every epoch", points.table.index.tolist())
-    return [View("last epoch of each config", points.last), *of_moment, every]
+    every = View(f"every {points.unit}", points.table.index.tolist())
+    return [View(f"last {points.unit} of each config", points.last), *of_moment, every]
 
 
 def standings(

@@ -31,6 +31,11 @@ class Points:
     last: list[int]
     along: list[str]  # "epoch" or "step": what ages are; both where no one of them orders all points
 
+    @property
+    def unit(self) -> str:
+        """What one of the moments is called."""
+        return self.along[0] if len(self.along) == 1 else "moment"
+
 
 def find_points(tables: RunTables) -> Points:
     """Number the points of a run by algorithm, config and age."""

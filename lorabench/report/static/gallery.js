@@ -214,8 +214,8 @@ function startGallery() {
   const moments =
     DATA.moments.length > 1
       ? selector(
-          "Epoch",
-          [["last", "last epoch of each config"], ...DATA.moments.map((m) => [m, m])],
+          DATA.unit[0].toUpperCase() + DATA.unit.slice(1),
+          [["last", `last ${DATA.unit} of each config`], ...DATA.moments.map((m) => [m, m])],
           gallery.moment,
           set("moment", String),
         )
