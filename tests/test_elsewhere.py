@@ -85,6 +85,7 @@ def test_without_reference_and_base_what_can_be_said_is_said(tmp_path, capsys):
     lines = ({"file_name": name, "prompt": text, "seed": 2**64 - 1} for name, text in prompts.items())
     (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
     coloured(folder / "grid.png", 0)
+    (folder / "toy-000004/half.png").write_bytes((folder / "toy-000004/1.png").read_bytes()[:900])
     called, study = {"trigger": "sks", "class_word": "toy"}, toy_study(tmp_path)
     run = lorabench.score_images(folder, **called, study=study, out=tmp_path / "out")
     assert set(run.scores["metric"]) == {"text_similarity", "vendi"}
@@ -95,6 +96,7 @@ def test_without_reference_and_base_what_can_be_said_is_said(tmp_path, capsys):
     said = capsys.readouterr().err
     for words in ("Without pictures of the concept (--data FOLDER) there is no image_similarity", "1 picture beside"):
         assert words in said
+    assert list(run.failures["item"]) == [str(folder / "toy-000004/half.png")] and run.result.exit_code == 1
     by_hand = lorabench.score_images(folder, **called, prompts=prompts, study=study, out=tmp_path / "2", quiet=True)
     pd.testing.assert_series_equal(by_hand.scores["value"], run.scores["value"])
 

@@ -157,7 +157,7 @@ def plan_of(given: GivenAdapters | GivenImages) -> tuple[Plan, list[Failure]]:
         door.check_images(given)
         from lorabench.api import elsewhere
 
-        return elsewhere.planned(given), []
+        return elsewhere.planned(given)
     door.check_evaluation(given)
     from lorabench.api.sheet import read_sheet
 

@@ -25,7 +25,17 @@ from lorabench.hashes import file_hash
 from lorabench.pipeline.plan import BASE_CHECKPOINT, Plan
 from lorabench.pipeline.planning import dataset_of, plan_of_pictures
 from lorabench.pipeline.tables import check_measured
-from lorabench.records import Checkpoint, Concept, Dataset, ImageRequest, Picture, Prompt, PromptSet, TrainConfig
+from lorabench.records import (
+    Checkpoint,
+    Concept,
+    Dataset,
+    Failure,
+    ImageRequest,
+    Picture,
+    Prompt,
+    PromptSet,
+    TrainConfig,
+)
 from lorabench.report.words import listed
 
 ALGORITHM = "pictures"  # nothing is known of what drew them
@@ -47,8 +57,11 @@ class Shown:
         return self.prompt.text, seed is None, seed or 0, str(self.drawn.path)
 
 
-def planned(given: GivenImages) -> Plan:
-    """The plan for all pictures in a folder, each sub-folder those of a checkpoint. UserError where there is none."""
+def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
+    """The plan for all pictures in a folder, each sub-folder those of a checkpoint, and those that cannot be read.
+
+    UserError where none is left.
+    """
     folder, sheet = given.folder, read_sheet(given.sheet)
     study = evaluation_study(given.study, None, result_name(folder))
     data, _ = pictures.chosen(study.data, given.reference, given.concepts, given.words, ())
@@ -57,29 +70,44 @@ def planned(given: GivenImages) -> Plan:
     name = folder.resolve().name
     dataset = dataset_of(study, needs_words=False) if data.folder else datasets.without_pictures(given.words, name)
     known = meant.known_prompts(dataset, Path(study.images.prompts), study.images.prompt_types)
-    shown, remarks = _shown(folder, dataset, given.prompts, known)
+    found, refused = _readable(folder)
+    shown, remarks = _shown(folder, found, dataset, given.prompts, known)
     own = _sets(shown)
     checkpoints, believed = _checkpoints(list(own), sheet, folder)
     remarks = [*believed, *remarks, *_unlike(own), *_uncalled(dataset)]
     plan = plan_of_pictures(study, given.out or studies.RESULTS / study.name, dataset, checkpoints, own, remarks)
     check_measured(plan)
-    return plan
+    return plan, refused
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _shown(folder: Path, dataset: Dataset, prompts: Listed | None, known: meant.Known) -> tuple[list[Shown], list[str]]:
-    """The pictures by checkpoint, and sentences on those that are left out. UserError if none is left."""
-    found = images_below(folder)
+def _readable(folder: Path) -> tuple[list[Path], list[Failure]]:
+    """The pictures below a folder, and those that cannot be read. UserError if none can."""
+    found, refused = [], []
+    for path in images_below(folder):
+        try:
+            images.texts(path)
+            images.read(path)
+            found.append(path)
+        except UserError as error:
+            refused.append(Failure("evaluate", str(path), "failed", str(error)))
     if not found:
-        raise UserError(f"There is no picture in {folder} (--images).")
+        why = f": {refused[0].message}" if refused else "."
+        raise UserError(f"There is no picture in {folder} (--images){why}")
+    return found, refused
+
+
+def _shown(
+    folder: Path, found: Sequence[Path], dataset: Dataset, prompts: Listed | None, known: meant.Known
+) -> tuple[list[Shown], list[str]]:
+    """The pictures by checkpoint, and sentences on those that are left out. UserError if none is left."""
     loose = [path for path in found if path.parent == folder]
     apart = loose if len(loose) < len(found) else []
     evaluated = [concept for concept in dataset.concepts if concept.evaluated]
     shown, unknown = [], []
     for drawn in drawn_pictures(folder, [path for path in found if path not in apart], prompts):
-        images.read(drawn.path)  # a broken one is told before the work
         inside = PurePath(drawn.path.relative_to(folder))
         checkpoint, below = (folder.resolve().name, inside) if loose and not apart else _parted(inside)
         concept = meant.concept_of(drawn, below, evaluated)
@@ -93,7 +121,7 @@ def _shown(folder: Path, dataset: Dataset, prompts: Listed | None, known: meant.
             f"{listed([concept.descriptor for concept in evaluated])} alone. Say it in a {PROMPTS_FILE} there "
             "(file_name, prompt, concept), or by folders, or let --concept leave one."
         )
-    if all(each.prompt.type == "drift" for each in shown):
+    if all(each.prompt.type == "drift" and not _is_base(each.checkpoint) for each in shown):
         words = listed([concept.trigger for concept in evaluated])
         raise UserError(
             f"None of the {len(shown)} pictures in {folder} was drawn with a prompt that holds {words} (the first: "

@@ -196,7 +196,7 @@ def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
     if twice or taken:
         name = (twice or taken)[0]
         why = "two checkpoints are called so" if twice else "lorabench itself uses that name"
-        raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file or the config.")
+        raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file, the folder or the config.")
 
 
 def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:
