@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench.base_names import BaseName, parse_base
 from lorabench.errors import UserError
-from lorabench.foreign import clean_folder, known, read_json, tokenizer_files
 from lorabench.hashes import sha256_of
+from lorabench.untrusted import clean_folder, known, read_json, tokenizer_files
 from lorabench.values import given
 
 WEIGHTS = {

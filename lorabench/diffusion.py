@@ -26,8 +26,8 @@ from transformers.utils import logging as transformers_logging
 from lorabench.architectures import ARCHITECTURES
 from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
 from lorabench.errors import UserError
-from lorabench.foreign import known
 from lorabench.records import Sampling
+from lorabench.untrusted import known
 from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE
 
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor

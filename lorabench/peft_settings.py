@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, create_model
 
 from lorabench.errors import unknown
-from lorabench.foreign import FileRecord, Seed, first_problem
+from lorabench.untrusted import FileRecord, Seed, first_problem
 from lorabench.values import given
 
 _Rank = Annotated[int, Field(ge=0, le=2**14)]  # 0 where the side of a block is set instead

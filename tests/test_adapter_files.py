@@ -15,7 +15,7 @@ from saved_adapters import trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, formats
-from lorabench.api import adapter_files
+from lorabench.api import adapter_tools
 from lorabench.cli.output import show
 from lorabench.components import Origin
 from lorabench.errors import UserError
@@ -64,13 +64,13 @@ def test_convolutions_that_peft_would_not_wrap_are_not_written_for_it(tmp_path, 
     layers = r"regex:down_blocks\.1\.attentions\.0\.proj_in$"
     path = saved(tmp_path, base, "peft", layers, peft={"peft_type": "MISS", "r": 4})
     with pytest.raises(UserError, match="peft's MISS wraps no convolution"):
-        adapter_files.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
+        adapter_tools.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
     assert not (tmp_path / "out").exists()
 
 
 def test_count_of_less_than_a_preset():
     config = TrainConfig("c", "lora", "full", 1e-4, dim=8, conv_dim=4, train_text_encoder=False)
-    alone = adapter_files.count("sd15", config)
+    alone = adapter_tools.count("sd15", config)
     assert alone["modules"] == {"unet": 390, "text_encoder": 0}
     assert alone["parameters"] < 9_992_512
 
@@ -96,7 +96,7 @@ def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype
 
 def test_inspect_says_what_a_file_holds(tmp_path, base):
     path = saved(tmp_path, base, "loha", dim=3, alpha=2.0)
-    found = adapter_files.inspect(path, base)
+    found = adapter_tools.inspect(path, base)
     assert (found["algorithm"], found["trained_layers"], found["dim"], found["alpha"]) == ("loha", "linear", 3, 2.0)
     assert (found["base"], found["seed"], found["epoch"], found["step"]) == ("tiny-0", 23, 3, 90)
     assert found["bytes"] == path.stat().st_size and "ss_network_args" in found["metadata"]
@@ -121,7 +121,7 @@ def test_norms_that_need_the_base_are_left_open(tmp_path):
         params = {key: value + 0.1 for key, value in algorithm.init(weight, config, torch.Generator()).items()}
         path = tmp_path / f"{known}.safetensors"
         formats.save_adapter(path, adapters.Adapter(algorithm, config, {module: params}), Origin("", 1, 1, 1))
-        found = adapter_files.inspect(path, None)
+        found = adapter_tools.inspect(path, None)
         assert found["fits"] == "sd15" and (found["norm_max"] is not None) == known
 
 
@@ -139,9 +139,9 @@ def test_norms_that_need_the_base_are_left_open(tmp_path):
 def test_there_and_back_again_is_the_same_update(tmp_path, base, name, values, to):
     path = saved(tmp_path, base, name, **values)
     out = tmp_path / ("out.safetensors" if to == "diffusers" else "out")
-    adapter_files.convert(path, out, to, base, 1.0, "float32")
+    adapter_tools.convert(path, out, to, base, 1.0, "float32")
     back = tmp_path / "back.safetensors"
-    adapter_files.convert(out, back, "kohya", base, 1.0, "float32")
+    adapter_tools.convert(out, back, "kohya", base, 1.0, "float32")
     before, after = merged(path, base), merged(back, base)
     assert before.keys() == after.keys()
     for key, weight in before.items():
@@ -150,7 +150,7 @@ def test_there_and_back_again_is_the_same_update(tmp_path, base, name, values, t
 
 def test_a_merged_folder_is_a_base_model(tmp_path, base):
     path = saved(tmp_path, base, "lokr", layers="full", factor=2)
-    adapter_files.convert(path, tmp_path / "merged", "merged", base, 0.5, "float32")
+    adapter_tools.convert(path, tmp_path / "merged", "merged", base, 0.5, "float32")
     whole = diffusion.load_base(diffusion.base_of(str(tmp_path / "merged")), torch.device("cpu"))
     for key, weight in merged(path, base, 0.5).items():
         component, name = key.split(".", 1)
@@ -171,7 +171,7 @@ def test_conversions_that_cannot_be(tmp_path, base, name, values, to, words):
     path = saved(tmp_path, base, name, **values)
     out = tmp_path / "deep/out.safetensors"
     with pytest.raises(UserError, match=words):
-        adapter_files.convert(path, out, to, None if to == "merged" else base, 1.0, "float32")
+        adapter_tools.convert(path, out, to, None if to == "merged" else base, 1.0, "float32")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -188,22 +188,22 @@ def test_conversions_that_cannot_be(tmp_path, base, name, values, to, words):
 def test_options_of_conversion_that_cannot_be(tmp_path, base, out, to, scale, dtype, words):
     path = saved(tmp_path, base, "lora", dim=4)
     with pytest.raises(UserError, match=words):
-        adapter_files.convert(path, tmp_path / out, to, base, scale, dtype)
+        adapter_tools.convert(path, tmp_path / out, to, base, scale, dtype)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_folders_on_the_way_are_made(tmp_path, base):
     path = saved(tmp_path, base, "lora", dim=4)
-    adapter_files.convert(path, tmp_path / "new/folder/out.safetensors", "kohya", base, 1.0, "float32")
-    assert adapter_files.inspect(tmp_path / "new/folder/out.safetensors", base)["dim"] == 4
+    adapter_tools.convert(path, tmp_path / "new/folder/out.safetensors", "kohya", base, 1.0, "float32")
+    assert adapter_tools.inspect(tmp_path / "new/folder/out.safetensors", base)["dim"] == 4
 
 
 def test_norms_do_not_fit_peft_and_what_exists_is_not_overwritten(tmp_path, base):
     path = saved(tmp_path, base, "lora", layers="full", dim=4)
     with pytest.raises(UserError, match=r"A peft file cannot hold 'unet\..*_norm'; write kohya"):
-        adapter_files.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
+        adapter_tools.convert(path, tmp_path / "out", "peft", base, 1.0, "float32")
     with pytest.raises(UserError, match="exists; remove it"):
-        adapter_files.convert(path, path, "kohya", base, 1.0, "float32")
+        adapter_tools.convert(path, path, "kohya", base, 1.0, "float32")
 
 
 def test_a_file_that_fits_no_architecture(tmp_path, base):

@@ -14,7 +14,7 @@ PACKAGE = Path(lorabench.__file__).parent
 LAYERS = (
     {"records", "errors", "seeds", "interrupts", "hashes"},
     {"values", "processes", "shipped", "base_names"},
-    {"foreign"},
+    {"untrusted"},
     {
         "components",
         "peft_settings",
@@ -27,7 +27,7 @@ LAYERS = (
         "layers",
         "architectures",
     },
-    {"diffusion", "adapters", "statistics", "drawn"},
+    {"diffusion", "adapters", "statistics", "picture_metadata"},
     {"algorithms", "formats", "encoders", "metrics", "published"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},

@@ -13,10 +13,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lorabench.api import choosing
-from lorabench.api import files as choosing_files
+from lorabench.api import choosing, file_comparison
 from lorabench.api.measurements import Selection
-from lorabench.cli import app, cells, words
+from lorabench.cli import app, cells, choice_words
 from lorabench.errors import UserError
 from lorabench.statistics.columns import FACTORS
 
@@ -197,7 +196,7 @@ def test_a_criterion_whose_sets_are_too_small_to_compare_files_by_is_said(smoke_
     files = pd.read_parquet(run / "files.parquet")
     files[files["metric"] != "vendi"].to_parquet(run / "files.parquet")
     (run / "run.json").unlink()
-    found = choosing_files.files(run)
+    found = file_comparison.files(run)
     rows = found[found["criterion"] == "diversity"]
     assert len(rows) == 12 and rows["mean"].notna().all() and set(rows["verdict"]) == {"cannot be told"}
     assert "too few images" in " ".join(CliRunner().invoke(app, ["files", str(run)]).stdout.split())
@@ -214,7 +213,7 @@ def test_one_line_says_why_an_interval_without_zero_may_be_tied():
     row |= dict.fromkeys(("detectable", "more_seeds", "more_images", "identified_right", "identified_images"))
     best = row | {"config": "a", "score": 0.9, "verdict": "best"} | dict.fromkeys(("difference", "low", "high", "q"))
     tied = row | {"config": "b", "score": 0.5, "verdict": "tied", "difference": -0.4, "low": -0.7, "high": -0.1}
-    said = "\n".join(words.leaderboard(pd.DataFrame([best, tied | {"q": 0.08}])))
+    said = "\n".join(choice_words.leaderboard(pd.DataFrame([best, tied | {"q": 0.08}])))
     assert "tied*" in said and "* Its interval excludes 0, and yet it is tied" in said and "all 1 pairs" in said
-    said = "\n".join(words.leaderboard(pd.DataFrame([best, tied | {"q": 0.4, "high": 0.1}])))
+    said = "\n".join(choice_words.leaderboard(pd.DataFrame([best, tied | {"q": 0.4, "high": 0.1}])))
     assert "*" not in said

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from lorabench.components import SHARED_SUFFIX, Algorithm, Params
 from lorabench.errors import UserError
-from lorabench.foreign import offline
 from lorabench.peft_settings import checked_settings, for_layer
 from lorabench.records import TrainConfig
+from lorabench.untrusted import offline
 
 PREFIX = "peft."
 _NAME, _DEFAULT = "layer", ".default"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lorabench import config
-from lorabench.api import door, pictures
-from lorabench.api.asked import Drawing, GivenAdapters, GivenImages
+from lorabench.api import early_checks, pictures
 from lorabench.api.pictures import Reading
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -51,7 +51,7 @@ def grid(
     """
     file, population = Path(study), _path(anchors)
     words = Words(trigger, class_word)
-    door.check_study(file, population, words)
+    early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
     plan = studies.planned(file, _path(out), device, workers, only, limit, population, words)
@@ -154,17 +154,17 @@ def score(
 def plan_of(given: GivenAdapters | GivenImages) -> tuple[Plan, list[Failure]]:
     """All that scoring comes to, and the files that were refused. UserError where nothing can be scored."""
     if isinstance(given, GivenImages):
-        door.check_images(given)
-        from lorabench.api import elsewhere
+        early_checks.check_images(given)
+        from lorabench.api import evaluate_images
 
-        return elsewhere.planned(given)
-    door.check_evaluation(given)
+        return evaluate_images.planned(given)
+    early_checks.check_evaluation(given)
     from lorabench.api.sheet import read_sheet
 
     read_sheet(given.sheet)  # a mistake in it is told before torch is loaded
-    from lorabench.api import evaluation
+    from lorabench.api import evaluate_adapters
 
-    return evaluation.planned(given)
+    return evaluate_adapters.planned(given)
 
 
 def dataset(
@@ -188,7 +188,7 @@ def open_run(folder: PathName, study: str | None = None) -> Run:
 
     UserError for a folder that holds none.
     """
-    door.check_run(Path(folder))
+    early_checks.check_run(Path(folder))
     return Run(Path(folder), study)
 
 
@@ -206,7 +206,7 @@ def audit(
     "passes", "passes what is known" (a data set of one concept has no other to be confused with), "fails" or "not
     known"; columns and limits are in docs/metrics.md. UserError for a study that cannot be run, or whose probes failed.
     """
-    door.check_study(Path(study))
+    early_checks.check_study(Path(study))
     from lorabench.api import auditing, studies
 
     plan = studies.planned(Path(study), _path(out), device, workers, (), None)
@@ -222,10 +222,10 @@ def inspect(adapter: PathName, *, base: str | None = None, allow_unused: Sequenc
     Without `base` it is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where they
     depend on weights of the base that are not here. UserError for a file that fits none.
     """
-    door.existing(Path(adapter), "Checkpoint", "")
-    from lorabench.api import adapter_files
+    early_checks.existing(Path(adapter), "Checkpoint", "")
+    from lorabench.api import adapter_tools
 
-    return adapter_files.inspect(Path(adapter), base, allow_unused)
+    return adapter_tools.inspect(Path(adapter), base, allow_unused)
 
 
 def convert(
@@ -242,10 +242,10 @@ def convert(
 
     UserError where `out` exists, and for what the format cannot hold.
     """
-    door.existing(Path(adapter), "Checkpoint", "")
-    from lorabench.api import adapter_files
+    early_checks.existing(Path(adapter), "Checkpoint", "")
+    from lorabench.api import adapter_tools
 
-    adapter_files.convert(Path(adapter), Path(out), to, base, scale, dtype, allow_unused)
+    adapter_tools.convert(Path(adapter), Path(out), to, base, scale, dtype, allow_unused)
     return Path(out)
 
 
@@ -270,16 +270,16 @@ def count(
     `peft` is the name of a method of peft or its settings, {"peft_type": "VERA", "r": 8}. UserError for what the
     algorithm cannot do with these layers.
     """
-    door.check_component("algorithms", algorithm, "--algorithm")
-    from lorabench.api import adapter_files
+    early_checks.check_component("algorithms", algorithm, "--algorithm")
+    from lorabench.api import adapter_tools
     from lorabench.records import TrainConfig
 
     config = TrainConfig(
         "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
         tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
-        peft=dict(peft) if isinstance(peft, Mapping) else adapter_files.peft_settings(peft),
+        peft=dict(peft) if isinstance(peft, Mapping) else adapter_tools.peft_settings(peft),
     )  # fmt: skip
-    return adapter_files.count(base, config)
+    return adapter_tools.count(base, config)
 
 
 def replay(clone: PathName, *, out: PathName = "results/replay") -> Run:
@@ -287,7 +287,7 @@ def replay(clone: PathName, *, out: PathName = "results/replay") -> Run:
 
     The folder holds a study each of what was found: `open_run(out, study)`. UserError where there is nothing to replay.
     """
-    door.existing(Path(clone), "Folder", "")
+    early_checks.existing(Path(clone), "Folder", "")
     from lorabench.api import replaying
 
     replaying.replayed(Path(clone), Path(out))
@@ -309,11 +309,11 @@ def diversity(
     Vendi score, intra-dissimilarity and variance, for classes of more than 50 pictures. UserError for names that do not
     exist, and where there is no such class.
     """
-    door.existing(Path(folder), "Folder", "")
-    door.check_component("encoders", encoder, "--encoder")
+    early_checks.existing(Path(folder), "Folder", "")
+    early_checks.check_component("encoders", encoder, "--encoder")
     found = None if weights is None else config.resolve_path(str(weights), Path())
     if found is not None:
-        door.existing(found, "Encoder weights", "--weights")
+        early_checks.existing(found, "Encoder weights", "--weights")
     from lorabench.api import class_diversity
 
     return class_diversity.ratios(Path(folder), encoder, found, resize, device, seed, quiet)

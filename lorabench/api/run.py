@@ -132,17 +132,17 @@ class Run:
         Compared image by image, seeds averaged; with the base model's value (`floor`) and that of real images
         (`ceiling`). Of these files: `epochs()` speaks of the config.
         """
-        from lorabench.api import moments
+        from lorabench.api import moment_choices
         from lorabench.api.measurements import Selection
 
-        return self._own(moments.choices_of(self.folder, Selection(category, (), tuple(metrics), prompts)))
+        return self._own(moment_choices.choices_of(self.folder, Selection(category, (), tuple(metrics), prompts)))
 
     def files(self, *, category: str = "all", metrics: Sequence[str] = (), prompts: str = "") -> pd.DataFrame:
         """Every adapter file by each criterion, best first, compared image by image: of these files, not of configs."""
-        from lorabench.api import files
+        from lorabench.api import file_comparison
         from lorabench.api.measurements import Selection
 
-        return self._own(files.files(self.folder, Selection(category, (), tuple(metrics), prompts)))
+        return self._own(file_comparison.files(self.folder, Selection(category, (), tuple(metrics), prompts)))
 
     def recipe(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabench import base_files, datasets, diffusion
-from lorabench.api.adapter_files import base_source
+from lorabench.api.adapter_tools import base_source
 from lorabench.api.pictures import Reading, dataset
 from lorabench.api.sizes import Sizes, suitable_sizes
 from lorabench.base_names import parse_base

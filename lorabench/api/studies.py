@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lorabench import components, config, mini, store
-from lorabench.api.door import MINI_DATASET, NO_WORDS, check_anchors, with_words
+from lorabench.api.early_checks import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
 from lorabench.base_names import parse_base
 from lorabench.config import Study

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.api import door
+from lorabench.api import early_checks
 from lorabench.cli.output import on_screen
 from lorabench.errors import DISK_FULL, DiskFull, UserError
 
@@ -47,7 +47,7 @@ def main() -> None:
     """Run the command line: exit code 0 done, 1 finished with failures, 2 refused before any work."""
     _quiet_libraries()
     try:
-        door.check_words()
+        early_checks.check_words()
         app()
     except UserError as error:
         _leave(f"Error: {error}", 2)

@@ -41,34 +41,34 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
 
 def answers(root: Path) -> list[str]:
     """Which epoch and merge ratio of each config to take, where there is a choice."""
-    from lorabench.api import moments
+    from lorabench.api import moment_choices
     from lorabench.cli import answer_words
 
-    found = moments.answers_of(root)
+    found = moment_choices.answers_of(root)
     return list(answer_words.answers(found)) if found else []
 
 
 def _choices(root: Path) -> object:
-    from lorabench.api import moments
+    from lorabench.api import moment_choices
 
     try:
-        return moments.choices_of(root)
+        return moment_choices.choices_of(root)
     except UserError:  # nothing is ranked
         return []
 
 
 def _leaders(root: Path) -> tuple[object, list[str]]:
     """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
-    from lorabench.api import choosing, files, findings
-    from lorabench.cli import file_words, words
+    from lorabench.api import choosing, file_comparison, findings
+    from lorabench.cli import choice_words, file_words
 
     try:
         found = choosing.leaderboard(root)
         if found["verdict"].isin(["best", "cannot be told"]).all():
-            return found, list(file_words.closing(files.files(root)))
+            return found, list(file_words.closing(file_comparison.files(root)))
     except UserError as error:
         return [], [str(error)]
-    return found, list(words.closing(found, findings.identified(root)))
+    return found, list(choice_words.closing(found, findings.identified(root)))
 
 
 def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 
 from lorabench import adapters, components, config, formats, images
 from lorabench.api import auditing, studies
+from lorabench.cli.choice_words import judges as judge_lines
 from lorabench.cli.output import on_screen, show
-from lorabench.cli.words import judges as judge_lines
 from lorabench.pipeline import effort, replacing
 from lorabench.pipeline.integrity import costs, stored
 from lorabench.pipeline.models import check_inputs

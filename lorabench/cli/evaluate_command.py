@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench import api, mini
-from lorabench.api.asked import Drawing, GivenAdapters, GivenImages
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -124,10 +124,10 @@ def _ratios(text: str | None) -> tuple[float, ...]:
 
 def _raw_means(run: api.Run) -> pd.DataFrame | None:
     """Of what was evaluated, unless nothing could be ranked."""
-    from lorabench.api import evaluation
+    from lorabench.api import evaluate_adapters
 
     unranked = any(failure.stage == "rank" for failure in run.result.failures)
-    return None if unranked else evaluation.raw_means(run.folder)
+    return None if unranked else evaluate_adapters.raw_means(run.folder)
 
 
 def _settings(base: str | None, study: Path | None) -> Path | None:

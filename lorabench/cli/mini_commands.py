@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.api import door
+from lorabench.api import early_checks
 from lorabench.cli.app import mini_app
 from lorabench.cli.options import Json
 from lorabench.cli.output import show, show_answer
@@ -83,7 +83,7 @@ def mini_identified(
 
     One row a config and category: last epoch, seeds pooled, with Wilson's 95 % interval.
     """
-    door.check_run(run)
+    early_checks.check_run(run)
     from lorabench.api import findings
     from lorabench.cli import cells, finding_words
 

@@ -53,10 +53,10 @@ def leaderboard(
     the least, would tell this one (empty: none would).
     """
     opened = api.open_run(run)
-    from lorabench.cli import words
+    from lorabench.cli import choice_words
 
     found = opened.leaderboard(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
-    show_answer(found, as_json, words.leaderboard)
+    show_answer(found, as_json, choice_words.leaderboard)
 
 
 @app.command()
@@ -89,10 +89,10 @@ def epochs(
 ) -> None:
     """Say which epoch of each config is best by each criterion, and which epochs are tied with it."""
     opened = api.open_run(run)
-    from lorabench.cli import words
+    from lorabench.cli import choice_words
 
     found = opened.epochs(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
-    show_answer(found, as_json, words.epochs)
+    show_answer(found, as_json, choice_words.epochs)
     if not as_json and found["verdict"].isin(["best", "cannot be told"]).all():
         from lorabench.cli.closing import answers
 
@@ -118,7 +118,7 @@ def recipe(
     Exit code 1 if there is none; then it says how near the nearest came.
     """
     opened = api.open_run(run)
-    from lorabench.cli import words
+    from lorabench.cli import choice_words
 
     limits = {
         "fidelity": min_fidelity,
@@ -130,9 +130,9 @@ def recipe(
     found = opened.recipe(
         wanted, max_mib=max_mib, category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts
     )
-    show_answer(found, as_json, words.recipe)
+    show_answer(found, as_json, choice_words.recipe)
     if found.points.empty:
-        print("\n".join(words.nearest(found, wanted, max_mib)), file=sys.stderr)
+        print("\n".join(choice_words.nearest(found, wanted, max_mib)), file=sys.stderr)
         raise typer.Exit(1)
 
 

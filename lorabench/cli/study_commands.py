@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lorabench import api
-from lorabench.api import door
+from lorabench.api import early_checks
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -91,9 +91,9 @@ def grid(
     """Run a whole study, train to report. Run again to go on where it stopped."""
     if dry_run:
         words = Words(trigger or "", class_word or "")
-        rows, plan = [door.describe_grid(study)], None
+        rows, plan = [early_checks.describe_grid(study)], None
         try:  # the grid can be said even where weights or data are missing; the error then follows it
-            door.check_study(study, anchors, words)
+            early_checks.check_study(study, anchors, words)
             from lorabench.api import studies
             from lorabench.cli import description
 
@@ -124,7 +124,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         as_json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        door.check_study(study)
+        early_checks.check_study(study)
         from lorabench.api import studies
 
         plan = studies.planned(study, out, device, workers, only or (), limit)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorabench.api import door
+from lorabench.api import early_checks
 from lorabench.cli.app import app
 from lorabench.cli.closing import closing_words, finish
 from lorabench.cli.options import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers
@@ -36,13 +36,13 @@ def report(
     Of a folder of tables one page a study; pictures and probes may be missing, and are then not shown.
     """
     if study.is_dir():
-        door.check_run(study)
+        early_checks.check_run(study)
         from lorabench.api import exporting
 
         pages = exporting.pages(study, out or study)
         show([{"report": str(page)} for page in pages], as_json=True) if as_json else print(*pages, sep="\n")
         return
-    door.check_study(study)
+    early_checks.check_study(study)
     from lorabench.api import studies
 
     plan = studies.planned(study, out, device, workers, only or (), limit)
@@ -66,7 +66,7 @@ def audit(
     Do they tell the concept from another, and notice damage? Where a study has been scored, also whether its seeds and
     its other encoders agree. What fails is grey in the report.
     """
-    door.check_study(study)
+    early_checks.check_study(study)
     from lorabench.api import auditing, studies
     from lorabench.cli import finding_words
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lorabench import api
-from lorabench.api import door
+from lorabench.api import early_checks
 from lorabench.cli import closing
 from lorabench.cli.app import app
 from lorabench.cli.options import Json, Quiet
@@ -31,7 +31,7 @@ def replay(
     experiment are ranked apart; the column `study` of the tables tells them apart. Also takes the JSON results of
     peft's method_comparison/image-gen.
     """
-    door.existing(clone, "Folder", "")
+    early_checks.existing(clone, "Folder", "")
     from lorabench.api import replaying
 
     summary = replaying.replayed(clone, out)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import RootModel
 
-from lorabench import foreign
+from lorabench import untrusted
 from lorabench.datasets.layouts.kohya import words_of_folder
 from lorabench.datasets.words import Words, descriptor_of
 from lorabench.errors import UserError
@@ -18,15 +18,15 @@ Metadata = Mapping[str, str]  # the header of a safetensors file
 _PHRASE, _FOLDERS, _TAGS = "modelspec.trigger_phrase", "ss_dataset_dirs", "ss_tag_frequency"
 
 
-class _Folder(foreign.FileRecord):
-    img_count: foreign.Whole | None = None
+class _Folder(untrusted.FileRecord):
+    img_count: untrusted.Whole | None = None
 
 
 class _Folders(RootModel[dict[str, _Folder]]):
     pass
 
 
-class _Tags(RootModel[dict[str, dict[str, foreign.Whole]]]):
+class _Tags(RootModel[dict[str, dict[str, untrusted.Whole]]]):
     pass
 
 
@@ -84,6 +84,6 @@ def _words(text: str, origin: str) -> Words:
 def _table(header: Metadata, key: str, kind: type[_Kind]) -> _Kind | None:
     """A table that is JSON in the metadata; None where it is none, because it only informs."""
     try:
-        return foreign.parsed(header[key], kind, key) if key in header else None
+        return untrusted.parsed(header[key], kind, key) if key in header else None
     except UserError:
         return None

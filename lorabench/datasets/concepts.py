@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.captions import Captions, read_captions
 from lorabench.datasets.description import ConceptEntry
+from lorabench.datasets.hierarchy import place_of, usual_templates
 from lorabench.datasets.pictures import images_below, images_in
-from lorabench.datasets.places import place_of, usual_templates
 from lorabench.datasets.words import HOW_TO_SAY
 from lorabench.errors import UserError
 from lorabench.records import Concept, TrainingImage

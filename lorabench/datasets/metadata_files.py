@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lorabench import foreign
+from lorabench import untrusted
 from lorabench.datasets.pictures import IMAGE_SUFFIXES, count
 from lorabench.errors import UserError
 from lorabench.values import given
@@ -65,7 +65,7 @@ def read_listed(file: Path) -> Listed:
 def read_fine_tuning(file: Path, folder: Path) -> Listed:
     """sd-scripts' `metadata_file` for the pictures of a folder: image key -> caption and tags."""
     captions = {}
-    for key, entry in foreign.read_json(file).root.items():
+    for key, entry in untrusted.read_json(file).root.items():
         if not isinstance(entry, dict):
             raise UserError(f"{file}: '{key}': must be a table with a caption, got {given(entry)}.")
         parts = [_text(entry.get(name), f"{file}: '{key}.{name}'") for name in ("caption", "tags")]

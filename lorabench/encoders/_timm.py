@@ -14,8 +14,8 @@ from torch import nn
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
-from lorabench.foreign import offline
 from lorabench.hashes import sha256_of
+from lorabench.untrusted import offline
 
 # timm's arguments that shape a network; others name files, repositories and addresses to load from.
 _Argument = Literal[

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from lorabench.errors import UserError
-from lorabench.foreign import FileRecord, read_json
+from lorabench.untrusted import FileRecord, read_json
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _Channel = Annotated[float, Field(ge=-1e3, le=1e3)]

@@ -15,8 +15,8 @@ from lorabench import components
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import BATCH_SIZE, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
-from lorabench.foreign import FileRecord, checked, clean_folder, read_json, tokenizer_files
 from lorabench.hashes import sha256_of
+from lorabench.untrusted import FileRecord, checked, clean_folder, read_json, tokenizer_files
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"

@@ -16,7 +16,7 @@ from lorabench import components as plugins
 from lorabench.adapters import Adapter
 from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params
 from lorabench.errors import UserError
-from lorabench.formats import _kinds, _safetensors, kohya
+from lorabench.formats import _safetensors, _unusable, kohya
 from lorabench.formats._params import neutral_alpha
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
@@ -64,24 +64,24 @@ def _named(path: Path, unused: Sequence[str]) -> str | None:
     if not path.is_file() or path.suffix != ".safetensors":
         return None
     header = _safetensors.header(path, unused)
-    other = _kinds.not_an_adapter(header)
+    other = _unusable.not_an_adapter(header)
     if other is not None:
         return f"{path} {other}."
-    return _of_another_model(path, _kinds.family(header)) if _kinds.holds_updates(header) else None
+    return _of_another_model(path, _unusable.family(header)) if _unusable.holds_updates(header) else None
 
 
-def _of_another_model(path: Path, family: _kinds.Family | None) -> str | None:
-    return None if family is None or family.drawn else f"{path} is {family.words}; {_kinds.ELSEWHERE}."
+def _of_another_model(path: Path, family: _unusable.Family | None) -> str | None:
+    return None if family is None or family.drawn else f"{path} is {family.words}; {_unusable.ELSEWHERE}."
 
 
-def family_of(loaded: LoadedAdapter) -> _kinds.Family | None:
+def family_of(loaded: LoadedAdapter) -> _unusable.Family | None:
     """The base models that an adapter says to be of, or whose widths it has."""
     shapes = {
         f"{name}.{suffix}": tuple(tensor.shape)
         for name, params in loaded.modules.items()
         for suffix, tensor in params.items()
     }
-    return _kinds.family(_kinds.Header(shapes, loaded.metadata))
+    return _unusable.family(_unusable.Header(shapes, loaded.metadata))
 
 
 def named(loaded: LoadedAdapter) -> str | None:

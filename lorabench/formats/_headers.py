@@ -9,8 +9,8 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, WrapValidator
 
 from lorabench.components import Origin
-from lorabench.foreign import FileRecord, Seed, Size, Whole
 from lorabench.records import TrainConfig
+from lorabench.untrusted import FileRecord, Seed, Size, Whole
 
 MOST_CONCEPTS = 100_000
 _Name = Annotated[str, Field(min_length=1, max_length=500)]

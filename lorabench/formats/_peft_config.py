@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from lorabench import peft_settings
 from lorabench.errors import UserError
-from lorabench.foreign import FileRecord, checked
+from lorabench.untrusted import FileRecord, checked
 from lorabench.values import given
 
 METHODS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}  # peft_type -> algorithm; all others are "peft"

@@ -16,7 +16,7 @@ from torch import Tensor
 from lorabench import store
 from lorabench.base_files import PICKLES
 from lorabench.errors import UserError
-from lorabench.formats._kinds import Header
+from lorabench.formats._unusable import Header
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 

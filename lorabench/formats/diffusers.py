@@ -14,12 +14,12 @@ import torch
 
 from lorabench.components import Format, LoadedAdapter, Origin
 from lorabench.errors import UserError
-from lorabench.foreign import Table, parsed
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import kohya_header
 from lorabench.formats._params import gather, refuse_others, renamed
 from lorabench.formats._peft_config import AdapterConfig, adapter_config, alpha_of
 from lorabench.formats._words import bundled
+from lorabench.untrusted import Table, parsed
 
 FILE = "pytorch_lora_weights.safetensors"
 METADATA_KEY = "lora_adapter_metadata"

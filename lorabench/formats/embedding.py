@@ -10,7 +10,7 @@ from lorabench.components import Format, LoadedAdapter, Origin
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import kohya_header
-from lorabench.formats._kinds import ELSEWHERE
+from lorabench.formats._unusable import ELSEWHERE
 from lorabench.formats._words import PLACES, SECOND, vectors
 
 _TOKEN = re.compile(r"<.+>|[^.]+")  # diffusers: the word itself is the key

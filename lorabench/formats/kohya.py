@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from lorabench.components import Format, LoadedAdapter, Origin, find
-from lorabench.foreign import parsed
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import OwnHeader, kohya_header
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, with_neutral_alphas
@@ -21,6 +20,7 @@ from lorabench.formats._peft_config import settings_of
 from lorabench.formats._words import BUNDLE, bundled
 from lorabench.layers import canonical
 from lorabench.records import TrainConfig
+from lorabench.untrusted import parsed
 
 METADATA_KEY = "lorabench"  # what ss_* cannot say: the whole TrainConfig, the base's id, our epoch and step
 

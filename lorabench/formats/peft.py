@@ -14,7 +14,6 @@ import torch
 from lorabench import store
 from lorabench.components import SHARED_SUFFIX, Format, LoadedAdapter, Params, find
 from lorabench.errors import UserError
-from lorabench.foreign import read_json
 from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
 from lorabench.formats._peft_config import (
@@ -29,6 +28,7 @@ from lorabench.formats._peft_config import (
 )
 from lorabench.peft_settings import DIVISORS
 from lorabench.records import TrainConfig
+from lorabench.untrusted import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _COMPONENTS = ("unet", "text_encoder")

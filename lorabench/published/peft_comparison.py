@@ -12,9 +12,9 @@ import pandas as pd
 from pydantic import JsonValue
 
 from lorabench.errors import UserError
-from lorabench.foreign import FileRecord, Seed, Whole, checked
 from lorabench.published.records import Published, PublishedStudy
 from lorabench.statistics.columns import FACTORS, LEAF, METRIC
+from lorabench.untrusted import FileRecord, Seed, Whole, checked
 
 NAME = "peft_image_gen"
 _PARTS = {"run_info", "train_info"}

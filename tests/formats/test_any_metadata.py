@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from saved_adapters import saved, tiny, trained
 
-from lorabench.api import evaluation, folders, series
+from lorabench.api import adapter_folders, evaluate_adapters, series
 from lorabench.errors import UserError
 from lorabench.records import Checkpoint
 
@@ -140,9 +140,9 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def outcome(path: Path, base: dict) -> Checkpoint | str:
     try:
-        found = folders.adapter_file(path, "a", path, base, ())
+        found = adapter_folders.adapter_file(path, "a", path, base, ())
         placed = series.placed([found])
-        return evaluation._checkpoint(found, path, placed.configs[0], placed.moments[0])
+        return evaluate_adapters._checkpoint(found, path, placed.configs[0], placed.moments[0])
     except UserError as error:
         return str(error)
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from saved_adapters import saved, tiny, trained
 
 from lorabench import adapters, formats
-from lorabench.api import adapter_files
+from lorabench.api import adapter_tools
 from lorabench.errors import UserError
 
 X = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
@@ -52,7 +52,7 @@ def test_ranks_that_differ_are_a_span_and_no_factor(tmp_path, lora):
         )
     found, file = loaded(tmp_path, lora, {"ss_network_dim": "Dynamic"})
     assert found.config.dim is None
-    assert adapter_files._spans(found)["dim"] == "1-4"
+    assert adapter_tools._spans(found)["dim"] == "1-4"
 
 
 def test_bundled_words_are_read_and_what_has_no_place_is_named(tmp_path, lora):

@@ -20,7 +20,7 @@ from saved_adapters import peft_models, saved, trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, formats, layers
-from lorabench.api.adapter_files import convert
+from lorabench.api.adapter_tools import convert
 from lorabench.formats.kohya import kohya_name
 
 PROMPTS = ["a red robot on the beach", "a [V_x] dog on the snow"]

@@ -8,9 +8,9 @@ from typing import Literal
 from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.captions import Captions, read_captions
 from lorabench.datasets.description import DESCRIPTION, ConceptEntry, Description
+from lorabench.datasets.hierarchy import place_of, usual_alignment
 from lorabench.datasets.layouts._entries import entry_of
 from lorabench.datasets.pictures import PictureFolder, is_split
-from lorabench.datasets.places import place_of, usual_alignment
 from lorabench.datasets.words import Descriptor, descriptor_of
 from lorabench.errors import UserError
 

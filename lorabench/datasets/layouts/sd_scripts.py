@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from lorabench import foreign
+from lorabench import untrusted
 from lorabench.datasets.assumed import Assumed
 from lorabench.datasets.captions import BESIDE, read_captions
 from lorabench.datasets.description import ConceptEntry, Description
@@ -23,7 +23,7 @@ _THEIR_EXTENSION = ".caption"  # what sd-scripts reads where nobody says
 _REPEATS = re.compile(r"\d+_")
 
 
-class Settings(foreign.FileRecord):
+class Settings(untrusted.FileRecord):
     """What is read of `[general]`, `[[datasets]]` and `[[datasets.subsets]]`; what the first two say holds for all."""
 
     num_repeats: Annotated[int, Field(le=MANY)] | None = None
@@ -43,7 +43,7 @@ class Datasets(Settings):
     subsets: list[Subset] = []
 
 
-class File(foreign.FileRecord):
+class File(untrusted.FileRecord):
     general: Settings = Settings()
     datasets: Annotated[list[Datasets], Field(min_length=1)]
 
@@ -52,7 +52,7 @@ def assume(seen: PictureFolder) -> Assumed | None:
     file = seen.named or _only_file(seen.path)
     if file is None:
         return None
-    read = foreign.checked(read_toml(file), File, str(file))
+    read = untrusted.checked(read_toml(file), File, str(file))
     subsets = [(each, (each, of, read.general)) for of in read.datasets for each in of.subsets]
     remarks = [
         f"Subset {each.image_dir} is of class images (is_reg) and is left out." for each, _ in subsets if each.is_reg

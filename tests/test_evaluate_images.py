@@ -13,8 +13,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import lorabench
-from lorabench.api import meant
-from lorabench.drawn import Drawn
+from lorabench.api import picture_prompts
+from lorabench.picture_metadata import Drawn
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.shipped import PROMPTS
 
@@ -124,11 +124,11 @@ def test_what_a_picture_is_of(prompt, folders, concept, kind, text):
     caption = TrainingImage(DOG.id, Path("a.png"), "a photo of a sks dog, sitting")
     dataset = Dataset("d", "", "", "", (CASTLE, DOG, RED), (caption,), "")
     drawn = Drawn(Path("a.png"), prompt)
-    found = meant.concept_of(drawn, Path(folders) / "a.png", dataset.concepts)
+    found = picture_prompts.concept_of(drawn, Path(folders) / "a.png", dataset.concepts)
     assert found == concept
     if found:
-        known = meant.known_prompts(dataset, PROMPTS, ("train", "trigger", "alter", "style"))
-        meaning = meant.prompt_of(drawn, found, known)
+        known = picture_prompts.known_prompts(dataset, PROMPTS, ("train", "trigger", "alter", "style"))
+        meaning = picture_prompts.prompt_of(drawn, found, known)
         assert (meaning.type, meaning.text_for_alignment) == (kind, text)
 
 

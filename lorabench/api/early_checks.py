@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from lorabench import base_files, components, config, datasets
 from lorabench.api import pictures
-from lorabench.api.asked import GivenAdapters, GivenImages
 from lorabench.api.bystanders import TEXT, without_bystanders
+from lorabench.api.requests import GivenAdapters, GivenImages
 from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
 from lorabench.datasets import Words

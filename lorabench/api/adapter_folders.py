@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lorabench import formats, store
-from lorabench.api.door import OURS, adapters_in
+from lorabench.api.early_checks import OURS, adapters_in
 from lorabench.api.members import AdapterFile
 from lorabench.api.sheet import Row
 from lorabench.diffusion import Base

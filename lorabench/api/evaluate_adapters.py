@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from lorabench import components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
-from lorabench.api.adapter_files import base_source
-from lorabench.api.asked import Drawing, GivenAdapters
-from lorabench.api.door import WHICH_WORDS, adapters_in, headers_of
+from lorabench.api.adapter_folders import adapter_files, bases_of, callable_names, content_hash, fitting
+from lorabench.api.adapter_tools import base_source
+from lorabench.api.early_checks import WHICH_WORDS, adapters_in, headers_of
 from lorabench.api.file_names import Moment
-from lorabench.api.folders import adapter_files, bases_of, callable_names, content_hash, fitting
 from lorabench.api.members import AdapterFile
+from lorabench.api.requests import Drawing, GivenAdapters
 from lorabench.api.series import placed
 from lorabench.api.sheet import RATE, Row, of_files, read_sheet
 from lorabench.api.sizes import suitable_sizes

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from lorabench import prompts
-from lorabench.drawn import Drawn, plain_text
 from lorabench.errors import UserError, unknown
+from lorabench.picture_metadata import Drawn, plain_text
 from lorabench.records import Concept, Dataset, Prompt, PromptType
 
 # A text of several types is of the first: captions may be the descriptor alone.

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from lorabench.drawn import drawn_pictures, plain_text
 from lorabench.errors import UserError
+from lorabench.picture_metadata import drawn_pictures, plain_text
 
 PARAMETERS = """a photo of [V_toy] toy <lora:toy-000004:0.8>, (red:1.2)
 on a table

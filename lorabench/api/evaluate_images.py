@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from lorabench import datasets, images
-from lorabench.api import meant, pictures, studies
-from lorabench.api.asked import GivenImages
-from lorabench.api.evaluation import evaluation_study, result_name, with_templates
+from lorabench.api import picture_prompts, pictures, studies
+from lorabench.api.evaluate_adapters import evaluation_study, result_name, with_templates
 from lorabench.api.file_names import Moment
 from lorabench.api.members import AdapterFile
+from lorabench.api.requests import GivenImages
 from lorabench.api.series import placed
 from lorabench.api.sheet import RATE, Row, Sheet, of_files, read_sheet
 from lorabench.components import Origin
 from lorabench.datasets import images_below
 from lorabench.datasets.pictures import count
-from lorabench.drawn import PROMPTS_FILE, Drawn, Listed, drawn_pictures
 from lorabench.errors import UserError
 from lorabench.hashes import file_hash
+from lorabench.picture_metadata import PROMPTS_FILE, Drawn, Listed, drawn_pictures
 from lorabench.pipeline.plan import BASE_CHECKPOINT, Plan
 from lorabench.pipeline.planning import dataset_of, plan_of_pictures
 from lorabench.pipeline.tables import check_measured
@@ -69,7 +69,7 @@ def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
     study = studies.anchored(studies.prepared(study, given.device, given.workers), given.anchors)
     name = folder.resolve().name
     dataset = dataset_of(study, needs_words=False) if data.folder else datasets.without_pictures(given.words, name)
-    known = meant.known_prompts(dataset, Path(study.images.prompts), study.images.prompt_types)
+    known = picture_prompts.known_prompts(dataset, Path(study.images.prompts), study.images.prompt_types)
     found, refused = _readable(folder)
     shown, remarks = _shown(folder, found, dataset, given.prompts, known)
     own = _sets(shown)
@@ -100,7 +100,7 @@ def _readable(folder: Path) -> tuple[list[Path], list[Failure]]:
 
 
 def _shown(
-    folder: Path, found: Sequence[Path], dataset: Dataset, prompts: Listed | None, known: meant.Known
+    folder: Path, found: Sequence[Path], dataset: Dataset, prompts: Listed | None, known: picture_prompts.Known
 ) -> tuple[list[Shown], list[str]]:
     """The pictures by checkpoint, and sentences on those that are left out. UserError if none is left."""
     loose = [path for path in found if path.parent == folder]
@@ -110,11 +110,11 @@ def _shown(
     for drawn in drawn_pictures(folder, [path for path in found if path not in apart], prompts):
         inside = PurePath(drawn.path.relative_to(folder))
         checkpoint, below = (folder.resolve().name, inside) if loose and not apart else _parted(inside)
-        concept = meant.concept_of(drawn, below, evaluated)
+        concept = picture_prompts.concept_of(drawn, below, evaluated)
         if concept is None:
             unknown.append(drawn.path)
         else:
-            shown.append(Shown(drawn, checkpoint, concept, meant.prompt_of(drawn, concept, known)))
+            shown.append(Shown(drawn, checkpoint, concept, picture_prompts.prompt_of(drawn, concept, known)))
     if not shown:
         raise UserError(
             f"Nothing says which concept the {len(unknown)} pictures in {folder} are of: no prompt calls "

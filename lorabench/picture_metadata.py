@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from lorabench import foreign, images
+from lorabench import images, untrusted
 from lorabench.errors import UserError
 from lorabench.records import PromptType
 
@@ -37,7 +37,7 @@ class Drawn:
     type: PromptType | None = None
 
 
-class _Line(foreign.FileRecord):
+class _Line(untrusted.FileRecord):
     """A line of `prompts.jsonl`."""
 
     file_name: str = Field(min_length=1)
@@ -98,7 +98,7 @@ def _read_list(file: Path, folder: Path, known: set[Path], found: dict[Path, Dra
         if not text.strip():
             continue
         place = f"{file}, line {number}"
-        _list(foreign.parsed(text, _Line, place), folder, known, found, file.name, place)
+        _list(untrusted.parsed(text, _Line, place), folder, known, found, file.name, place)
 
 
 def _list(line: _Line, folder: Path, known: set[Path], found: dict[Path, Drawn], said_by: str, place: str) -> None:
