@@ -100,10 +100,10 @@ def test_notebooks_and_examples_use_the_surface_and_the_contracts_alone():
 
 
 def test_five_lines_in_a_notebook(smoke_run, tmp_path):
-    for place, file in enumerate(sorted(Path(smoke_run).glob("checkpoints/lora*/seed-1/epoch-*/adapter.safetensors"))):
+    for place, file in enumerate(sorted(Path(smoke_run).glob("checkpoints/lora*/*/epoch-*/adapter.safetensors"))):
         (tmp_path / "loras").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / f"loras/{place}.safetensors")
-    (tmp_path / "study.toml").write_text(SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', ""))
+    (tmp_path / "study.toml").write_text(SMOKE)
     cells = [
         "%matplotlib inline\nimport lorabench",
         'run = lorabench.evaluate("loras", study="study.toml", out="results")',
