@@ -180,9 +180,11 @@ def main() -> None:
     parser.add_argument("small", type=Path, help="folder of a run")
     parser.add_argument("large", type=Path, help="folder of a run or a replay, the one to be foretold")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="how often an interval draws classes and seeds")
     options = parser.parse_args()
     small, large = common(read(options.small), read(options.large))
-    results = {name: part(small, large) for name, part in (("tau", foretold), ("epochs", moments), ("rising", rising))}
+    results = {"tau": foretold(small, large, options.draws)}
+    results |= {name: part(small, large) for name, part in (("epochs", moments), ("rising", rising))}
     if options.json:
         facts = {"configs": small.configs, "epochs of small": small.epochs, "epochs of large": large.epochs}
         source = (

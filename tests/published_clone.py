@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,7 @@ exp-3011-sd15-loha4a2-alltags,loha,attn-mlp,0.0005,4,2,N/A,.txttags
 """
 CONFIGS = [line.split(",")[0] for line in MAPPING.splitlines()[1:]]
 GRID, CAPTIONS = CONFIGS[:6], CONFIGS[6:]
-SIMILARITIES = [
-    f"{metric} ({encoder}) ({prompts})"
-    for metric in ("Image Similarity", "Squared Centroid Distance")
-    for encoder in ("dinov2-l-fb-padding", "convnextv2-l-resize")
-    for prompts in ("in", "out", "trigger")
-]
+ENCODERS = ("dinov2-l-fb-padding", "convnextv2-l-resize")
 OTHERS = ["Text Similarity (out)", "Vendi (dinov2-l-fb) (out)"]
 LEAVES = (
     "anime/abukuma/none",
@@ -39,16 +35,22 @@ LEAVES = (
 )
 
 
-def write_clone(folder: Path) -> Path:
-    """All files, each in the folder where the repository has it."""
+def write_clone(folder: Path, encoders: Sequence[str] = ENCODERS) -> Path:
+    """All files, each in the folder where the repository has it; of one encoder, half as much to explain and draw."""
+    similarities = [
+        f"{metric} ({encoder}) ({prompts})"
+        for metric in ("Image Similarity", "Squared Centroid Distance")
+        for encoder in encoders
+        for prompts in ("in", "out", "trigger")
+    ]
     rng = np.random.default_rng(0)
     metrics, loss = folder / "results/metrics", folder / "lycoris_eval/loss_investigation"
     for each in (metrics, loss, folder / "exp_configs"):
         each.mkdir(parents=True)
     (folder / "exp_configs/config_mapping.csv").write_text(MAPPING)
     means = ("", "/anime", "/anime/abukuma", "/people", "/scene", "/style")
-    _write(metrics / "ddim_sd15_metrics_mean.csv", _folders(GRID, means), [*SIMILARITIES, *OTHERS], rng)
-    captions = ["Style Loss (base model)", *SIMILARITIES, *OTHERS]
+    _write(metrics / "ddim_sd15_metrics_mean.csv", _folders(GRID, means), [*similarities, *OTHERS], rng)
+    captions = ["Style Loss (base model)", *similarities, *OTHERS]
     table = _table(_folders(CAPTIONS, [f"/{leaf}" for leaf in LEAVES]), captions, rng)
     table.loc[table["Folder"].str.contains("/style/"), "Style Loss (base model)"] = np.nan
     table.loc[3, "Text Similarity (out)"] = np.nan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -43,11 +42,13 @@ def write_run(folder, usual_lr, factor_scale, sign, resize) -> None:
     pd.DataFrame(rows).astype(dict.fromkeys(("dim", "alpha"), "float64")).to_parquet(folder / "normalized.parquet")
 
 
-def test_orders_are_compared_by_the_role_of_each_config(tmp_path):
+def test_orders_are_compared_by_the_role_of_each_config(foretelling, tmp_path, monkeypatch, capsys):
     write_run(tmp_path / "small", 5e-3, 0.5, 1, "letterbox")
     write_run(tmp_path / "large", 5e-4, 1, -1, "")
-    command = [sys.executable, SCRIPT, tmp_path / "small", tmp_path / "large", "--json"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    words = [str(SCRIPT), str(tmp_path / "small"), str(tmp_path / "large"), "--json", "--draws", "50"]
+    monkeypatch.setattr(sys, "argv", words)
+    foretelling.main()
+    found = json.loads(capsys.readouterr().out)
     assert len(found["configs"]) == len(SHAPES)
     for row in found["tau"]:
         planted = -1 if row["metric"] == "image_similarity" else 1

@@ -127,7 +127,9 @@ def _satterthwaite(variance: np.ndarray, parts: Sequence[np.ndarray], freedom: S
 
 def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> np.ndarray:
     """Of the means, with residuals [n, k] summed over the groups in which all of `labels` agree."""
-    group = pd.factorize(pd.MultiIndex.from_arrays(labels))[0]
+    group = labels[0]
+    for each in labels[1:]:
+        group = pd.factorize(group * (each.max() + 1) + each)[0]
     groups = int(group.max()) + 1
     if groups < 2:
         return np.zeros(residuals.shape[1])

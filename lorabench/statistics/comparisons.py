@@ -118,31 +118,39 @@ def _against_best(
     means = wide.mean()
     best = int(means.to_numpy().argmax())
     families = _kin(rows, level, wide.columns)
-    table = _less(best, _pairs(wide, families, groupings)).reindex(range(len(means)))
-    table.loc[best, "difference"] = 0.0
-    verdict = np.where(table["q"].isna(), "cannot be told", np.where(table["q"] <= FALSE_DISCOVERIES, "worse", "tied"))
+    table = _less(best, _pairs(wide, families, groupings), len(means))
+    verdict = np.where(
+        np.isnan(table["q"]), "cannot be told", np.where(table["q"] <= FALSE_DISCOVERIES, "worse", "tied")
+    )
     verdict[best] = "best"
-    names = {level: wide.columns, "best": wide.columns[best]}
-    return table.assign(mean=means.to_numpy(), verdict=verdict, **names), wide, best, families
+    table |= {"mean": means.to_numpy(), "verdict": verdict, level: wide.columns, "best": wide.columns[best]}
+    return pd.DataFrame(table), wide, best, families
 
 
 def _kin(rows: pd.DataFrame, level: str, levels: pd.Index) -> list[np.ndarray]:
     """Labels of the families that `levels` belong to, a kind each; what varies within a level makes no family."""
+    place, found_levels = pd.factorize(rows[level], use_na_sentinel=False)
+    first = np.unique(place, return_index=True)[1]
     found = []
     for name in KINSHIP:
         if name in rows:
-            of_level = rows.drop_duplicates([level, name]).set_index(level, drop=False)[name]
-            if of_level.index.is_unique:
-                found.append(pd.factorize(of_level.reindex(levels), use_na_sentinel=False)[0])
+            labels = pd.factorize(rows[name], use_na_sentinel=False)[0]
+            of_level = labels[first]
+            if np.array_equal(of_level[place], labels):
+                found.append(of_level[found_levels.get_indexer(levels)])
     return found
 
 
-def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupings) -> pd.DataFrame:
-    """All pairs of columns, `first` less `second` (places): the family, for the same numbers say which is best."""
+def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupings) -> dict[str, np.ndarray]:
+    """All pairs of columns, `first` less `second` (places): the family, for the same numbers say which is best.
+
+    Arrays of one entry a pair, not a table: a report compares hundreds of families, and tables take longer to make than
+    all of these numbers.
+    """
     first, second = np.triu_indices(wide.shape[1], 1)
     values = wide.to_numpy(np.float64)
     differences = values[:, first] - values[:, second]
-    numbers = pd.DataFrame(np.nan, range(len(first)), [*_NUMBERS, *_WORTH])
+    pairs = {name: np.full(len(first), np.nan) for name in (*_NUMBERS, *_WORTH, "q", "level")}
     # Pairs that miss the same rows are one calculation: nearly always all of them.
     missing = pd.factorize(pd.Series([each.tobytes() for each in np.isnan(differences).T], dtype=object))[0]
     for pattern in np.unique(missing):
@@ -150,24 +158,28 @@ def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupi
         present = ~np.isnan(differences[:, chosen[0]])
         pool = partial(pooled, first=first[chosen], second=second[chosen], families=families)
         found = clustered_means(differences[np.ix_(present, chosen)], *groupings(wide.index[present]), pool=pool)
-        numbers.loc[chosen, _NUMBERS] = np.transpose([found.mean, found.se, found.low, found.high, found.df, found.p])
+        for name, each in zip(_NUMBERS, (found.mean, found.se, found.low, found.high, found.df, found.p)):
+            pairs[name][chosen] = each
         for name, freedom, groups in zip(_WORTH, found.freedom, found.clusters):
-            numbers.loc[chosen, name] = freedom / max(groups - 1, 1)
-    pairs = numbers.assign(first=first, second=second, q=np.nan, level=np.nan)
-    known = pairs["p"].notna()
+            pairs[name][chosen] = freedom / max(groups - 1, 1)
+    known = ~np.isnan(pairs["p"])
     if known.any():
-        pairs.loc[known, "q"] = false_discovery_control(pairs.loc[known, "p"])
-        pairs.loc[known, "level"] = discovery_levels(pairs.loc[known, "p"].to_numpy())
-    return pairs
+        pairs["q"][known] = false_discovery_control(pairs["p"][known])
+        pairs["level"][known] = discovery_levels(pairs["p"][known])
+    return {"first": first, "second": second, **pairs}
 
 
-def _less(best: int, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Each other column less the best, by place."""
-    found, turned = pairs[pairs["second"] == best], pairs[pairs["first"] == best]
-    turned = turned.assign(
-        first=turned["second"], difference=-turned["difference"], low=-turned["high"], high=-turned["low"]
-    )
-    return pd.concat([found, turned]).set_index("first")
+def _less(best: int, pairs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Each of `count` columns less the best, by place; of the best itself the difference alone, 0."""
+    after, before = pairs["second"] == best, pairs["first"] == best
+    places = np.concatenate([pairs["first"][after], pairs["second"][before]])
+    turned = pairs | {"difference": -pairs["difference"], "low": -pairs["high"], "high": -pairs["low"]}
+    found = {}
+    for name in (*_NUMBERS, *_WORTH, "q", "level"):
+        found[name] = np.full(count, np.nan)
+        found[name][places] = np.concatenate([pairs[name][after], turned[name][before]])
+    found["difference"][best] = 0.0
+    return found
 
 
 def discovery_levels(p: np.ndarray) -> np.ndarray:
@@ -218,7 +230,8 @@ def paired_mean(differences: pd.Series) -> ClusteredMean:
 def _groupings(index: pd.MultiIndex) -> list[np.ndarray]:
     groupings = [index.get_level_values("seed").to_numpy()]
     if not (index.get_level_values("class_name") == "").all():
-        groupings.append((index.get_level_values("home") + "/" + index.get_level_values("class_name")).to_numpy())
+        home, name = (index.codes[index.names.index(each)].astype(np.int64) for each in ("home", "class_name"))
+        groupings.append(home * (name.max() + 1) + name)
     return groupings
 
 

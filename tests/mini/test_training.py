@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
+import torch.multiprocessing as mp
+from toy_task import ToyTask
 
 from lorabench.mini import parallel
 from lorabench.mini.banks import IDENTITIES, identities, view
@@ -19,21 +20,10 @@ from lorabench.mini.train_encoders import identity_loss, style_triplet_loss
 from lorabench.mini.training_data import describe, load, prepare
 
 
-class ToyTask:
-    """A line through points, for the loop alone."""
-
-    def __init__(self, folder) -> None:
-        self.model, self.folder = nn.Linear(3, 1), folder
-
-    def loss(self, rng: torch.Generator, batch: int) -> torch.Tensor:
-        x = torch.randn(batch, 3, generator=rng)
-        return F.mse_loss(self.model(x), x.sum(1, keepdim=True))
-
-    def export(self, model: nn.Module) -> None:
-        torch.save(model.state_dict(), self.folder / "exported.pth")
-
-
-def test_a_stopped_training_goes_on_as_if_it_had_not_and_its_start_can_be_replayed(tmp_path):
+def test_a_stopped_training_goes_on_as_if_it_had_not_and_its_start_can_be_replayed(tmp_path, monkeypatch):
+    # Six processes are started: from one that has loaded torch already.
+    multiprocessing.set_forkserver_preload(["toy_task", "lorabench.mini.parallel"])
+    monkeypatch.setattr(mp, "spawn", partial(mp.start_processes, start_method="forkserver"))
     results = {}
     for name, stops in (("whole", [8]), ("stopped", [5, 8])):
         (tmp_path / name).mkdir()

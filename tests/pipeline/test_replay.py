@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from published_clone import write_clone
+from published_clone import ENCODERS, write_clone
 
 from lorabench.api.findings import claims_table
 from lorabench.api.replaying import replayed, words
@@ -21,7 +21,7 @@ REAL = os.environ.get("LORABENCH_PUBLISHED")  # a clone of cyber-meow/LyCORIS-ev
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("replay")
-    replayed(write_clone(out / "clone"), out)
+    replayed(write_clone(out / "clone", ENCODERS[:1]), out)
     return out
 
 

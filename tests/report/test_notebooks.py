@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from published_clone import write_clone
+from published_clone import ENCODERS, write_clone
 from synthetic import with_metrics, write_run
 
 nbformat = pytest.importorskip("nbformat")
@@ -35,7 +35,7 @@ def test_notebook_runs_on_a_run_s_tables(name, pictures, tables, tmp_path, monke
 
 
 def test_the_paper_s_notebook_runs_on_published_files(tmp_path, monkeypatch):
-    monkeypatch.setenv("LORABENCH_PUBLISHED", str(write_clone(tmp_path / "clone")))
+    monkeypatch.setenv("LORABENCH_PUBLISHED", str(write_clone(tmp_path / "clone", ENCODERS[:1])))
     drawn, said = executed("replay_the_paper")
     assert drawn > 2 and "ranked, explained and reported" in said and "Warning" not in said
 

@@ -51,16 +51,19 @@ def test_lower_is_better_turns_the_verdict_and_not_the_numbers():
 
 @pytest.mark.parametrize(("classes", "luck"), [(1, 0.0), (3, 1.0), (8, 1.0)])
 def test_equal_files_are_rarely_told_apart_and_intervals_hold_the_truth(classes, luck):
-    rng = np.random.default_rng(2)
-    held, called, count = 0, 0, 120
-    for _ in range(count):
+    rng, count = np.random.default_rng(2), 120
+    draws = []
+    for draw in range(count):  # a measurement each: those are families of their own
         blocks = {name: rng.normal(size=(classes, 10)) + luck * rng.normal(size=(classes, 1)) for name in "abcd"}
-        found = of_toys(blocks)
-        called += (found["verdict"] == "worse").any()
-        pair = of_toys({name: blocks[name] for name in "ab"})
-        row = pair[pair["verdict"] != "best"].iloc[0]
-        held += row["low"] <= 0 <= row["high"]
-    assert called / count <= 0.11 and held / count >= 0.89  # 5 % and 95 %, to three errors of 120 draws
+        draws.append(scores(blocks).assign(encoder=str(draw)))
+    drawn = pd.concat(draws, ignore_index=True)
+    four = compare_files_with_best(drawn, HIGHER).query("category == 'toys'")
+    two = compare_files_with_best(drawn[drawn["checkpoint"].isin(["a", "b"])], HIGHER)
+    called = four["verdict"].eq("worse").groupby(four["encoder"]).any()
+    pairs = two.query("category == 'toys' and verdict != 'best'")
+    held = pairs["low"].le(0) & pairs["high"].ge(0)
+    assert len(called) == len(held) == count
+    assert called.mean() <= 0.11 and held.mean() >= 0.89  # 5 % and 95 %, to three errors of 120 draws
 
 
 def test_two_classes_say_little_of_others():
