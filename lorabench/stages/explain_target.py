@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import shap
 from catboost import CatBoostRegressor, Pool
 
 from lorabench.stages.explain import TARGET
@@ -116,8 +117,7 @@ def _attributions(
     Capacity compares between levels only: the highest says "native", so the others' share an offset for not being it.
     """
     same = x.groupby(list(x.columns), sort=False, dropna=False).ngroup()  # seeds share factors: one row stands for all
-    # Those of shap.TreeExplainer, which asks CatBoost for them too, after writing the model out and reading it again.
-    values = model.get_feature_importance(_pool(x.drop_duplicates()), type="ShapValues")[:, :-1]
+    values = shap.TreeExplainer(model).shap_values(_pool(x.drop_duplicates()))
     found = pd.DataFrame(values[same], columns=x.columns)
     if {"algorithm", "capacity"} <= set(x.columns):
         fold = rows["algorithm"].isin(list(without_capacity)).to_numpy()
