@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -175,10 +174,10 @@ def _paper_grid() -> pd.DataFrame:
     """The factors of the paper's 234 checkpoints."""
     study = config.load_study(PAPER)
     rows = [
-        {**asdict(each), "config": each.name, "seed": seed, "epoch": epoch, "checkpoint": f"{each.name}-{seed}-{epoch}"}
+        {**each.flat, "config": each.name, "seed": seed, "epoch": epoch, "checkpoint": f"{each.name}-{seed}-{epoch}"}
         for each in config.expand(study)
         for seed in study.seeds
-        for epoch in each.checkpoint_epochs
+        for epoch in each.training.checkpoint_epochs
     ]
     return pd.DataFrame(rows).reindex(columns=FACTORS)
 

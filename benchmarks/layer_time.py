@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lorabench import adapters, components
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 CASES = {"lora": {"dim": 8, "alpha": 4.0}, "lokr": {"factor": 8}}  # every algorithm that can run apart
 WIDTHS = (128, 320, 640, 1280)
@@ -39,7 +39,7 @@ def main() -> None:
 def row_of(name: str, width: int, options: argparse.Namespace) -> dict[str, object]:
     """Fastest step of both roads in milliseconds, taking turns, and which one training takes."""
     layer = nn.Linear(width, width).requires_grad_(False)
-    config = TrainConfig("c", name, "regex:.", 1e-4, **CASES[name])
+    config = AdapterConfig(name, "regex:.", **CASES[name])
     model = {"unet": nn.Sequential(layer)}
     adapter = adapters.create(model, components.find("algorithms", name), config, seed=1)
     params = adapter.modules["unet.0"]

@@ -24,7 +24,7 @@ from lycoris.modules.lokr import LokrModule
 
 from lorabench import adapters, components, diffusion, layers, mini
 from lorabench.diffusion import BaseModel
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 SIZES = {
     "lora": {"dim": 8, "alpha": 4.0},
@@ -101,7 +101,7 @@ def measured(rows: list[Row], rounds: int, device: str) -> list[dict[str, object
 
 def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
     base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
-    config = TrainConfig("c", name, preset, 1e-4, **SIZES[name])
+    config = AdapterConfig(name, preset, **SIZES[name])
     adapter = adapters.create(base.components, components.find("algorithms", name), config, seed=1)
 
     apart = adapters.cheaper_apart(base.components, adapter)

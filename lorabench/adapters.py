@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lorabench.components import Algorithm, Apart, Params
 from lorabench.errors import UserError
 from lorabench.layers import Components, canonical, is_kernel, is_norm, module_of, trained_modules
-from lorabench.records import HYPERPARAMETERS, TrainConfig
+from lorabench.records import HYPERPARAMETERS, AdapterConfig
 from lorabench.seeds import derive_seed
 
 WRITE = 48  # multiplications in the time that writing one number of an activation takes (benchmarks/layer_time.py)
@@ -28,7 +28,7 @@ class Adapter:
     """A weight update of some modules of a base model: what is trained, saved and swapped in."""
 
     algorithm: Algorithm
-    config: TrainConfig
+    config: AdapterConfig
     modules: Mapping[str, Params]  # module name -> tensors by LyCORIS suffix, without "alpha"
     alphas: Mapping[str, float] = field(default_factory=dict)  # of modules that do not have the config's alpha
     words: Mapping[str, Tensor] = field(default_factory=dict)  # a word's vectors for the text encoder [n, d]
@@ -37,7 +37,7 @@ class Adapter:
 # --- making and counting ---------------------------------------------------------------------------------------------
 
 
-def create(components: Components, algorithm: Algorithm, config: TrainConfig, seed: int) -> Adapter:
+def create(components: Components, algorithm: Algorithm, config: AdapterConfig, seed: int) -> Adapter:
     """A fresh adapter, dW = 0, its params float32 on each module's device and requiring gradients.
 
     Each module draws from its own CPU generator, seeded by (seed, module name): neither the device nor the choice of
@@ -54,32 +54,30 @@ def create(components: Components, algorithm: Algorithm, config: TrainConfig, se
             params = _initial_params(module, algorithm, config, rng)
         except ValueError as error:
             reason = str(error).rstrip(".")
-            raise UserError(f"Config '{config.name}' cannot train {name} with {algorithm.name}: {reason}.") from error
+            raise UserError(f"Cannot train {name} with {algorithm.name}: {reason}.") from error
         modules[name] = {suffix: tensor.requires_grad_(tensor.is_floating_point()) for suffix, tensor in params.items()}
         if config.conv_alpha is not None and is_kernel(module):
             alphas[name] = config.conv_alpha
     return Adapter(algorithm, config, modules, alphas)
 
 
-def check_config(algorithm: Algorithm, config: TrainConfig) -> None:
+def check_config(algorithm: Algorithm, config: AdapterConfig) -> None:
     """UserError if the config lacks what sets the algorithm's capacity, or has a hyperparameter it does not take."""
     needed = algorithm.capacity_from
     if needed is not None and getattr(config, needed) is None:
-        raise UserError(f"Config '{config.name}': algorithm '{algorithm.name}' needs {needed}; give it a whole number.")
+        raise UserError(f"Algorithm '{algorithm.name}' needs {needed}; give it a whole number.")
     for key in HYPERPARAMETERS:
         value = getattr(config, key)
         if value is None or value is False:
             continue
         if key not in algorithm.hyperparameters:
             taken = ", ".join(algorithm.hyperparameters) or f"none of {', '.join(HYPERPARAMETERS)}"
-            raise UserError(
-                f"Config '{config.name}': algorithm '{algorithm.name}' has no {key} (got {value}); it takes {taken}."
-            )
+            raise UserError(f"Algorithm '{algorithm.name}' has no {key} (got {value}); it takes {taken}.")
         if isinstance(value, int | float) and not 0 < value < math.inf:
-            raise UserError(f"Config '{config.name}': {key} must be a number above zero, got {value}.")
+            raise UserError(f"Hyperparameter {key} must be a number above zero, got {value}.")
 
 
-def _initial_params(module: nn.Module, algorithm: Algorithm, config: TrainConfig, rng: torch.Generator) -> Params:
+def _initial_params(module: nn.Module, algorithm: Algorithm, config: AdapterConfig, rng: torch.Generator) -> Params:
     zero_bias = None if module.bias is None else torch.zeros_like(module.bias, dtype=torch.float32, requires_grad=False)
     if is_norm(module):
         params = {"w_norm": torch.zeros_like(module.weight, dtype=torch.float32, requires_grad=False)}
@@ -249,7 +247,7 @@ def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:
     return adapter.algorithm.delta_weight(params, weight, _config_of(adapter, name))
 
 
-def _config_of(adapter: Adapter, name: str) -> TrainConfig:
+def _config_of(adapter: Adapter, name: str) -> AdapterConfig:
     """The config with the module's own alpha."""
     alpha = adapter.alphas.get(name)
     return adapter.config if alpha is None else replace(adapter.config, alpha=alpha)

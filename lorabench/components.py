@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from lorabench.errors import UserError, unknown
-from lorabench.records import Outcome, PromptType, Task, TrainConfig, Value
+from lorabench.records import AdapterConfig, Outcome, PromptType, Task, TrainConfig, Value
 
 if TYPE_CHECKING:
     import torch
@@ -184,8 +184,8 @@ class Algorithm:
     """
 
     name: str
-    init: Callable[[torch.Tensor, TrainConfig, torch.Generator], Params]
-    delta_weight: Callable[[Params, torch.Tensor, TrainConfig], torch.Tensor]
+    init: Callable[[torch.Tensor, AdapterConfig, torch.Generator], Params]
+    delta_weight: Callable[[Params, torch.Tensor, AdapterConfig], torch.Tensor]
     hyperparameters: tuple[str, ...]  # of `records.HYPERPARAMETERS`: those it takes
     suffixes: tuple[str, ...]  # every name its params may have, or "x." for all that begin so; files are known by them
     capacity_from: Literal["dim", "factor", None] = None  # which of them sets its capacity; that one is required
@@ -193,12 +193,12 @@ class Algorithm:
     version: int = 1  # rises when its weight updates change
     trains_bias: bool = False
     # (params, weight, bias, config) -> what a method that does not train the bias does to it; None = nothing.
-    delta_bias: Callable[[Params, torch.Tensor, torch.Tensor, TrainConfig], torch.Tensor | None] | None = None
+    delta_bias: Callable[[Params, torch.Tensor, torch.Tensor, AdapterConfig], torch.Tensor | None] | None = None
     neutral_alpha: float | None = None  # what a file states where the config sets no alpha; None = dim, a scale of 1
     recognises: Callable[[Params], bool] = lambda params: True  # where suffixes alone do not tell: are these its own?
-    for_step: Callable[[Params, TrainConfig, torch.Generator], Params] | None = None  # the part that a step trains
+    for_step: Callable[[Params, AdapterConfig, torch.Generator], Params] | None = None  # the part that a step trains
     # (params, weight, config); None where the params must be merged.
-    apart: Callable[[Params, torch.Tensor, TrainConfig], Apart | None] | None = None
+    apart: Callable[[Params, torch.Tensor, AdapterConfig], Apart | None] | None = None
     # How another library's files call the params of a layer -> our name; its argument is that library's config.
     saved_names: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
     sizes_of: Callable[[Params], Mapping[str, int]] = lambda params: {}  # dim and factor as a module's params show them
@@ -318,7 +318,7 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
 
 
 def algorithm_of(method: str) -> Algorithm | None:
-    """The algorithm behind a word of `TrainConfig.method`, "lora" of "dora", say; None of one that is not here."""
+    """The algorithm behind a word of `AdapterConfig.method`, "lora" of "dora", say; None of one that is not here."""
     family, _, of = method.partition(":")
     name = (of or "lora") if family == "dora" else family
     return find("algorithms", name) if name in names("algorithms") else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,35 +111,22 @@ class PromptSet:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What to train: one config of the grid, without its seed."""
+class AdapterConfig:
+    """What is trained: the algorithm of a weight update, the modules that it is of, and its size."""
 
-    name: str  # the readable id, unique in a study
     algorithm: str
-    trained_layers: str
-    lr: float
+    trained_layers: str = ""  # "" = not known yet: a file's are read off its weights
     dim: int | None = None
     alpha: float | None = None
     factor: int | None = None
-    epochs: int = 1
-    checkpoint_epochs: tuple[int, ...] = (1,)
-    batch_size: int = 8
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.99)
-    max_grad_norm: float = 1.0
-    warmup_epochs: float = 0.0
-    caption_dropout: float = 0.05
-    resolution: int = 512
-    max_tokens: int = 75
-    train_text_encoder: bool = True
-    train_unet: bool = True
     conv_dim: int | None = None  # of kernels larger than 1 x 1; None = dim
     conv_alpha: float | None = None  # of the same; None = alpha
     tucker: bool = False  # kernels larger than 1 x 1 by Tucker decomposition
     dora: bool = False  # magnitude and direction apart
     decompose_both: bool = False  # LoKr: the first block of low rank too
-    text_encoder_lr: float | None = None  # None = lr
     peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
+    train_text_encoder: bool = True
+    train_unet: bool = True
 
     @property
     def method(self) -> str:
@@ -152,6 +139,50 @@ class TrainConfig:
 
 
 HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How it is trained: optimizer, length, and what a step sees."""
+
+    lr: float = float("nan")  # NaN = not known: a file need not say it
+    text_encoder_lr: float | None = None  # None = lr
+    epochs: int = 1
+    checkpoint_epochs: tuple[int, ...] = (1,)
+    batch_size: int = 8
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    max_grad_norm: float = 1.0
+    warmup_epochs: float = 0.0
+    caption_dropout: float = 0.05
+    resolution: int = 512
+    max_tokens: int = 75
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One config of the grid, without its seed."""
+
+    name: str  # the readable id, unique in a study
+    adapter: AdapterConfig
+    training: TrainingConfig = TrainingConfig()  # of a file that says nothing of it
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Name and settings in one table, as adapter files hold them and keys are made of them."""
+        return {"name": self.name, **asdict(self.adapter), **asdict(self.training)}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> TrainConfig:
+        """The config of such a table; what it lacks has its default."""
+        own = {each.name for each in fields(AdapterConfig)}
+        adapter = {key: value for key, value in flat.items() if key in own}
+        training = {key: value for key, value in flat.items() if key not in {"name", *own}}
+        return cls(flat["name"], AdapterConfig(**adapter), TrainingConfig(**training))
+
+    def saved_at(self, *epochs: int) -> TrainConfig:
+        """The same training with checkpoints at these epochs, ended at the last of them."""
+        return replace(self, training=replace(self.training, epochs=max(epochs), checkpoint_epochs=epochs))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lorabench import adapters, components, formats
 from lorabench.adapters import Adapter
 from lorabench.components import Origin
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 
 ALGORITHMS = [
     ("lora", {"dim": 4, "alpha": 1.0}),
@@ -50,7 +50,7 @@ def tiny() -> dict[str, nn.Module]:
 
 def trained(base: dict[str, nn.Module], name: str, layers: str = "full", **values: float) -> Adapter:
     """An adapter whose every tensor is random, as after training."""
-    config = TrainConfig("c", name, layers, 5e-4, epochs=3, checkpoint_epochs=(1, 3), **values)
+    config = AdapterConfig(name, layers, **values)
     adapter = adapters.create(base, components.find("algorithms", name), config, seed=1)
     with torch.no_grad():
         for tensor in adapters.parameters(adapter):
@@ -58,9 +58,14 @@ def trained(base: dict[str, nn.Module], name: str, layers: str = "full", **value
     return adapter
 
 
+def stated(adapter: Adapter) -> TrainConfig:
+    """What files of such an adapter say of it."""
+    return TrainConfig("c", adapter.config, TrainingConfig(5e-4, epochs=3, checkpoint_epochs=(1, 3)))
+
+
 def saved(folder: Path, adapter: Adapter, dtype: formats.DType = "float32") -> Path:
     path = folder / "adapter.safetensors"
-    formats.save_adapter(path, adapter, origin=Origin("tiny-0", 23, 3, 90), dtype=dtype)
+    formats.save_adapter(path, adapter, stated(adapter), Origin("tiny-0", 23, 3, 90), dtype=dtype)
     return path
 
 

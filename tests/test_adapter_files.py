@@ -11,7 +11,7 @@ import torch
 from command_line import lorabench_here
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from saved_adapters import trained
+from saved_adapters import stated, trained
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, formats
@@ -20,7 +20,7 @@ from lorabench.cli.output import show
 from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,8 @@ def base(tmp_path_factory) -> str:
 def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: float) -> Path:
     parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
     path = folder / f"{name}.safetensors"
-    formats.save_adapter(path, trained(parts, name, layers, **values), Origin("tiny-0", 23, 3, 90), dtype="float32")
+    adapter = trained(parts, name, layers, **values)
+    formats.save_adapter(path, adapter, stated(adapter), Origin("tiny-0", 23, 3, 90), dtype="float32")
     return path
 
 
@@ -69,7 +70,7 @@ def test_convolutions_that_peft_would_not_wrap_are_not_written_for_it(tmp_path, 
 
 
 def test_count_of_less_than_a_preset():
-    config = TrainConfig("c", "lora", "full", 1e-4, dim=8, conv_dim=4, train_text_encoder=False)
+    config = AdapterConfig("lora", "full", dim=8, conv_dim=4, train_text_encoder=False)
     alone = adapter_tools.count("sd15", config)
     assert alone["modules"] == {"unet": 390, "text_encoder": 0}
     assert alone["parameters"] < 9_992_512
@@ -81,16 +82,16 @@ def test_count_of_less_than_a_preset():
 )
 def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype):
     parts = diffusion.architecture(base)
-    config = TrainConfig("c", name, "full", 1e-4, **values)
-    adapter = adapters.create(parts, components.find("algorithms", name), config, seed=0)
-    size = formats.file_size(adapter, dtype)
+    config = TrainConfig("c", AdapterConfig(name, "full", **values), TrainingConfig(1e-4))
+    adapter = adapters.create(parts, components.find("algorithms", name), config.adapter, seed=0)
+    size = formats.file_size(adapter, config, dtype)
     real = adapters.create(
         diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components,
         components.find("algorithms", name),
-        config,
+        config.adapter,
         seed=0,
     )
-    formats.save_adapter(tmp_path / "a.safetensors", real, Origin("", 0, 0, 0), dtype=dtype)
+    formats.save_adapter(tmp_path / "a.safetensors", real, config, Origin("", 0, 0, 0), dtype=dtype)
     assert (tmp_path / "a.safetensors").stat().st_size == size
 
 
@@ -114,13 +115,14 @@ def test_norms_that_need_the_base_are_left_open(tmp_path):
     parts = diffusion.architecture("sd15")
     some = r"regex:mid_block.*attn1\.to_q$"
     for name, values, known in (("lora", {"dim": 4}, True), ("lora", {"dim": 4, "dora": True}, False)):
-        config = TrainConfig("c", name, some, 1e-4, **values)
+        config = AdapterConfig(name, some, **values)
         module = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
         weight = torch.randn(parts["unet"].get_submodule(module[5:]).weight.shape)
         algorithm = components.find("algorithms", name)
         params = {key: value + 0.1 for key, value in algorithm.init(weight, config, torch.Generator()).items()}
         path = tmp_path / f"{known}.safetensors"
-        formats.save_adapter(path, adapters.Adapter(algorithm, config, {module: params}), Origin("", 1, 1, 1))
+        adapter = adapters.Adapter(algorithm, config, {module: params})
+        formats.save_adapter(path, adapter, stated(adapter), Origin("", 1, 1, 1))
         found = adapter_tools.inspect(path, None)
         assert found["fits"] == "sd15" and (found["norm_max"] is not None) == known
 

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lorabench import adapters, components
 from lorabench.errors import UserError
 from lorabench.layers import canonical, recognise_layers, trained_modules
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 # LyCORIS table 5, counted: parameters of SD1.5's text encoder and U-Net together.
 TABLE_5 = [
@@ -97,7 +97,7 @@ def test_presets_on_sd15(sd15, preset, text, unet, norms):
 
 @pytest.mark.parametrize(("name", "layers", "dim", "factor", "count"), TABLE_5)
 def test_parameter_counts_of_table_5(sd15, name, layers, dim, factor, count):
-    config = TrainConfig("c", name, layers, 1e-4, dim=dim, factor=factor)
+    config = AdapterConfig(name, layers, dim=dim, factor=factor)
     adapter = adapters.create(sd15, components.find("algorithms", name), config, seed=1)
     assert adapters.count_parameters(adapter) == count
 
@@ -130,23 +130,21 @@ def test_nothing_to_train():
 @pytest.mark.parametrize(
     ("name", "values", "sentence"),
     [
-        ("lora", {}, "algorithm 'lora' needs dim"),
-        ("lokr", {"dim": 4}, "algorithm 'lokr' needs factor"),
-        ("native", {"dim": 4}, "algorithm 'native' has no dim"),
+        ("lora", {}, "Algorithm 'lora' needs dim"),
+        ("lokr", {"dim": 4}, "Algorithm 'lokr' needs factor"),
+        ("native", {"dim": 4}, "Algorithm 'native' has no dim"),
         ("loha", {"dim": 0}, "dim must be a number above zero, got 0"),
     ],
 )
 def test_configs_that_cannot_be(name, values, sentence):
     with pytest.raises(UserError, match=sentence):
-        adapters.create(
-            tiny(), components.find("algorithms", name), TrainConfig("c", name, "linear", 1e-3, **values), 1
-        )
+        adapters.create(tiny(), components.find("algorithms", name), AdapterConfig(name, "linear", **values), 1)
 
 
 @pytest.mark.parametrize(("name", "values"), ALGORITHMS)
 def test_a_fresh_adapter_changes_nothing(name, values):
     base = tiny()
-    config = TrainConfig("c", name, "full", 1e-3, **values)
+    config = AdapterConfig(name, "full", **values)
     adapter = adapters.create(base, components.find("algorithms", name), config, seed=1)
     assert all(tensor.dtype == torch.float32 and tensor.requires_grad for tensor in adapters.parameters(adapter))
     pristine = named(base)
@@ -160,7 +158,7 @@ def test_initial_draws_depend_on_seed_and_module_alone():
     older = {"unet": base["unet"], "text_encoder": OlderTextEncoder(base["text_encoder"])}
 
     def draws(of, layers, seed):
-        adapter = adapters.create(of, lora, TrainConfig("c", "lora", layers, 1e-3, dim=4), seed)
+        adapter = adapters.create(of, lora, AdapterConfig("lora", layers, dim=4), seed)
         return {canonical(name): params["lora_down.weight"] for name, params in adapter.modules.items()}
 
     few, many, other = draws(base, "attention", 1), draws(older, "linear", 1), draws(base, "attention", 2)
@@ -248,17 +246,15 @@ def test_adapters_of_several_algorithms_are_merged_together():
 
 def test_kernels_have_a_dim_and_an_alpha_of_their_own():
     values = {"dim": 4, "alpha": 2.0, "conv_dim": 2, "conv_alpha": 0.5}
-    adapter = adapters.create(
-        tiny(), components.find("algorithms", "lora"), TrainConfig("c", "lora", "full", 1e-3, **values), 1
-    )
+    adapter = adapters.create(tiny(), components.find("algorithms", "lora"), AdapterConfig("lora", "full", **values), 1)
     assert adapter.modules["unet.conv_in"]["lora_down.weight"].shape == (2, 4, 3, 3)
     assert adapter.modules["unet.mid_block.attentions.0.proj_in"]["lora_down.weight"].shape == (4, 16, 1, 1)
     assert adapter.alphas["unet.conv_in"] == 0.5 and "unet.mid_block.attentions.0.proj_in" not in adapter.alphas
 
 
 def test_a_width_without_a_butterfly_is_named():
-    config = TrainConfig("c", "boft", "linear", 1e-3, dim=2)
+    config = AdapterConfig("boft", "linear", dim=2)
     base = tiny()
     base["unet"].mid_block.attentions[0].proj_in = nn.Conv2d(16, 12, 1)
-    with pytest.raises(UserError, match="cannot train unet.mid_block.attentions.0.proj_in with boft: 12 outputs"):
+    with pytest.raises(UserError, match="Cannot train unet.mid_block.attentions.0.proj_in with boft: 12 outputs"):
         adapters.create(base, components.find("algorithms", "boft"), config, 1)

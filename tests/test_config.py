@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from changed_configs import changed
 from command_line import ROOT
 
 from lorabench import components, config, mini
 from lorabench.config import schema
 from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 PAPER = """
 lora linear 5e-4 8 4 -|lora linear 5e-4 32 16 -|lora linear 5e-4 32 1 -|lora full 5e-4 8 4 -|lora attention 5e-4 8 4 -
@@ -35,7 +36,8 @@ def read(text: str) -> config.Study:
 def test_paper_study_is_the_papers_grid():
     study = config.load_study(ROOT / "configs/paper.toml")
     configs = config.expand(study)
-    ours = {(c.algorithm, c.trained_layers, c.lr, c.dim, c.alpha, c.factor) for c in configs}
+    factors = ("algorithm", "trained_layers", "lr", "dim", "alpha", "factor")
+    ours = {tuple(each.flat[key] for key in factors) for each in configs}
     number = lambda text: None if text == "-" else float(text)  # noqa: E731
     theirs = {
         (algorithm, layers, float(lr), number(dim), number(alpha), number(factor))
@@ -46,7 +48,7 @@ def test_paper_study_is_the_papers_grid():
     assert ours == theirs
     assert len(configs) * len(study.seeds) * len(study.training.checkpoint_epochs) == 234
     assert study.seeds == (23, 24, 25)
-    first = configs[0]
+    first = configs[0].training
     assert (first.weight_decay, first.betas, first.max_grad_norm) == (0.1, (0.9, 0.99), 1.0)
     assert (first.warmup_epochs, first.batch_size, first.caption_dropout, first.max_tokens) == (5, 8, 0.05, 150)
     assert (study.sampling.steps, study.sampling.guidance, study.sampling.size) == (25, 7, 512)
@@ -63,26 +65,25 @@ def test_every_study_reads_and_expands(file):
 def test_mini_studies_keep_their_promises():
     own_mini = config.load_study(ROOT / "configs/mini.toml")
     configs = config.expand(own_mini)
-    assert {each.algorithm for each in configs} == {"lora", "loha", "lokr", "native"}
+    assert {each.adapter.algorithm for each in configs} == {"lora", "loha", "lokr", "native"}
     assert len(configs) >= 8 and len(own_mini.seeds) >= 2 and len(own_mini.training.checkpoint_epochs) >= 2
     assert own_mini.images.per_set >= 8
     paper = config.expand(config.load_study(ROOT / "configs/paper.toml"))
     same = config.expand(config.load_study(ROOT / "configs/mini_paper.toml"))
     # Narrow layers take half the paper's factors; all else but the learning rates is the paper's.
     halves = {4: 2, 8: 4, 12: 8, None: None}
-    shapes = [(each.algorithm, each.trained_layers, each.dim, each.alpha, halves[each.factor]) for each in paper]
-    own = [(each.algorithm, each.trained_layers, each.dim, each.alpha, each.factor) for each in same]
-    assert sorted(map(str, own)) == sorted(map(str, shapes))
+    shapes = [replace(each.adapter, factor=halves[each.adapter.factor]) for each in paper]
+    assert sorted(map(str, (each.adapter for each in same))) == sorted(map(str, shapes))
 
 
 def test_product_takes_all_combinations_and_vary_one_at_a_time():
     row = "name = 'x'\n[[grid]]\nalgorithm = 'lora'\nlr = 1e-3\ndim = 4\nalpha = 2\n"
     product = config.expand(read(row + "product = { lr = [1e-3, 1e-4], dim = [4, 8] }"))
-    assert [(each.lr, each.dim) for each in product] == [(1e-3, 4), (1e-3, 8), (1e-4, 4), (1e-4, 8)]
+    assert [(each.training.lr, each.adapter.dim) for each in product] == [(1e-3, 4), (1e-3, 8), (1e-4, 4), (1e-4, 8)]
     vary = config.expand(read(row + "vary = [{ lr = 1e-4 }, { dim = 8, name = 'big' }]"))
-    assert [(each.lr, each.dim) for each in vary] == [(1e-3, 4), (1e-4, 4), (1e-3, 8)]
+    assert [(each.training.lr, each.adapter.dim) for each in vary] == [(1e-3, 4), (1e-4, 4), (1e-3, 8)]
     assert [each.name for each in vary] == ["lora-linear-d4a2-lr1e-3", "lora-linear-d4a2-lr1e-4", "big"]
-    assert replace(vary[1], lr=1e-3, name=vary[0].name) == vary[0]
+    assert changed(vary[1], lr=1e-3, name=vary[0].name) == vary[0]
 
 
 def test_two_configs_of_one_name_are_refused():
@@ -202,5 +203,5 @@ def test_every_key_is_described(table):
     ],
 )
 def test_tables_tell_apart_what_one_algorithm_can_be(algorithm, options, method, behind):
-    assert TrainConfig("c", algorithm, "linear", 1e-3, **options).method == method
+    assert AdapterConfig(algorithm, **options).method == method
     assert components.algorithm_of(method).name == behind

@@ -92,14 +92,14 @@ def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     adapter, loaded = formats.load_adapter(checkpoints / "adapter 0.safetensors", base)
     for data, epoch in itertools.product(("cats", "dogs"), (1, 2)):
         origin = replace(loaded.origin, epoch=epoch, pictures={"styles/riso": data})
-        formats.save_adapter(folder / f"{data}-{epoch}.safetensors", adapter, origin)
+        formats.save_adapter(folder / f"{data}-{epoch}.safetensors", adapter, loaded.config, origin)
     done = lorabench_here(
         "evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", "--workers", "1", "--json"
     )
     assert done.returncode == 0, done.stderr
     assert "cats-1, cats-2, dogs-1 and 1 more: trained on other pictures or captions" in done.stderr
     rows = json.loads(lorabench_here("epochs", str(out), "--json").stdout)
-    assert {row["config"] for row in rows} == {f"{adapter.config.name} ({data})" for data in ("cats", "dogs")}
+    assert {row["config"] for row in rows} == {f"{loaded.config.name} ({data})" for data in ("cats", "dogs")}
     assert lorabench_here("leaderboard", str(out)).returncode == 0
     compared = json.loads(lorabench_here("files", str(out), "--json").stdout)
     assert {row["checkpoint"] for row in compared} == {"cats-1", "cats-2", "dogs-1", "dogs-2"}

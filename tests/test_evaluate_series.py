@@ -41,8 +41,9 @@ def test_a_folder_of_all_kinds_is_grouped_scored_and_the_unusable_listed(smoke_r
             save_file(tensors, folder / f"dog_s{seed}{end}.safetensors", metadata=about)
     base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
     adapter, loaded = formats.load_adapter(folder / "dog_s1-000004.safetensors", base)
-    formats.save_adapter(folder / "by peft", adapter, loaded.origin, "float32", "peft")
-    formats.save_adapter(folder / "by diffusers.safetensors", adapter, loaded.origin, "float32", "diffusers")
+    settings = formats.config_of(loaded, adapter)
+    formats.save_adapter(folder / "by peft", adapter, settings, loaded.origin, "float32", "peft")
+    formats.save_adapter(folder / "by diffusers.safetensors", adapter, settings, loaded.origin, "float32", "diffusers")
     whole = (folder / "dog_s1.safetensors").read_bytes()
     (folder / "truncated.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "notes.txt").write_text("of my dog\n")

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 import pytest
+from changed_configs import changed
 
 from lorabench.api.file_names import Moment, of_path
 from lorabench.api.members import AdapterFile
@@ -15,9 +16,9 @@ from lorabench.api.series import placed
 from lorabench.api.sheet import Row
 from lorabench.components import Origin
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 
-CONFIG = TrainConfig("lora-d8", "lora", "linear", 1e-3, dim=8)
+CONFIG = TrainConfig("lora-d8", AdapterConfig("lora", "linear", dim=8), TrainingConfig(1e-3))
 
 
 def file(path: str, seed: int | None = 1, epoch: int | None = 1, pictures: str = "a", config=CONFIG, ours=True):
@@ -32,14 +33,14 @@ def named(*files: AdapterFile) -> list[str]:
 def test_seeds_and_epochs_of_one_training_are_one_config():
     paths = (f"{number}.safetensors" for number in itertools.count())
     every = [file(next(paths), seed, epoch) for seed in (1, 2) for epoch in (5, 10)]
-    longer = file("longer.safetensors", 3, 5, config=replace(CONFIG, epochs=50, checkpoint_epochs=(5, 50)))
+    longer = file("longer.safetensors", 3, 5, config=changed(CONFIG, epochs=50, checkpoint_epochs=(5, 50)))
     assert named(*every, longer) == ["lora-d8"] * 5
 
 
 def test_configs_of_one_name_are_told_apart_by_what_they_learned_from_and_how():
     of_data = [file(f"{data}-e{epoch}.safetensors", 1, epoch, data) for data in ("cats", "dogs") for epoch in (5, 10)]
     assert named(*of_data) == ["lora-d8 (cats)"] * 2 + ["lora-d8 (dogs)"] * 2
-    slower = file("changed.safetensors", 1, 15, config=replace(CONFIG, weight_decay=0.5))
+    slower = file("changed.safetensors", 1, 15, config=changed(CONFIG, weight_decay=0.5))
     assert len(set(named(file("first.safetensors"), slower))) == 2
 
 
@@ -63,7 +64,7 @@ def test_no_two_files_are_ever_one_row():
                 [None, 1, 2][rng.integers(3)],
                 [None, 1, 2][rng.integers(3)],
                 str(rng.integers(2)),
-                replace(CONFIG, name=str(rng.integers(2))),
+                changed(CONFIG, name=str(rng.integers(2))),
                 bool(rng.integers(2)),
             )
             for name in names
@@ -75,7 +76,7 @@ def test_no_two_files_are_ever_one_row():
 
 def theirs(path: str, title: str = "", seed: int | None = None, epoch: int | None = None, step: int | None = None):
     name = path.removesuffix(".safetensors").replace("/", " ")
-    settings = TrainConfig(name, "lora", "linear", 1e-4, dim=8, epochs=6)
+    settings = changed(CONFIG, name=name, lr=1e-4, epochs=6)
     metadata = {"ss_output_name": title} if title else {}
     return AdapterFile(PurePath(path), name, settings, Origin("sd", seed, epoch, step), False, metadata)
 
@@ -99,7 +100,7 @@ def test_a_series_of_kohya_is_one_config_with_its_seeds_and_epochs_and_says_that
 def test_without_metadata_names_are_believed_and_it_says_so():
     names = ("style_v2-000010", "style_v2-000020", "style_v2-step00000300", "style_v2")
     files = [theirs(f"{name}.safetensors") for name in names]
-    files = [replace(each, settings=replace(each.settings, epochs=1)) for each in files]
+    files = [replace(each, settings=changed(each.settings, epochs=1)) for each in files]
     assert rows(*files) == [
         ("style_v2", None, 10, None), ("style_v2", None, 20, None), ("style_v2", None, None, 300),
         ("style_v2", None, 30, None),
@@ -136,7 +137,7 @@ def test_files_saved_within_one_epoch_are_told_apart_by_their_steps():
 
 
 def test_two_trainings_that_differ_in_settings_or_folder_alone_are_two_configs():
-    wide = replace(theirs("x-000004.safetensors"), settings=replace(CONFIG, dim=16))
+    wide = replace(theirs("x-000004.safetensors"), settings=changed(CONFIG, dim=16))
     assert len(set(named(theirs("x-000002.safetensors"), wide))) == 2
     assert named(*(theirs(f"{run}/x-{n:06d}.safetensors") for run in "ab" for n in (2, 4))) == [
         "x (a)", "x (a)", "x (b)", "x (b)",
@@ -176,7 +177,7 @@ def test_metadata_that_names_contradict_are_believed_and_it_says_so():
 def test_trainers_that_name_folders_by_step_and_the_last_by_nothing():
     names = [f"checkpoint-{n}/pytorch_lora_weights" for n in (100, 200)] + ["pytorch_lora_weights"]
     files = [theirs(f"{name}.safetensors") for name in names]
-    files = [replace(each, settings=replace(each.settings, epochs=1)) for each in files]
+    files = [replace(each, settings=changed(each.settings, epochs=1)) for each in files]
     found = placed(files, folder="dog")
     assert [(*row[:1], row[1].step) for row in zip(found.configs, found.moments)] == [
         ("dog", 100), ("dog", 200), ("dog", 300),

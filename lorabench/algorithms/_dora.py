@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lorabench.components import Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 SUFFIX = "dora_scale"
 
 
-def magnitude(weight: Tensor, config: TrainConfig) -> Params:
+def magnitude(weight: Tensor, config: AdapterConfig) -> Params:
     """With `dora`, the norm of each output's weights, [p, 1, ...], as peft and the authors' library begin."""
     return {SUFFIX: _norm(weight.float(), of_outputs=True)} if config.dora else {}
 

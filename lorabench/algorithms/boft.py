@@ -8,10 +8,10 @@ from torch import Tensor
 from lorabench.algorithms._factors import shaped_like, zeros
 from lorabench.algorithms._rotations import RESCALE, rotations_of, sizes_of
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """Zero blocks [m, n, b, b]: as many stages as reach from every output to every other. ValueError as `blocks_of`."""
     size, count = blocks_of(weight.shape[0], config.dim)
     return {"oft_blocks": zeros((count.bit_length(), count, size, size), weight)}
@@ -31,7 +31,7 @@ def blocks_of(width: int, limit: int) -> tuple[int, int]:
     return max(fitting), width // max(fitting)
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(B_m ... B_1 - I) W, every B_i orthogonal (BOFT, Liu et al. 2023, as in LyCORIS); alpha is its constraint.
 
     ValueError if the blocks do not make up the outputs.

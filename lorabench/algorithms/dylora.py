@@ -6,10 +6,10 @@ import torch
 
 from lorabench.algorithms.lora import apart, delta_weight, init, sizes_of
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def for_step(params: Params, config: TrainConfig, rng: torch.Generator) -> Params:
+def for_step(params: Params, config: AdapterConfig, rng: torch.Generator) -> Params:
     """The first b ranks, b drawn from 1 to dim, the last of them trained (DyLoRA, Valipour et al. 2023, algorithm 1).
 
     The scale is alpha / b. LyCORIS draws blocks of ranks and divides by the number of blocks: equal for blocks of 1.

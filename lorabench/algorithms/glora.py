@@ -7,10 +7,10 @@ from torch import Tensor
 
 from lorabench.algorithms._factors import merge_ratio, shaped_like, uniform, zeros
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """The authors' library: a1 and b1 drawn, a2 and b2 zero; kernels of 1 x 1, but for b2, which has the weight's."""
     rows, columns, *kernel = weight.shape
     points = [1 for _ in kernel]
@@ -22,7 +22,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     }
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(alpha / dim) (W A + B) with A = a1 a2 on the inputs and B = b1 b2 (GLoRA, Chavan et al. 2023, as in LyCORIS)."""
     a1, a2, b1, b2 = (params[f"{name}.weight"].flatten(1) for name in ("a1", "a2", "b1", "b2"))
     changed = torch.einsum("pq...,qr,rs->ps...", weight, a1, a2)

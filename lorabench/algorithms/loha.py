@@ -10,10 +10,10 @@ from torch import Tensor
 from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
 from lorabench.algorithms._factors import is_kernel, merge_ratio, normal, shaped_like, tucker, zeros
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """The authors' library: w1_a normal of deviation 0.1, w1_b and w2_b normal of deviation 1, w2_a zero.
 
     Tucker: both cores normal of deviation 0.1, both factors with `dim` rows.
@@ -30,7 +30,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     }
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(alpha / dim) (B1 A1) * (B2 A2), kernels unrolled to [c_out, c_in k^2] (LyCORIS eq. 3), or of Tucker products."""
     first, second = ((params[f"hada_w{i}_a"], params[f"hada_w{i}_b"]) for i in (1, 2))
     ratio = merge_ratio(config.alpha, first[1].shape[0])

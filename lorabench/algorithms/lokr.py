@@ -9,10 +9,10 @@ from torch.nn import functional
 from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
 from lorabench.algorithms._factors import factorise, is_kernel, merge_ratio, shaped_like, tucker, uniform, zeros
 from lorabench.components import Algorithm, Apart, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """C [u_p, u_q] drawn, the second block [v_p, v_q, k, k] zero (LyCORIS eqs. 4 and 5).
 
     A block is full if dim is None or at least half of its larger width; C is full besides unless `decompose_both`.
@@ -25,13 +25,13 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     }
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(alpha / dim) C (x) W2, each block full or a product of low rank (LyCORIS eq. 4); two full ones have no alpha."""
     update = kronecker(_small_of(params, config), _large_of(params, weight))
     return decomposed(shaped_like(update, weight), params, weight)
 
 
-def apart(params: Params, weight: Tensor, config: TrainConfig) -> Apart | None:
+def apart(params: Params, weight: Tensor, config: AdapterConfig) -> Apart | None:
     """W2 on each of the u_q groups of inputs, then C across the groups (LyCORIS appendix B.3); None for DoRA."""
     if SUFFIX in params:
         return None
@@ -48,7 +48,7 @@ def apart(params: Params, weight: Tensor, config: TrainConfig) -> Apart | None:
     return Apart(u_q * large.numel() + small.numel() * v_p, u_q * v_p + 2 * u_p * v_p, answer)
 
 
-def _small_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def _small_block(rows: int, columns: int, weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     if not config.decompose_both or _is_full(config.dim, rows, columns):
         return {"lokr_w1": uniform((rows, columns), weight, rng)}
     return {
@@ -57,7 +57,7 @@ def _small_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, r
     }
 
 
-def _large_block(rows: int, columns: int, weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def _large_block(rows: int, columns: int, weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     dim, kernel = config.dim, weight.shape[2:]
     if _is_full(dim, rows, columns):
         return {"lokr_w2": zeros((rows, columns, *kernel), weight)}
@@ -77,7 +77,7 @@ def _is_full(dim: int | None, rows: int, columns: int) -> bool:
     return dim is None or dim >= max(rows, columns) / 2
 
 
-def _small_of(params: Params, config: TrainConfig) -> Tensor:
+def _small_of(params: Params, config: AdapterConfig) -> Tensor:
     """C, [u_p, u_q], with alpha / dim in it if there is a rank."""
     small = params["lokr_w1"] if "lokr_w1" in params else params["lokr_w1_a"] @ params["lokr_w1_b"]
     rank = sizes_of(params).get("dim")

@@ -9,10 +9,10 @@ from torch.nn import functional
 from lorabench.algorithms._dora import SUFFIX, decomposed, magnitude
 from lorabench.algorithms._factors import is_kernel, merge_ratio, shaped_like, tucker, uniform, zeros
 from lorabench.components import Algorithm, Apart, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """A drawn, B zero; a kernel is split into one of k x k with `dim` outputs and one of 1 x 1 (appendix B.2).
 
     Tucker: the k x k kernel has `dim` inputs as well, drawn too, with a 1 x 1 before it (eq. 18).
@@ -29,7 +29,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     }
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(alpha / dim) B A, kernels unrolled to [c_out, c_in k^2] (LyCORIS eq. 2), or a Tucker product (eq. 18)."""
     down, up = params["lora_down.weight"], params["lora_up.weight"]
     ratio = merge_ratio(config.alpha, down.shape[0])
@@ -40,7 +40,7 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     return decomposed(shaped_like(update, weight), params, weight)
 
 
-def apart(params: Params, weight: Tensor, config: TrainConfig) -> Apart | None:
+def apart(params: Params, weight: Tensor, config: AdapterConfig) -> Apart | None:
     """A, then B, as two layers in a row; None for Tucker and DoRA."""
     if "lora_mid.weight" in params or SUFFIX in params:
         return None

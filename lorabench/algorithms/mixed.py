@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lorabench.components import SUFFIXES_OF_ANY, Algorithm, Params, algorithm_using
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
 def own(params: Params) -> Algorithm:
@@ -18,17 +18,17 @@ def own(params: Params) -> Algorithm:
     return found
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """ValueError: a config names one algorithm."""
     raise ValueError("it is what a file may hold, not what a config can train; name one algorithm")
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """dW by the module's own algorithm."""
     return own(params).delta_weight(params, weight, config)
 
 
-def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig) -> Tensor | None:
+def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: AdapterConfig) -> Tensor | None:
     """What the module's own algorithm does to the bias."""
     algorithm = own(params)
     return algorithm.delta_bias(params, weight, bias, config) if algorithm.delta_bias else None

@@ -8,16 +8,16 @@ from torch import Tensor
 from lorabench.algorithms._factors import factorise, shaped_like, zeros
 from lorabench.algorithms._rotations import RESCALE, rotations_of, sizes_of
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """Zero blocks [n, b, b], n b = outputs, b the largest divisor within min(dim, root of the outputs), as in LoKr."""
     size, count = factorise(weight.shape[0], config.dim)
     return {"oft_blocks": zeros((count, size, size), weight)}
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """(R^T - I) W, R block-diagonal and orthogonal (OFT, Qiu et al. 2023, as in LyCORIS); alpha is its constraint.
 
     ValueError if the blocks do not make up the outputs.

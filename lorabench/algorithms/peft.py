@@ -24,7 +24,7 @@ from torch.nn import functional
 from lorabench.components import SHARED_SUFFIX, Algorithm, Params
 from lorabench.errors import UserError
 from lorabench.peft_settings import checked_settings, for_layer
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 from lorabench.untrusted import offline
 
 PREFIX = "peft."
@@ -34,7 +34,7 @@ _WIDTHS = (64, 768, 1024, 1280)  # of a layer that shows how a method names thin
 _FROZEN_SEED = 0  # of what a method draws and does not train: the same whenever the layer is made again
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """peft's own initial values of what the method trains, under peft's names. ValueError for what it refuses.
 
     Some methods do not start at dW = 0 unless their settings say so (C3A, FourierFT).
@@ -50,7 +50,7 @@ def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
     }
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """W' - W, W' read off the wrapped layer's answers to unit inputs: what `_check` lets pass is linear in them."""
     settings = _settings(config)
     given = _as_wrapped(weight, settings)
@@ -62,7 +62,7 @@ def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
     return (_kernel_of(layer, given) - given).reshape(weight.shape)
 
 
-def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: TrainConfig) -> Tensor | None:
+def delta_bias(params: Params, weight: Tensor, bias: Tensor, config: AdapterConfig) -> Tensor | None:
     """b' - b: the wrapped layer's answer to nothing, less its bias; None of methods that leave it alone."""
     settings = _settings(config)
     if not _moves_bias(settings):
@@ -77,7 +77,7 @@ def _as_wrapped(weight: Tensor, settings: str) -> Tensor:
     return weight if weight.shape[2:] != (1, 1) or _wraps_kernels(settings) else weight.flatten(1)
 
 
-def wraps_kernels(config: TrainConfig) -> bool:
+def wraps_kernels(config: AdapterConfig) -> bool:
     """Whether peft itself wraps convolutions with the method of a config."""
     return _wraps_kernels(_settings(config))
 
@@ -255,7 +255,7 @@ def _stir(wrapped: nn.Module) -> None:
         parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
 
 
-def _settings(config: TrainConfig) -> str:
+def _settings(config: AdapterConfig) -> str:
     return _checked(json.dumps(dict(config.peft or {}), sort_keys=True))
 
 

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from lorabench.components import Algorithm, Params
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
-def init(weight: Tensor, config: TrainConfig, rng: torch.Generator) -> Params:
+def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """ValueError: words have no layer."""
     raise ValueError("words are read from files and not trained")
 
 
-def delta_weight(params: Params, weight: Tensor, config: TrainConfig) -> Tensor:
+def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
     """ValueError: words have no layer."""
     raise ValueError("textual inversion updates no weight")
 

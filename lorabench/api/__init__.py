@@ -272,10 +272,10 @@ def count(
     """
     early_checks.check_component("algorithms", algorithm, "--algorithm")
     from lorabench.api import adapter_tools
-    from lorabench.records import TrainConfig
+    from lorabench.records import AdapterConfig
 
-    config = TrainConfig(
-        "count", algorithm, layers, lr=float("nan"), dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
+    config = AdapterConfig(
+        algorithm, layers, dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
         tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
         peft=dict(peft) if isinstance(peft, Mapping) else adapter_tools.peft_settings(peft),
     )  # fmt: skip

@@ -70,7 +70,8 @@ def adapter_file(
     notes = (*loaded.notes, *formats.unused_words(loaded, adapter))
     ours, words = OURS in loaded.metadata, tuple(adapter.words)
     path = file.relative_to(folder.parent if file == folder else folder)
-    return AdapterFile(path, name, adapter.config, loaded.origin, ours, loaded.metadata, words, notes, said)
+    settings = formats.config_of(loaded, adapter)
+    return AdapterFile(path, name, settings, loaded.origin, ours, loaded.metadata, words, notes, said)
 
 
 def callable_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:

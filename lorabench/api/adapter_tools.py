@@ -19,12 +19,12 @@ from lorabench.components import LoadedAdapter
 from lorabench.config import MINI
 from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig
 
 MERGED, KOHYA, DIFFUSERS, PEFT = "merged", "kohya", "diffusers", "peft"
 
 
-def count(base: str, config: TrainConfig) -> dict[str, Any]:
+def count(base: str, config: AdapterConfig) -> dict[str, Any]:
     """Parameters, modules and bytes of the file (float16, kohya) that training this config on this base would make.
 
     Worked out on the meta device; `base` is a name of `architectures`, "mini", or as in a study.
@@ -39,7 +39,7 @@ def count(base: str, config: TrainConfig) -> dict[str, Any]:
         "trained_layers": config.trained_layers,
         "parameters": adapters.count_parameters(adapter),
         "modules": {component: modules[component] for component in found},
-        "bytes": formats.file_size(adapter),
+        "bytes": formats.file_size(adapter, TrainConfig("count", config)),
     }
 
 
@@ -127,7 +127,7 @@ def convert(
         _, found, adapter = _fitted(loaded, base)
         if to == PEFT:
             _check_wrapped(found, adapter)
-        formats.save_adapter(out, adapter, loaded.origin, dtype, to)
+        formats.save_adapter(out, adapter, formats.config_of(loaded, adapter), loaded.origin, dtype, to)
 
 
 def _refuse_words(loaded: LoadedAdapter) -> None:

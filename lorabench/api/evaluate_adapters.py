@@ -159,16 +159,16 @@ def with_templates(study: Study, folder: Path | None) -> Study:
 
 
 def _checkpoint(file: AdapterFile, path: Path, config_: str, moment: Moment) -> Checkpoint:
-    settings = file.settings
+    adapter = file.settings.adapter
     return Checkpoint(
         id=file.name,
         config=config_,
-        algorithm=settings.method,
-        trained_layers=settings.trained_layers,
-        lr=settings.lr,
-        dim=settings.dim,
-        alpha=settings.alpha,
-        factor=settings.factor,
+        algorithm=adapter.method,
+        trained_layers=adapter.trained_layers,
+        lr=file.settings.training.lr,
+        dim=adapter.dim,
+        alpha=adapter.alpha,
+        factor=adapter.factor,
         seed=moment.seed,
         epoch=moment.epoch,
         step=moment.step,

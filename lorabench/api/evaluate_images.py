@@ -26,6 +26,7 @@ from lorabench.pipeline.plan import BASE_CHECKPOINT, Plan
 from lorabench.pipeline.planning import dataset_of, plan_of_pictures
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import (
+    AdapterConfig,
     Checkpoint,
     Concept,
     Dataset,
@@ -199,7 +200,7 @@ def _is_base(name: str) -> bool:
 
 def _file(name: str, said: Row | None) -> AdapterFile:
     """A folder of pictures as series know adapter files: by its name."""
-    return AdapterFile(PurePath(name), name, TrainConfig(name, ALGORITHM, "", math.nan), Origin(), False, said=said)
+    return AdapterFile(PurePath(name), name, TrainConfig(name, AdapterConfig(ALGORITHM)), Origin(), False, said=said)
 
 
 def _checkpoint(file: AdapterFile, config: str, moment: Moment) -> Checkpoint:

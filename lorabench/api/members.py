@@ -87,7 +87,7 @@ def training_of(member: Member) -> Hashable:
         return "sheet", file.said.config
     if not (file.is_ours or member.series):
         return file.path
-    settings = replace(file.settings, epochs=1, checkpoint_epochs=())
+    settings = file.settings.saved_at(1)
     if file.is_ours:
         return repr(settings), file.origin.base, tuple(sorted(file.origin.pictures.items()))
     told = tuple(file.metadata.get(key) for key in _SETTINGS)

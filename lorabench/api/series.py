@@ -114,7 +114,7 @@ def _last(member: Member, group: Sequence[Member]) -> Member:
         known = sorted({number for each in group if (number := getattr(each.moment, kind)) is not None})
         if known:
             following = known[-1] + (known[-1] - known[-2] if len(known) > 1 else known[-1])
-            planned = member.file.settings.epochs if kind == "epoch" else 0
+            planned = member.file.settings.training.epochs if kind == "epoch" else 0
             number = planned if planned > known[-1] else following
             return replace(member, moment=replace(member.moment, **{kind: number}), source="names", is_last=True)
     return member

@@ -155,11 +155,11 @@ def _adapter_bytes(plan: Plan) -> int:
     model = plan.base.architecture() if runs else {}
     sizes = {
         each.name: formats.file_size(
-            adapters.create(model, components.find("algorithms", each.algorithm), each, seed=0)
+            adapters.create(model, components.find("algorithms", each.adapter.algorithm), each.adapter, seed=0), each
         )
         for each in {run.config.name: run.config for run in runs}.values()
     }
-    return sum(sizes[run.config.name] * len(run.config.checkpoint_epochs) for run in runs)
+    return sum(sizes[run.config.name] * len(run.config.training.checkpoint_epochs) for run in runs)
 
 
 def _picture_bytes(plan: Plan) -> tuple[int, int]:

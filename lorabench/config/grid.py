@@ -47,7 +47,7 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     for change in changes:
         values = default | {key: value for key, value in change.items() if key != "name"}
         name = change.get("name") or config_name(row.algorithm, values)
-        configs.append(TrainConfig(name=name, algorithm=row.algorithm, **values, **shared))
+        configs.append(TrainConfig.from_flat({"name": name, "algorithm": row.algorithm, **values, **shared}))
     return configs
 
 

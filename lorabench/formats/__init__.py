@@ -20,7 +20,7 @@ from lorabench.formats import _safetensors, _unusable, kohya
 from lorabench.formats._params import neutral_alpha
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig
 
 _MARKS = {
     "dora": {"dora_scale"},
@@ -98,23 +98,24 @@ def load_adapter(path: Path, components: Components, unused: Sequence[str] = ())
 def save_adapter(
     path: Path,
     adapter: Adapter,
+    config: TrainConfig,
     origin: Origin,
     dtype: DType = "float16",
     format_name: str = "kohya",
 ) -> None:
-    """Write the adapter, whole or not at all. UserError for a format that is only read."""
+    """Write the adapter and the config that it is of, whole or not at all. UserError for a format that is only read."""
     format_ = plugins.find("formats", format_name)
     if format_.write is None:
         raise UserError(f"Format '{format_name}' can be read but not written; write kohya instead.")
-    format_.write(path, _as_saved(adapter, path, origin), getattr(torch, dtype))
+    format_.write(path, _as_saved(adapter, config, origin, path), getattr(torch, dtype))
 
 
-def file_size(adapter: Adapter, dtype: DType = "float16") -> int:
+def file_size(adapter: Adapter, config: TrainConfig, dtype: DType = "float16") -> int:
     """Bytes of the kohya file that `save_adapter` would write, but for what it says of its origin.
 
     The adapter may be on the meta device.
     """
-    return kohya.file_size(_as_saved(adapter, Path(), Origin(seed=0, epoch=0, step=0)), getattr(torch, dtype))
+    return kohya.file_size(_as_saved(adapter, config, Origin(seed=0, epoch=0, step=0), Path()), getattr(torch, dtype))
 
 
 def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
@@ -130,7 +131,7 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     _refuse_unmatched(loaded, [key for key, name in names.items() if name is None])
     _refuse_twice(names, loaded.source)
     words = _fitting_words(loaded, components)
-    config = loaded.config or TrainConfig(loaded.source.stem, loaded.algorithm, trained_layers="", lr=float("nan"))
+    config = loaded.config.adapter if loaded.config else AdapterConfig(loaded.algorithm)
     for key, name in names.items():
         try:
             _check_fit(modules[name], loaded.modules[key], algorithm, config, f"{loaded.source}: '{key}'")
@@ -147,6 +148,11 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     return Adapter(algorithm, config, params, alphas, words)
 
 
+def config_of(loaded: LoadedAdapter, adapter: Adapter) -> TrainConfig:
+    """What a file says of its training, with the layers and sizes that it was found to have."""
+    return replace(loaded.config or TrainConfig(loaded.source.stem, adapter.config), adapter=adapter.config)
+
+
 def unused_words(loaded: LoadedAdapter, adapter: Adapter) -> list[str]:
     """A note of each word that the file brings and the base model has no place for."""
     return [
@@ -156,10 +162,10 @@ def unused_words(loaded: LoadedAdapter, adapter: Adapter) -> list[str]:
     ]
 
 
-def _as_saved(adapter: Adapter, path: Path, origin: Origin) -> LoadedAdapter:
+def _as_saved(adapter: Adapter, config: TrainConfig, origin: Origin, path: Path) -> LoadedAdapter:
     alphas = {name: _alpha(adapter, name) for name, params in adapter.modules.items() if not _norm(params)}
     words = adapter.words
-    return LoadedAdapter(adapter.algorithm.name, adapter.config, adapter.modules, alphas, path, origin, words=words)
+    return LoadedAdapter(adapter.algorithm.name, config, adapter.modules, alphas, path, origin, words=words)
 
 
 def _alpha(adapter: Adapter, name: str) -> float:
@@ -253,7 +259,7 @@ def _options(loaded: LoadedAdapter) -> dict[str, bool]:
     return {option: bool(suffixes & marks) for option, marks in _MARKS.items()}
 
 
-def _check_fit(module: nn.Module, params: Params, algorithm: Algorithm, config: TrainConfig, place: str) -> None:
+def _check_fit(module: nn.Module, params: Params, algorithm: Algorithm, config: AdapterConfig, place: str) -> None:
     """UserError if the update is not one of this module, found on the meta device, where sums cost nothing."""
     shapes = ", ".join(f"{suffix} {list(tensor.shape)}" for suffix, tensor in params.items())
     wrong = UserError(

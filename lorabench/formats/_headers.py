@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, WrapValidator
 
 from lorabench.components import Origin
@@ -18,26 +18,45 @@ _Chosen = Annotated[int, Field(ge=1, lt=2**63)]
 _Rate = Annotated[float, Field(gt=0)]
 
 
-@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(strict=True, extra="ignore", allow_inf_nan=False))
-class SavedConfig(TrainConfig):
-    """A TrainConfig as a file states it; fields of other versions, which TrainConfig does not have, are left out."""
+class SavedConfig(FileRecord):
+    """A TrainConfig as a file states it: flat, in this order; what an older file does not say has its default."""
 
     name: _Name
     algorithm: _Name
+    trained_layers: str
     lr: _Rate | None = None  # None where it is not known
     dim: Size | None = None
+    alpha: float | None = None
     factor: Size | None = None
-    conv_dim: Size | None = None
     epochs: _Chosen = 1
     checkpoint_epochs: tuple[_Chosen, ...] = (1,)
     batch_size: _Chosen = 8
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    max_grad_norm: float = 1.0
+    warmup_epochs: float = 0.0
+    caption_dropout: float = 0.05
     resolution: Size = 512
     max_tokens: Size = 75
+    train_text_encoder: bool = True
+    train_unet: bool = True
+    conv_dim: Size | None = None
+    conv_alpha: float | None = None
+    tucker: bool = False
+    dora: bool = False
+    decompose_both: bool = False
+    text_encoder_lr: float | None = None
     peft: dict[str, Any] | None = None
 
     def known(self) -> TrainConfig:
         """The config itself, with NaN for an unknown learning rate."""
-        return TrainConfig(**{**vars(self), "lr": float("nan") if self.lr is None else self.lr})
+        return TrainConfig.from_flat(vars(self) | {"lr": float("nan") if self.lr is None else self.lr})
+
+
+def table_of(config: TrainConfig) -> dict[str, Any]:
+    """What a file states of a config: the fields of SavedConfig."""
+    flat = config.flat | {"lr": None if math.isnan(config.training.lr) else config.training.lr}
+    return {key: flat[key] for key in SavedConfig.model_fields}
 
 
 class OwnHeader(FileRecord):

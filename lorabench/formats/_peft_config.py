@@ -31,7 +31,7 @@ _Number = Annotated[float, Field(ge=-1e9, le=1e9)]  # an update of a larger scal
 Number = TypeVar("Number", int, float)
 
 
-class AdapterConfig(FileRecord):
+class PeftConfig(FileRecord):
     """What is read of adapter_config.json; what it says of models, modules to import and ways to begin is not."""
 
     peft_type: str = "LORA"
@@ -54,7 +54,7 @@ class _Method(BaseModel):
     peft_type: str = "LORA"
 
 
-def adapter_config(table: Mapping[str, Any], place: str) -> AdapterConfig:
+def peft_config(table: Mapping[str, Any], place: str) -> PeftConfig:
     """The record of a config. UserError for values of other kinds, and where it asks for more than an update."""
     if table.get("modules_to_save") or table.get("bias") not in (None, "none"):
         raise UserError(
@@ -72,7 +72,7 @@ def adapter_config(table: Mapping[str, Any], place: str) -> AdapterConfig:
         raise UserError(f"{place}: {variant} makes it another method than LoRA, and none of that kind is read.")
     if checked(table, _Method, place).peft_type not in (*METHODS, IA3):  # the method's own settings are checked apart
         table = {key: value for key, value in table.items() if key in ("peft_type", *_PATTERNS)}
-    config = checked(table, AdapterConfig, place)
+    config = checked(table, PeftConfig, place)
     if config.algorithm in METHODS.values() and config.r is not None and config.r < 1:
         raise UserError(f"{place}: 'r': a rank is 1 or more, got {config.r:g}.")
     patterns = {name: [*(getattr(config, name) or ())] for name in _PATTERNS}
@@ -97,7 +97,7 @@ def settings_of(table: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise UserError(f"{place}: {str(error).rstrip('.')}.") from error
 
 
-def alpha_of(config: AdapterConfig, path: str, rank: int) -> float:
+def alpha_of(config: PeftConfig, path: str, rank: int) -> float:
     """The alpha of a module such that gamma = alpha / rank, from its alpha, alpha_pattern and use_rslora.
 
     `path` is without component. Without a config, as in older files of diffusers, it is the rank.
@@ -107,12 +107,12 @@ def alpha_of(config: AdapterConfig, path: str, rank: int) -> float:
     return float(alpha) * math.sqrt(rank) if config.use_rslora else float(alpha)
 
 
-def rank_of(config: AdapterConfig, path: str) -> int:
+def rank_of(config: PeftConfig, path: str) -> int:
     """The rank that peft divides alpha by, from r and rank_pattern; peft's own default is 8."""
     return int(_of_pattern(config.rank_pattern, path, config.r or 8))
 
 
-def scales_inputs(config: AdapterConfig, path: str) -> bool:
+def scales_inputs(config: PeftConfig, path: str) -> bool:
     """Whether IA3 scales what goes into the module at `path` rather than what comes out of it."""
     named = config.feedforward_modules or []
     if isinstance(named, str):

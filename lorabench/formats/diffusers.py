@@ -17,7 +17,7 @@ from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import kohya_header
 from lorabench.formats._params import gather, refuse_others, renamed
-from lorabench.formats._peft_config import AdapterConfig, adapter_config, alpha_of
+from lorabench.formats._peft_config import PeftConfig, alpha_of, peft_config
 from lorabench.formats._words import bundled
 from lorabench.untrusted import Table, parsed
 
@@ -63,7 +63,7 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
             raise UserError(f"{file}: '{name}' needs a down and an up weight, it has {', '.join(sorted(params))}.")
         component, path_in_it = name.split(".", 1)
         rank = params["lora_down.weight"].shape[0]
-        alphas.setdefault(name, alpha_of(configs.get(component, AdapterConfig()), path_in_it, rank))
+        alphas.setdefault(name, alpha_of(configs.get(component, PeftConfig()), path_in_it, rank))
     header = kohya_header(metadata)  # trainers that write this format take kohya's words for what they were told
     origin = Origin() if header is None else header.origin
     return LoadedAdapter("lora", None, modules, alphas, file, origin, metadata, words, notes)
@@ -102,14 +102,14 @@ def _ours(key: str) -> str:
     return component + key
 
 
-def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, AdapterConfig]:
+def _configs(metadata: Mapping[str, str], file: Path) -> dict[str, PeftConfig]:
     """peft's config of each component, from "unet.lora_alpha" and its like; without a component it is the U-Net's."""
     place = f"{file}: its '{METADATA_KEY}' metadata"
     tables: dict[str, dict[str, Any]] = {}
     for key, value in parsed(metadata.get(METADATA_KEY, "{}"), Table, place).root.items():
         component, _, name = key.rpartition(".")
         tables.setdefault(component or "unet", {})[name] = value
-    configs = {component: adapter_config(table, f"{place} of {component}") for component, table in tables.items()}
+    configs = {component: peft_config(table, f"{place} of {component}") for component, table in tables.items()}
     for config in configs.values():
         if config.use_dora or config.algorithm != "lora":
             raise UserError(f"{place} is not of a plain LoRA, and no other is read from diffusers.")

@@ -14,12 +14,12 @@ import torch
 
 from lorabench.components import Format, LoadedAdapter, Origin, find
 from lorabench.formats import _safetensors
-from lorabench.formats._headers import OwnHeader, kohya_header
+from lorabench.formats._headers import OwnHeader, kohya_header, table_of
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, with_neutral_alphas
 from lorabench.formats._peft_config import settings_of
 from lorabench.formats._words import BUNDLE, bundled
 from lorabench.layers import canonical
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 from lorabench.untrusted import parsed
 
 METADATA_KEY = "lorabench"  # what ss_* cannot say: the whole TrainConfig, the base's id, our epoch and step
@@ -46,7 +46,8 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
         config, origin = _own_metadata(metadata[METADATA_KEY], path)
     else:
         config, origin = _ss_metadata(metadata, algorithm.name, path.stem)
-    name = algorithm.name if config is None else config.algorithm  # DyLoRA's files are LoRA's, but for what they say
+    # DyLoRA's files are LoRA's, but for what they say.
+    name = algorithm.name if config is None else config.adapter.algorithm
     return LoadedAdapter(name, config, modules, alphas, path, origin, metadata, words, (*assumed, *notes))
 
 
@@ -96,12 +97,9 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
     # A base's id ends in its hash (base_files.base_id).
     known |= {"ss_sd_model_name": origin.base or None, "ss_sd_model_hash": origin.base.rpartition("-")[2] or None}
     if config is not None:
-        text = {key: str(value) for key, value in _network_args(config).items() if value not in (None, "", False)}
-        # The authors' way to say "no low-rank block" is a dim that no layer reaches.
-        dim = 10000 if adapter.algorithm == "lokr" and config.dim is None else config.dim
-        known |= {"ss_network_dim": dim, "ss_network_alpha": config.alpha, "ss_network_args": json.dumps(text)}
-        known |= {"ss_learning_rate": config.lr, "ss_text_encoder_lr": config.text_encoder_lr}
-        known["ss_num_epochs"] = config.epochs
+        known |= _network(config.adapter)
+        known |= {"ss_learning_rate": config.training.lr, "ss_text_encoder_lr": config.training.text_encoder_lr}
+        known["ss_num_epochs"] = config.training.epochs
     return metadata | {key: str(value) for key, value in known.items() if value is not None and value == value}
 
 
@@ -110,14 +108,14 @@ def _config_in_metadata(config: TrainConfig | None) -> dict[str, object] | None:
 
     The settings of a peft method cannot be read off weights.
     """
-    if config is None or (math.isnan(config.lr) and config.peft is None):
+    if config is None or (math.isnan(config.training.lr) and config.adapter.peft is None):
         return None
-    return {**dataclasses.asdict(config), "lr": None if math.isnan(config.lr) else config.lr}
+    return table_of(config)
 
 
-def _network_args(config: TrainConfig) -> dict[str, object]:
-    """The config in the words of the authors' library."""
-    return {
+def _network(config: AdapterConfig) -> dict[str, object]:
+    """What is trained, in the words of the authors' library."""
+    arguments = {
         "algo": _LYCORIS_ALGO.get(config.algorithm, config.algorithm),
         "factor": config.factor,
         "preset": _LYCORIS_PRESET.get(config.trained_layers, config.trained_layers),
@@ -127,6 +125,10 @@ def _network_args(config: TrainConfig) -> dict[str, object]:
         "dora_wd": config.dora,
         "decompose_both": config.decompose_both,
     }
+    text = {key: str(value) for key, value in arguments.items() if value not in (None, "", False)}
+    # The authors' way to say "no low-rank block" is a dim that no layer reaches.
+    dim = 10000 if config.algorithm == "lokr" and config.dim is None else config.dim
+    return {"ss_network_dim": dim, "ss_network_alpha": config.alpha, "ss_network_args": json.dumps(text)}
 
 
 def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, Origin]:
@@ -134,8 +136,8 @@ def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, Origin]:
     place = f"{path}: its '{METADATA_KEY}' metadata is damaged"
     own = parsed(text, OwnHeader, place)
     config = None if own.config is None else own.config.known()
-    if config is not None and config.peft is not None:
-        config = replace(config, peft=settings_of(config.peft, place))
+    if config is not None and config.adapter.peft is not None:
+        config = replace(config, adapter=replace(config.adapter, peft=settings_of(config.adapter.peft, place)))
     return config, Origin(own.base, own.seed, own.epoch, own.step, own.pictures)
 
 
@@ -146,8 +148,8 @@ def _ss_metadata(metadata: Mapping[str, str], algorithm: str, name: str) -> tupl
         return None, Origin()
     rate = header.ss_unet_lr or header.ss_learning_rate or float("nan")
     epochs = header.ss_num_epochs or 1
-    config = TrainConfig(name, algorithm, trained_layers="", lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
-    return config, header.origin
+    training = TrainingConfig(lr=rate, epochs=epochs, checkpoint_epochs=(epochs,))
+    return TrainConfig(name, AdapterConfig(algorithm), training), header.origin
 
 
 kohya = Format(

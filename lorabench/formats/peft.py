@@ -18,16 +18,16 @@ from lorabench.formats import _safetensors
 from lorabench.formats._params import gather, refuse_others, renamed
 from lorabench.formats._peft_config import (
     METHODS,
-    AdapterConfig,
-    adapter_config,
+    PeftConfig,
     alpha_of,
     pattern_of,
+    peft_config,
     rank_of,
     scales_inputs,
     settings_of,
 )
 from lorabench.peft_settings import DIVISORS
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig, TrainConfig
 from lorabench.untrusted import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -96,7 +96,7 @@ def _read_other(
     modules: dict[str, Params] = {}
     for component, folder in folders.items():
         modules |= _others_of(component, folder / WEIGHTS, _weights(folder, unused), names, settings[0]["peft_type"])
-    config = TrainConfig(path.name, OTHERS, trained_layers="", lr=float("nan"), peft=settings[0])
+    config = TrainConfig(path.name, AdapterConfig(OTHERS, peft=settings[0]))
     return LoadedAdapter(OTHERS, config, modules, {}, path)
 
 
@@ -148,7 +148,7 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
             (folder / component / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def _read_module(params: Params, config: AdapterConfig, name: str, file: Path) -> tuple[Params, float]:
+def _read_module(params: Params, config: PeftConfig, name: str, file: Path) -> tuple[Params, float]:
     path = name.split(".", 1)[1]
     if "weight" in params:
         return _read_ia3(params["weight"], scales_inputs(config, path)), 1.0
@@ -174,8 +174,8 @@ def _read_ia3(scale: torch.Tensor, on_input: bool) -> Params:
     return {"weight": scale.flatten() - 1, **flags}
 
 
-def _config(table: Mapping[str, Any], file: Path) -> AdapterConfig:
-    config = adapter_config(table, str(file))
+def _config(table: Mapping[str, Any], file: Path) -> PeftConfig:
+    config = peft_config(table, str(file))
     if config.algorithm in METHODS.values() and config.lora_alpha is None and config.alpha is None:
         raise UserError(f"{file} has no alpha, so the scale of its update is unknown; add it.")
     return config
@@ -203,7 +203,8 @@ def _tensors_of(component: str, modules: Mapping[str, Params], adapter: LoadedAd
     """The weights of one component by peft's keys."""
     theirs = {ours: suffix for suffix, ours in _SUFFIXES.items()}
     if adapter.algorithm == OTHERS:
-        theirs = {ours: suffix for suffix, ours in find("algorithms", OTHERS).saved_names(adapter.config.peft).items()}
+        names = find("algorithms", OTHERS).saved_names(adapter.config.adapter.peft)
+        theirs = {ours: suffix for suffix, ours in names.items()}
     tensors = {}
     for name, params in modules.items():
         path = name.removeprefix(f"{component}.")
@@ -229,10 +230,11 @@ def _config_of(component: str, modules: Mapping[str, Params], adapter: LoadedAda
     """What peft needs to build the same layers before it loads them."""
     if adapter.algorithm == OTHERS:
         paths = [name.removeprefix(f"{component}.") for name in modules]
-        method, (size, _) = adapter.config.peft["peft_type"], DIVISORS.get(adapter.config.peft["peft_type"], ("", 0))
-        if size and size not in adapter.config.peft:
+        settings = adapter.config.adapter.peft
+        method, (size, _) = settings["peft_type"], DIVISORS.get(settings["peft_type"], ("", 0))
+        if size and size not in settings:
             raise UserError(f"peft keeps one {size} for all layers, and this {method} has one for each; write kohya.")
-        return {**adapter.config.peft, "target_modules": paths, "base_model_name_or_path": adapter.origin.base}
+        return {**settings, "target_modules": paths, "base_model_name_or_path": adapter.origin.base}
     sizes = find("algorithms", adapter.algorithm).sizes_of
     ranks, alphas = {}, {}
     for name, params in modules.items():

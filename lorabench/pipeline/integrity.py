@@ -42,7 +42,7 @@ class Fault:
 def artifacts(plan: Plan) -> Iterator[Artifact]:
     """Every artifact that the plan comes to."""
     for run in plan.runs:
-        for epoch in run.config.checkpoint_epochs:
+        for epoch in run.config.training.checkpoint_epochs:
             name = f"{run.id}-e{epoch}"
             place = plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)
             yield Artifact("train", name, run.config.name, name, *place, run.seed, epoch)

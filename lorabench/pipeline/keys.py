@@ -33,9 +33,9 @@ class Keys:
 
     def training(self, run: TrainingRun, epoch: int) -> str:
         # When a run ends and what else it saves does not change the weights at this epoch; its name neither.
-        same = replace(run.config, name="", epochs=epoch, checkpoint_epochs=(epoch,))
-        version = components.find("algorithms", run.config.algorithm).version
-        parameters = [same, run.seed, self._plan.study.run.precision, version]
+        same = replace(run.config, name="").saved_at(epoch)
+        version = components.find("algorithms", run.config.adapter.algorithm).version
+        parameters = [same.flat, run.seed, self._plan.study.run.precision, version]
         return store.key_of("train", STAGE_VERSIONS["train"], parameters, [self._base, self._plan.dataset.fingerprint])
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> str:

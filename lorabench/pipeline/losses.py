@@ -24,14 +24,16 @@ def loss_rows(plan: Plan) -> pd.DataFrame:
 
 def trained_folders(plan: Plan) -> list[Path]:
     """The checkpoints that are there, by training."""
-    folders = (plan.places.checkpoint(run, epoch) for run in plan.runs for epoch in run.config.checkpoint_epochs)
+    folders = (
+        plan.places.checkpoint(run, epoch) for run in plan.runs for epoch in run.config.training.checkpoint_epochs
+    )
     return [folder for folder in folders if plan.folder.meta(folder)]
 
 
 def _blocks(plan: Plan, run: TrainingRun) -> Iterator[tuple[int, float]]:
     steps: list[int] = []
     losses: list[float] = []
-    for epoch in sorted(run.config.checkpoint_epochs):
+    for epoch in sorted(run.config.training.checkpoint_epochs):
         folder = plan.places.checkpoint(run, epoch)
         if plan.folder.meta(folder):
             trained = store.read_json(plan.folder.intact(folder, TRAINING_FILE))

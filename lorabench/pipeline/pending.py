@@ -33,7 +33,7 @@ def outstanding(plan: Plan, stage: str) -> list[Task]:
 def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
     """Steps to an epoch, for a bar: buckets whose last batch is not full add a few."""
     samples = sum(image.repeats for image in plan.dataset.images)
-    return math.ceil(samples / run.config.batch_size) * epochs
+    return math.ceil(samples / run.config.training.batch_size) * epochs
 
 
 def _pending_training(plan: Plan) -> Pending:

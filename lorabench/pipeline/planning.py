@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     trained = [
         _trained_checkpoint(run, epoch, scale)
         for run in runs
-        for epoch in run.config.checkpoint_epochs
+        for epoch in run.config.training.checkpoint_epochs
         for scale in study.images.scales
     ]
     return _plan(study, root, base, dataset_of(study), runs, trained)
@@ -205,7 +206,18 @@ def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:
         return
     model = base.architecture()
     for config_ in {run.config.name: run.config for run in runs}.values():
-        adapters.create(model, components.find("algorithms", config_.algorithm), config_, seed=0)
+        algorithm = components.find("algorithms", config_.adapter.algorithm)
+        with _named(config_):
+            adapters.create(model, algorithm, config_.adapter, seed=0)
+
+
+@contextmanager
+def _named(config_: TrainConfig) -> Iterator[None]:
+    """A UserError within says which config it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"Config '{config_.name}': {error}") from error
 
 
 def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
@@ -270,7 +282,9 @@ def _checked_configs(study: Study) -> tuple[TrainConfig, ...]:
             raise UserError(unknown("config", pattern, names, f"study '{study.name}', explain.exclude"))
     for each in configs:
         place = f"study '{study.name}', config '{each.name}'"
-        adapters.check_config(components.find("algorithms", each.algorithm, place), each)
+        algorithm = components.find("algorithms", each.adapter.algorithm, place)
+        with _named(each):
+            adapters.check_config(algorithm, each.adapter)
     return configs
 
 
@@ -307,16 +321,16 @@ def dataset_of(study: Study, *, needs_words: bool = True) -> Dataset:
 
 
 def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
-    config_ = run.config
+    adapter = run.config.adapter
     return Checkpoint(
         id=_scaled_id(f"{run.id}-e{epoch}", scale),
-        config=config_.name,
-        algorithm=config_.method,
-        trained_layers=config_.trained_layers,
-        lr=config_.lr,
-        dim=config_.dim,
-        alpha=config_.alpha,
-        factor=config_.factor,
+        config=run.config.name,
+        algorithm=adapter.method,
+        trained_layers=adapter.trained_layers,
+        lr=run.config.training.lr,
+        dim=adapter.dim,
+        alpha=adapter.alpha,
+        factor=adapter.factor,
         seed=run.seed,
         epoch=epoch,
         scale=scale,

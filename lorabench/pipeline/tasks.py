@@ -8,7 +8,6 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +47,13 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     if state is not None:
         advance(state.step)
     base = models.base_model(plan)
-    algorithm = components.find("algorithms", run.config.algorithm)
-    config = replace(run.config, epochs=missing[-1], checkpoint_epochs=missing)
+    algorithm = components.find("algorithms", run.config.adapter.algorithm)
     inputs = [plan.base.id, plan.dataset.fingerprint]
     since = time.perf_counter()
     trained = train.train(
         base,
         plan.dataset.images,
-        config,
+        run.config.saved_at(*missing),
         algorithm,
         run.seed,
         latents=models.latents(plan),
@@ -67,8 +65,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
             origin = Origin(plan.base.id, run.seed, result.epoch, result.step, plan.dataset.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
-            adapter = replace(result.adapter, config=run.config)
-            formats.save_adapter(scratch / WEIGHTS_FILE, adapter, origin)
+            formats.save_adapter(scratch / WEIGHTS_FILE, result.adapter, run.config, origin)
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
         if result.epoch != missing[-1]:
             state_folder = plan.places.training_state(run)
@@ -80,7 +77,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
 
 def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
     """Losses since the checkpoint before this one, however far back a resumed run had to begin."""
-    before = max((epoch for epoch in run.config.checkpoint_epochs if epoch < result.epoch), default=0)
+    before = max((epoch for epoch in run.config.training.checkpoint_epochs if epoch < result.epoch), default=0)
     count = result.step * (result.epoch - before) // result.epoch
     return [float(loss) for loss in result.losses[-count:]]
 
@@ -89,7 +86,7 @@ def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
     """The checkpoints of a run that are still to be made, first to last."""
     return tuple(
         epoch
-        for epoch in sorted(run.config.checkpoint_epochs)
+        for epoch in sorted(run.config.training.checkpoint_epochs)
         if not plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
     )
 
@@ -97,7 +94,7 @@ def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
 def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState | None:
     """The training state saved at the last checkpoint before that epoch, if it is there."""
     folder = plan.places.training_state(run)
-    for epoch in sorted(run.config.checkpoint_epochs, reverse=True):
+    for epoch in sorted(run.config.training.checkpoint_epochs, reverse=True):
         if epoch < before and plan.folder.holds(folder, plan.keys.training(run, epoch)):
             file = plan.folder.intact(folder, STATE_FILE)
             try:

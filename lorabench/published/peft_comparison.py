@@ -59,7 +59,7 @@ class _Method(FileRecord):
 
     @property
     def name(self) -> str:
-        """Our word for it (`TrainConfig.method`)."""
+        """Our word for it (`AdapterConfig.method`)."""
         if self.use_dora:
             return "dora"
         return self.peft_type.lower() if self.peft_type in _OURS else f"peft:{self.peft_type}"

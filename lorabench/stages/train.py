@@ -17,7 +17,7 @@ import torch
 from lorabench import adapters, components, datasets, diffusion, images
 from lorabench.adapters import Adapter
 from lorabench.diffusion import BaseModel
-from lorabench.records import TrainConfig, TrainingImage
+from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
 from lorabench.seeds import derive_seed
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
@@ -78,33 +78,35 @@ def train(
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
 ) -> Iterator[Trained]:
-    """Train from scratch or from a state, yielding at each of `config.checkpoint_epochs`.
+    """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
     `latents` are those of `cache_latents`, made here if not given. A resumed run equals an uninterrupted one bit by bit
     (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not finite.
     """
+    training = config.training
     if latents is None:
-        latents = cache_latents(base, dataset_images, config.resolution)
-    examples = _examples(base, dataset_images, latents, config)
-    adapter = adapters.create(base.components, algorithm, config, seed)
+        latents = cache_latents(base, dataset_images, training.resolution)
+    examples = _examples(base, dataset_images, latents, training.max_tokens)
+    adapter = adapters.create(base.components, algorithm, config.adapter, seed)
     params = adapters.parameters(adapter)
-    optimizer, apart = _optimizer(adapter, config, base.device), adapters.cheaper_apart(base.components, adapter)
+    optimizer, apart = _optimizer(adapter, training, base.device), adapters.cheaper_apart(base.components, adapter)
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
-    log = _LossLog(config, seed, len(epoch_batches(examples, config.batch_size, seed, 0)) * config.epochs, on_step)
+    total = len(epoch_batches(examples, training.batch_size, seed, 0)) * training.epochs
+    log = _LossLog(config.name, seed, total, on_step)
     step = 0
-    for epoch in range(1, config.epochs + 1):
-        for samples in epoch_batches(examples, config.batch_size, seed, epoch - 1):
+    for epoch in range(1, training.epochs + 1):
+        for samples in epoch_batches(examples, training.batch_size, seed, epoch - 1):
             if step >= first:
-                batch = draw_batch(base, examples, samples, seed, step, config.caption_dropout)
-                rate = learning_rate(config, step, log.total // config.epochs)
+                batch = draw_batch(base, examples, samples, seed, step, training.caption_dropout)
+                rate = learning_rate(training, step, total // training.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["ratio"]
                 part = adapters.for_step(adapter, seed, step)
-                log.add(step, _update(base, part, apart, params, optimizer, batch, config.max_grad_norm))
+                log.add(step, _update(base, part, apart, params, optimizer, batch, training.max_grad_norm))
             step += 1
-        if epoch in config.checkpoint_epochs and step > first:
+        if epoch in training.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
 
 
@@ -166,34 +168,34 @@ def draw_batch(
     )
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Constant after a linear warm-up that starts at 0 and lasts `config.warmup_epochs`."""
-    warmup = config.warmup_epochs * steps_per_epoch
-    return config.lr * min(1.0, step / warmup) if warmup else config.lr
+def learning_rate(training: TrainingConfig, step: int, steps_per_epoch: int) -> float:
+    """Constant after a linear warm-up that starts at 0 and lasts `warmup_epochs`."""
+    warmup = training.warmup_epochs * steps_per_epoch
+    return training.lr * min(1.0, step / warmup) if warmup else training.lr
 
 
 def _examples(
-    base: BaseModel, dataset_images: Sequence[TrainingImage], latents: Sequence[torch.Tensor], config: TrainConfig
+    base: BaseModel, dataset_images: Sequence[TrainingImage], latents: Sequence[torch.Tensor], max_tokens: int
 ) -> Examples:
     repeats = [image.repeats for image in dataset_images]
     return Examples(
         latents=tuple(latents),
-        tokens=diffusion.tokenize(base, [image.caption for image in dataset_images], config.max_tokens),
-        no_tokens=diffusion.tokenize(base, [""], config.max_tokens)[0],
+        tokens=diffusion.tokenize(base, [image.caption for image in dataset_images], max_tokens),
+        no_tokens=diffusion.tokenize(base, [""], max_tokens)[0],
         image_of=np.repeat(np.arange(len(dataset_images)), repeats),
     )
 
 
-def _optimizer(adapter: Adapter, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.AdamW:
     """AdamW with a group for each learning rate; "ratio" is the group's to the config's."""
-    text_ratio = 1.0 if config.text_encoder_lr is None else config.text_encoder_lr / config.lr
+    text_ratio = 1.0 if training.text_encoder_lr is None else training.text_encoder_lr / training.lr
     groups: dict[float, list[torch.Tensor]] = {}
     for name, params in adapter.modules.items():
         ratio = 1.0 if name.startswith("unet.") else text_ratio
         groups.setdefault(ratio, []).extend(adapters.trained(params))
     rows = [{"params": params, "ratio": ratio} for ratio, params in groups.items()]
     fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(rows, config.lr, config.betas, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.AdamW(rows, training.lr, training.betas, weight_decay=training.weight_decay, fused=fused)
 
 
 def _update(
@@ -221,9 +223,9 @@ def _update(
 class _LossLog:
     """Losses, read one step late: waiting for a step that was just launched would leave a GPU idle."""
 
-    def __init__(self, config: TrainConfig, seed: int, total: int, on_step: OnStep | None) -> None:
+    def __init__(self, config_name: str, seed: int, total: int, on_step: OnStep | None) -> None:
         self.total = total
-        self._name = f"Config '{config.name}', seed {seed}"
+        self._name = f"Config '{config_name}', seed {seed}"
         self._on_step = on_step
         self._pending: tuple[int, torch.Tensor] | None = None
         self._losses: list[float] = []

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lorabench import components
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 LAYERS = {
     "linear": lambda: nn.Linear(24, 40),
@@ -46,7 +46,7 @@ def update_of(case: str, kind: str, fresh: bool = False):
     """(algorithm, params, config, weight) with random params, or as they begin."""
     weight = layer_of(kind).weight.detach()
     algorithm = components.find("algorithms", case.split()[0])
-    config = TrainConfig("c", algorithm.name, "linear", 1e-3, **(CASES | VARIANTS)[case])
+    config = AdapterConfig(algorithm.name, "linear", **(CASES | VARIANTS)[case])
     rng = torch.Generator().manual_seed(5)
     params = algorithm.init(weight, config, rng)
     if not fresh:

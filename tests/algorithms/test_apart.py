@@ -7,7 +7,7 @@ from saved_adapters import tiny, trained
 from torch import nn
 
 from lorabench import adapters, components
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
 @pytest.mark.parametrize("kind", [*LAYERS, "strided"])
@@ -51,7 +51,7 @@ def test_cost_is_that_of_the_layers_in_a_row():
 def test_wide_layers_run_apart_and_narrow_ones_are_merged(name, size):
     for width, apart in ((64, False), (1280, True)):
         model = {"unet": nn.Sequential(nn.Linear(width, width))}
-        config = TrainConfig("c", name, "regex:.", 1e-3, **size)
+        config = AdapterConfig(name, "regex:.", **size)
         adapter = adapters.create(model, components.find("algorithms", name), config, seed=1)
         with adapters.run_apart(model, adapter, adapters.cheaper_apart(model, adapter)) as others:
             assert (not others.modules) == apart

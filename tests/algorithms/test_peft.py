@@ -4,14 +4,14 @@ import peft as library
 import pytest
 import torch
 from drawn_updates import LAYERS, layer_of
-from saved_adapters import saved, tiny, trained
+from saved_adapters import saved, stated, tiny, trained
 from torch import nn
 
 from lorabench import adapters, components, diffusion, formats, mini
 from lorabench.algorithms import peft as module
 from lorabench.components import Origin
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 LINEAR = {
     "LORA": {"r": 4, "lora_alpha": 2},
@@ -33,9 +33,9 @@ NAMED = [*LINEAR, "BEFT", "GRALORA", "HIRA", "IA3", "PEANUT", "PVERA", "ROAD", "
 CASES = [("linear", name) for name in LINEAR] + [("conv3x3", name) for name in KERNELS]
 
 
-def config_of(method: str, settings: dict | None = None) -> TrainConfig:
+def config_of(method: str, settings: dict | None = None) -> AdapterConfig:
     settings = LINEAR[method] if settings is None else settings
-    return TrainConfig("c", "peft", "linear", 1e-3, peft={"peft_type": method, **settings})
+    return AdapterConfig("peft", "linear", peft={"peft_type": method, **settings})
 
 
 @pytest.mark.parametrize(("kind", "method"), CASES)
@@ -102,8 +102,8 @@ def test_methods_that_leave_the_bias_alone_say_so():
 @pytest.mark.parametrize("method", NAMED)
 def test_a_method_named_alone_trains_matrices_and_projections_that_are_convolutions(method):
     base = diffusion.architecture(str(mini.base_path()))
-    config = TrainConfig(
-        "c", "peft", r"regex:down_blocks\.1\.attentions\.0\.(proj_in|.*attn1\.to_q)$", 1e-3, peft={"peft_type": method}
+    config = AdapterConfig(
+        "peft", r"regex:down_blocks\.1\.attentions\.0\.(proj_in|.*attn1\.to_q)$", peft={"peft_type": method}
     )
     adapter = adapters.create(base, components.find("algorithms", "peft"), config, 1)
     shapes = [base["unet"].get_submodule(name.removeprefix("unet.")).weight.ndim for name in adapter.modules]
@@ -130,11 +130,11 @@ def test_a_size_of_each_layer_s_own_is_nothing_for_peft_s_files(tmp_path):
     base = tiny()
     adapter = trained(base, "peft", r"regex:mid_block.*attn1\.to_q$", peft={"peft_type": "C3A"})
     with pytest.raises(UserError, match="one block_size for all layers"):
-        formats.save_adapter(tmp_path / "peft", adapter, Origin("tiny-0", 1, 1, 1), format_name="peft")
+        formats.save_adapter(tmp_path / "peft", adapter, stated(adapter), Origin("tiny-0", 1, 1, 1), format_name="peft")
     assert formats.load_adapter(saved(tmp_path, adapter), base)[0].config == adapter.config
 
 
-def skeleton(kind: str, config: TrainConfig) -> nn.Module:
+def skeleton(kind: str, config: AdapterConfig) -> nn.Module:
     return module._skeleton(tuple(layer_of(kind).weight.shape), module._settings(config), torch.device("cpu"))
 
 
@@ -167,15 +167,13 @@ def test_saved_and_read_like_any_other(tmp_path, method):
     ],
 )
 def test_settings_that_cannot_be(settings, words):
-    config = TrainConfig("c", "peft", "attention", 1e-3, peft=settings)
+    config = AdapterConfig("peft", "attention", peft=settings)
     with pytest.raises(UserError, match=words):
         adapters.create(tiny(), components.find("algorithms", "peft"), config, 1)
 
 
 def test_rotations_of_a_kernel_s_patches_are_refused():
-    config = TrainConfig(
-        "c", "peft", r"regex:unet\.conv_in$", 1e-3, peft={"peft_type": "OFT", "oft_block_size": 4, "r": 0}
-    )
+    config = AdapterConfig("peft", r"regex:unet\.conv_in$", peft={"peft_type": "OFT", "oft_block_size": 4, "r": 0})
     with pytest.raises(UserError, match="no update of its weight"):
         adapters.create(tiny(), components.find("algorithms", "peft"), config, 1)
 

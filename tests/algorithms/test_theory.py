@@ -11,7 +11,7 @@ from torch import nn
 from lorabench import components, diffusion
 from lorabench.algorithms._factors import factorise
 from lorabench.layers import trained_modules
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 # How many factors an update multiplies: theorem 1's m.
 FACTORS = {
@@ -30,7 +30,7 @@ def trained(case: str, gamma: float, spread: float, optimizer: str, lr: float) -
     _, params, config, weight = update_of(case, "conv3x3")
     algorithm = components.find("algorithms", case.split()[0])
     values = (CASES | VARIANTS)[case]
-    config = TrainConfig("c", algorithm.name, "linear", lr, **{**values, "alpha": gamma * values["dim"]})
+    config = AdapterConfig(algorithm.name, "linear", **{**values, "alpha": gamma * values["dim"]})
     # Not the initial zeros: where a gradient is 0, Adam without epsilon divides 0 by 0.
     params = {suffix: (0.5 * spread * tensor.double()).requires_grad_(True) for suffix, tensor in params.items()}
     target = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -150,13 +150,11 @@ def test_low_rank_blocks_are_full_from_half_of_the_width_on():
     algorithm = components.find("algorithms", "lokr")
     weight = torch.zeros(40, 24)
     for dim, low in ((9, True), (10, False)):  # the larger block is 20 x 12 at factor 2
-        config = TrainConfig("c", "lokr", "linear", 1e-3, dim=dim, factor=2)
+        config = AdapterConfig("lokr", "linear", dim=dim, factor=2)
         assert ("lokr_w2_a" in algorithm.init(weight, config, torch.Generator())) == low
 
 
 def test_gamma_of_a_tucker_update_is_that_of_its_rank():
     algorithm, params, config, weight = update_of("loha tucker", "conv3x3")
-    doubled = algorithm.delta_weight(
-        params, weight, TrainConfig("c", "loha", "full", 1e-3, dim=3, alpha=4.0, tucker=True)
-    )
+    doubled = algorithm.delta_weight(params, weight, AdapterConfig("loha", "full", dim=3, alpha=4.0, tucker=True))
     np.testing.assert_allclose(doubled, 2 * algorithm.delta_weight(params, weight, config), rtol=1e-6)

@@ -29,7 +29,7 @@ from torch import nn
 
 from lorabench import components
 from lorabench.algorithms.boft import blocks_of
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 ORACLES = {
     "lora": LoConModule,
@@ -110,7 +110,7 @@ def test_update_is_zero_at_first_and_its_gradient_is_finite(case, kind):
 @pytest.mark.parametrize("case", ["lora tucker", "loha tucker", "lokr tucker", "lokr both", "glora"])
 def test_initial_params_are_distributed_as_lycoris_has_them(case):
     algorithm = components.find("algorithms", case.split()[0])
-    config = TrainConfig("c", algorithm.name, "linear", 1e-3, **VARIANTS[case])
+    config = AdapterConfig(algorithm.name, "linear", **VARIANTS[case])
     layer = nn.Conv2d(128, 256, 3)
     ours, theirs = [], []
     for seed in range(40):
@@ -201,7 +201,7 @@ def test_ia3_scales_inputs_where_a_file_says_so():
 
 def test_dylora_trains_one_rank_of_those_that_a_step_draws():
     algorithm = components.find("algorithms", "dylora")
-    config = TrainConfig("c", "dylora", "linear", 1e-3, dim=4, alpha=2.0)
+    config = AdapterConfig("dylora", "linear", dim=4, alpha=2.0)
     weight = layer_of("linear").weight.detach()
     params = {"lora_down.weight": torch.randn(4, 24), "lora_up.weight": torch.randn(40, 4)}
     oracle = DyLoraModule("x", layer_of("linear"), lora_dim=4, alpha=2.0, block_size=1)

@@ -20,12 +20,12 @@ from torch import nn
 
 from lorabench import components
 from lorabench.algorithms._factors import factorise
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 ORACLES = {"lora": LoConModule, "loha": LohaModule, "lokr": LokrModule, "native": FullModule}
 
 
-def by_formula(params: dict[str, np.ndarray], config: TrainConfig, shape: tuple[int, ...]) -> np.ndarray:
+def by_formula(params: dict[str, np.ndarray], config: AdapterConfig, shape: tuple[int, ...]) -> np.ndarray:
     """LyCORIS eqs. 2-4 in float64 on the unrolled weight, one row of the update at a time where it is a kernel."""
     rows, columns, size = shape[0], shape[1], int(np.prod(shape[2:]))
     if "diff" in params:
@@ -93,7 +93,7 @@ def test_same_update_as_lycoris_from_the_same_factors(case, kind):
 @pytest.mark.parametrize("case", [case for case in CASES if case != "native"])
 def test_initial_params_are_distributed_as_lycoris_has_them(case):
     algorithm = components.find("algorithms", case.split()[0])
-    config = TrainConfig("c", algorithm.name, "linear", 1e-3, **CASES[case])
+    config = AdapterConfig(algorithm.name, "linear", **CASES[case])
     layer = nn.Conv2d(128, 256, 3)
     values = CASES[case]
     arguments = {"lora_dim": values.get("dim", 10000), "factor": values.get("factor", -1)}
@@ -138,7 +138,7 @@ def test_lora_of_a_kernel_is_two_convolutions_in_a_row():
 @pytest.mark.parametrize("alpha", [None, 0.0, 4.0])
 def test_without_alpha_the_scale_is_one(alpha):
     algorithm, params, config, weight = update_of("lora", "linear")
-    config = TrainConfig("c", "lora", "linear", 1e-3, dim=4, alpha=alpha)
+    config = AdapterConfig("lora", "linear", dim=4, alpha=alpha)
     expected = params["lora_up.weight"] @ params["lora_down.weight"]
     torch.testing.assert_close(algorithm.delta_weight(params, weight, config), expected)
 

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from lycoris.modules import get_module, make_module
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from saved_adapters import ALGORITHMS, peft_models, rewritten, saved, tiny, trained
+from saved_adapters import ALGORITHMS, peft_models, rewritten, saved, stated, tiny, trained
 from torch import nn
 
 from lorabench import adapters, formats
@@ -186,7 +186,7 @@ def test_peft_folders_of_other_methods_are_read_and_written(tmp_path, method):
     wrapped.save_pretrained(tmp_path / "theirs")
     found, loaded = formats.load_adapter(tmp_path / "theirs", tiny())
     assert loaded.algorithm == "peft" and len(found.modules) == 20
-    formats.save_adapter(tmp_path / "ours", found, Origin("tiny-0"), "float32", "peft")
+    formats.save_adapter(tmp_path / "ours", found, stated(found), Origin("tiny-0"), "float32", "peft")
     again = peft.PeftModel.from_pretrained(tiny()["unet"], tmp_path / "ours/unet")
     saved(tmp_path, found)  # and as a file of our own
     own = formats.load_adapter(tmp_path / "adapter.safetensors", tiny())[0]
@@ -218,13 +218,13 @@ def test_ia3_of_peft_scales_inputs_answers_and_biases(tmp_path):
             with adapters.swapped(base, (adapter, 1.0)):
                 torch.testing.assert_close(base["unet"](pictures, steps, text).sample, expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="peft's files hold"):
-        formats.save_adapter(tmp_path / "ours", found, Origin("tiny-0"), "float32", "peft")
+        formats.save_adapter(tmp_path / "ours", found, stated(found), Origin("tiny-0"), "float32", "peft")
 
 
 @pytest.mark.parametrize("factor", [2, 4, 16])
 def test_peft_loads_our_lokr_as_it_cuts_layers_itself(tmp_path, factor):
     adapter = trained(tiny(), "lokr", "linear", factor=factor)
-    formats.save_adapter(tmp_path / "ours", adapter, Origin("tiny-0"), "float32", "peft")
+    formats.save_adapter(tmp_path / "ours", adapter, stated(adapter), Origin("tiny-0"), "float32", "peft")
     models = {name: peft.PeftModel.from_pretrained(part, tmp_path / "ours" / name) for name, part in tiny().items()}
     check_against(merged_by_peft(models), adapter)
 
@@ -236,7 +236,7 @@ def test_lokr_that_peft_would_cut_otherwise_and_dora_of_others_are_not_written(t
         (trained(tiny(), "loha", "linear", dim=3, dora=True), "DoRA of LoRA only"),
     ):
         with pytest.raises(UserError, match=words):
-            formats.save_adapter(tmp_path / "ours", adapter, Origin("tiny-0"), "float32", "peft")
+            formats.save_adapter(tmp_path / "ours", adapter, stated(adapter), Origin("tiny-0"), "float32", "peft")
     assert not list(tmp_path.iterdir())
 
 
@@ -274,7 +274,7 @@ def test_a_peft_folder_without_what_its_layers_share_is_refused(tmp_path):
         formats.read_adapter(tmp_path)
     ours = trained(tiny(), "peft", "regex:to_q", peft={"peft_type": "VERA", "r": 4})
     with pytest.raises(UserError, match="trained with one for each shape; write kohya"):
-        formats.save_adapter(tmp_path / "ours", ours, Origin("tiny-0"), "float32", "peft")
+        formats.save_adapter(tmp_path / "ours", ours, stated(ours), Origin("tiny-0"), "float32", "peft")
 
 
 def test_a_file_of_the_unet_alone_is_read(tmp_path):

@@ -3,16 +3,18 @@
 import json
 import os
 import re
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from saved_adapters import ALGORITHMS, rewritten, saved, tiny, trained
+from saved_adapters import ALGORITHMS, rewritten, saved, stated, tiny, trained
 
 from lorabench import adapters, formats, store
 from lorabench.components import Origin
 from lorabench.formats import _safetensors
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 
 
 @pytest.mark.parametrize(("name", "values"), ALGORITHMS)
@@ -20,7 +22,8 @@ def test_an_adapter_comes_back_exactly(tmp_path, name, values):
     base = tiny()
     adapter = trained(base, name, **values)
     found, loaded = formats.load_adapter(saved(tmp_path, adapter), base)
-    assert found.config == adapter.config and found.algorithm is adapter.algorithm
+    assert loaded.config == stated(adapter) and found.config == adapter.config
+    assert found.algorithm is adapter.algorithm
     assert loaded.origin == Origin("tiny-0", 23, 3, 90)
     assert found.modules.keys() == adapter.modules.keys()
     for module, params in adapter.modules.items():
@@ -70,6 +73,53 @@ def test_names_and_metadata_are_kohyas(tmp_path):
     assert json.loads(metadata["ss_network_args"]) == {"algo": "lokr", "factor": "2", "preset": "attn-only"}
 
 
+SETTINGS = (
+    '{"name": "my config", "algorithm": "lora", "trained_layers": "full", "lr": 0.001, "dim": 4, "alpha": 2.0, '
+    '"factor": 8, "epochs": 5, "checkpoint_epochs": [2, 5], "batch_size": 3, "weight_decay": 0.2, '
+    '"betas": [0.8, 0.9], "max_grad_norm": 0.5, "warmup_epochs": 1.5, "caption_dropout": 0.1, "resolution": 64, '
+    '"max_tokens": 150, "train_text_encoder": false, "train_unet": true, "conv_dim": 2, "conv_alpha": 0.5, '
+    '"tucker": true, "dora": true, "decompose_both": true, "text_encoder_lr": 0.0001, '
+    '"peft": {"peft_type": "VERA", "r": 4}}'
+)
+
+
+def test_settings_stand_in_a_file_to_the_letter(tmp_path):
+    """Files of every version are read, and one of the same inputs is the same: nothing in here may move."""
+    adapter = trained(tiny(), "lora", dim=4, alpha=2)
+    config = TrainConfig.from_flat(json.loads(SETTINGS, object_hook=_with_tuples))
+    formats.save_adapter(tmp_path / "a.safetensors", adapter, config, Origin("tiny-0", 23, 5, 90, {"toys/x": "a1"}))
+    loaded = formats.read_adapter(tmp_path / "a.safetensors")
+    assert loaded.metadata["lorabench"] == (
+        f'{{"version": "{version("lorabench")}", "algorithm": "lora", "base": "tiny-0", "seed": 23, "epoch": 5, '
+        f'"step": 90, "pictures": {{"toys/x": "a1"}}, "config": {SETTINGS}}}'
+    )
+    assert loaded.config == config
+    assert json.loads(SETTINGS).keys() == config.flat.keys()
+    default = TrainConfig("", AdapterConfig("")).flat
+    assert all(value != default[key] for key, value in config.flat.items() if key != "train_unet")
+    others = {key: value for key, value in loaded.metadata.items() if key != "lorabench"}
+    assert others == {
+        "ss_network_module": "lycoris.kohya", "ss_network_dim": "4", "ss_network_alpha": "2.0",
+        "ss_network_args": '{"algo": "locon", "factor": "8", "preset": "full", "conv_dim": "2", "conv_alpha": "0.5", '
+        '"use_tucker": "True", "dora_wd": "True", "decompose_both": "True"}',
+        "ss_learning_rate": "0.001", "ss_text_encoder_lr": "0.0001", "ss_num_epochs": "5",
+        "ss_seed": "23", "ss_epoch": "5", "ss_steps": "90", "ss_sd_model_name": "tiny-0", "ss_sd_model_hash": "0",
+    }  # fmt: skip
+
+
+def _with_tuples(table: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def test_an_older_file_says_less(tmp_path):
+    """Before kernels had sizes of their own, and before there were methods of peft."""
+    own = {"version": "0", "algorithm": "lora", "base": "tiny-0", "seed": 1, "epoch": 1, "step": 9}
+    own["config"] = {"name": "c", "algorithm": "lora", "trained_layers": "full", "lr": 1e-3, "dim": 4, "gone": 5}
+    path = saved(tmp_path, trained(tiny(), "lora", dim=4))
+    loaded = formats.read_adapter(rewritten(path, lambda tensors: None, {"lorabench": json.dumps(own)}))
+    assert loaded.config == TrainConfig("c", AdapterConfig("lora", "full", dim=4), TrainingConfig(1e-3))
+
+
 @pytest.mark.parametrize(("name", "values"), ALGORITHMS)
 def test_without_metadata_the_weights_tell_what_they_are(tmp_path, name, values):
     base = tiny()
@@ -88,7 +138,8 @@ def test_metadata_of_kohyas_trainer(tmp_path):
     metadata = {"ss_learning_rate": "0.0001", "ss_unet_lr": "None", "ss_seed": "7", "ss_epoch": "2", "ss_steps": "30"}
     path = rewritten(saved(tmp_path, trained(tiny(), "lora", dim=4, alpha=2)), lambda tensors: None, metadata)
     found, loaded = formats.load_adapter(path, tiny())
-    assert (found.config.lr, found.config.dim, found.config.alpha, found.config.trained_layers) == (1e-4, 4, 2, "full")
+    assert (loaded.config.training.lr, found.config.dim, found.config.alpha) == (1e-4, 4, 2)
+    assert found.config.trained_layers == "full"
     assert loaded.origin == Origin("", 7, 2, 30)
 
 

@@ -30,7 +30,7 @@ def planned(folder: Path, text: str) -> Plan:
 
 def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
     own = planned(tmp_path, NO_SIZES)
-    assert (own.study.images.size, own.runs[0].config.resolution, own.remarks) == (64, 64, ())
+    assert (own.study.images.size, own.runs[0].config.training.resolution, own.remarks) == (64, 64, ())
     other = planned(
         tmp_path, NO_SIZES.replace("[images]", "[images]\nsize = 512").replace("epochs = 2", "epochs = 2", 1)
     )
@@ -61,6 +61,18 @@ def test_the_own_size_of_a_base_model_is_what_its_configs_say(tmp_path, size, si
     config = write_tiny_base(tmp_path) / "unet/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": size}))
     assert diffusion.base_of(str(tmp_path)).side == side
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ('name = "mine"\nalgorithm = "lora"', "Algorithm 'lora' needs dim"),
+        ('name = "mine"\nalgorithm = "lora"\ndim = 4\ntrained_layers = "linaer"', "'linaer'"),
+    ],
+)
+def test_what_a_config_cannot_be_is_said_with_its_name(tmp_path, row, sentence):
+    with pytest.raises(UserError, match=f"^Config 'mine': .*{sentence}"):
+        planned(tmp_path, f"{SMOKE}\n[[grid]]\nlr = 1e-3\n{row}\n")
 
 
 def test_plain_folders_of_any_category_get_alter_prompts(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from lorabench import store
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig
+from lorabench.records import AdapterConfig
 
 
 def test_artifact_appears_only_when_its_block_ends_well(tmp_path):
@@ -34,12 +34,12 @@ def test_another_key_replaces_all_of_it(tmp_path):
 
 
 def test_key_depends_on_each_of_its_parts():
-    config = TrainConfig("a", "lora", "linear", 1e-3)
+    config = AdapterConfig("lora", "linear", dim=4)
     keys = {
         store.key_of("train", 1, [config], ["base"]),
         store.key_of("encode", 1, [config], ["base"]),
         store.key_of("train", 2, [config], ["base"]),
-        store.key_of("train", 1, [TrainConfig("a", "lora", "linear", 2e-3)], ["base"]),
+        store.key_of("train", 1, [AdapterConfig("lora", "linear", dim=8)], ["base"]),
         store.key_of("train", 1, [config], ["other base"]),
     }
     assert len(keys) == 5

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from changed_configs import changed
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, images
-from lorabench.records import TrainConfig, TrainingImage
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import train as stage
 
 CONFIG = TrainConfig(
-    name="lora-8", algorithm="lora", trained_layers="linear", lr=1e-2, dim=4, alpha=2, epochs=3,
-    checkpoint_epochs=(1, 3), batch_size=4, caption_dropout=0.2, resolution=16, max_tokens=14,
-)  # fmt: skip
+    "lora-8",
+    AdapterConfig("lora", "linear", dim=4, alpha=2),
+    TrainingConfig(
+        1e-2, epochs=3, checkpoint_epochs=(1, 3), batch_size=4, caption_dropout=0.2, resolution=16, max_tokens=14
+    ),
+)
 OTHERS = {
     "lora": CONFIG,
-    "loha": replace(CONFIG, algorithm="loha"),
-    "lokr": replace(CONFIG, algorithm="lokr", dim=None, alpha=None, factor=4),
-    "native": replace(CONFIG, algorithm="native", dim=None, alpha=None),
+    "loha": changed(CONFIG, algorithm="loha"),
+    "lokr": changed(CONFIG, algorithm="lokr", dim=None, alpha=None, factor=4),
+    "native": changed(CONFIG, algorithm="native", dim=None, alpha=None),
 }
 
 
@@ -48,7 +51,7 @@ def pictures(tmp_path_factory):
 
 
 def run(base, pictures, config, seed=1, **options):
-    algorithm = components.find("algorithms", config.algorithm)
+    algorithm = components.find("algorithms", config.adapter.algorithm)
     return list(stage.train(base, pictures, config, algorithm, seed, **options))
 
 
@@ -60,24 +63,24 @@ def test_every_algorithm_sees_the_same_training(base, pictures):
     """At lr 0 no update moves, so equal losses at all steps mean equal order, captions, timesteps and noise."""
     losses = {}
     for name, config in OTHERS.items():
-        results = run(base, pictures, replace(config, lr=0.0))
+        results = run(base, pictures, changed(config, lr=0.0))
         losses[name] = [loss for result in results for loss in result.losses]
     assert len(losses["lora"]) == 9 and len(set(losses["lora"])) == 9
     for name in OTHERS:
         assert losses[name] == losses["lora"], name
-    assert losses["lora"] != [loss for r in run(base, pictures, replace(CONFIG, lr=0.0), seed=2) for loss in r.losses]
+    assert losses["lora"] != [loss for r in run(base, pictures, changed(CONFIG, lr=0.0), seed=2) for loss in r.losses]
 
 
 def test_training_learns(base, pictures):
     """Paired with lr 0 on the same draws, the loss falls; one seed is enough because only the weights differ."""
-    config = replace(OTHERS["native"], trained_layers="full", lr=5e-3, epochs=10, checkpoint_epochs=(10,))
-    (learnt,), (still,) = run(base, pictures, config), run(base, pictures, replace(config, lr=0.0))
+    config = changed(OTHERS["native"], trained_layers="full", lr=5e-3, epochs=10, checkpoint_epochs=(10,))
+    (learnt,), (still,) = run(base, pictures, config), run(base, pictures, changed(config, lr=0.0))
     assert np.mean(learnt.losses[-9:]) < 0.9 * np.mean(still.losses[-9:])
 
 
 @pytest.mark.parametrize("name", ["lora", "native"])
 def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name):
-    config = replace(OTHERS[name], lr=1e-3, warmup_epochs=1.5)
+    config = changed(OTHERS[name], lr=1e-3, warmup_epochs=1.5)
     first, last = run(base, pictures, config)
     before = [tensor.clone() for tensor in tensors(first)]
     (resumed,) = run(base, pictures, config, resume=first.state)
@@ -91,13 +94,13 @@ def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name):
 
 def test_equals_a_hand_written_loop(base, pictures):
     """Native without weight decay is plain fine-tuning of the weights themselves: AdamW on them, nothing of ours."""
-    config = replace(
+    config = changed(
         OTHERS["native"], lr=1e-4, weight_decay=0.0, trained_layers=r"regex:\.to_[qkv]$|fc1$", max_grad_norm=0.01
     )
     results = run(base, pictures, config)
     ours = [loss for result in results for loss in result.losses]
 
-    adapter = adapters.create(base.components, components.find("algorithms", "native"), config, 0)
+    adapter = adapters.create(base.components, components.find("algorithms", "native"), config.adapter, 0)
     trained = {  # also biases, which native trains
         f"{name}.{kind}": parameter
         for name in adapter.modules
@@ -106,11 +109,11 @@ def test_equals_a_hand_written_loop(base, pictures):
     pristine = {name: parameter.clone() for name, parameter in trained.items()}
     optimizer = torch.optim.AdamW([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
     latents = stage.cache_latents(base, pictures, 16)
-    examples = stage._examples(base, pictures, latents, config)
+    examples = stage._examples(base, pictures, latents, config.training.max_tokens)
     theirs = []
     for epoch in range(3):
         for samples in stage.epoch_batches(examples, 4, 1, epoch):
-            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.caption_dropout)
+            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.training.caption_dropout)
             text = base.text_encoder(batch.tokens[:, 0]).last_hidden_state
             signal = base.alphas_cumprod[batch.timesteps][:, None, None, None]
             noisy = signal.sqrt() * batch.latents + (1 - signal).sqrt() * batch.noise
@@ -128,10 +131,10 @@ def test_equals_a_hand_written_loop(base, pictures):
 
 def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
     """With a decay of 1 / lr nothing of native's update is left but its last step, at most lr in each number."""
-    config = replace(OTHERS["native"], lr=1e-4, trained_layers=r"regex:\.to_[qkv]$", warmup_epochs=0)
+    config = changed(OTHERS["native"], lr=1e-4, trained_layers=r"regex:\.to_[qkv]$", warmup_epochs=0)
     left, whole = (
         max(params["diff"].abs().max() for params in run(base, pictures, each)[-1].adapter.modules.values())
-        for each in (replace(config, weight_decay=1e4), replace(config, weight_decay=0.0))
+        for each in (changed(config, weight_decay=1e4), changed(config, weight_decay=0.0))
     )
     assert 0 < left <= 1.5e-4 < whole
 
@@ -139,7 +142,7 @@ def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
 def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
     latents = stage.cache_latents(base, pictures, 48)
     assert [tuple(latent.shape) for latent in latents] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
-    examples = stage._examples(base, pictures, latents, CONFIG)
+    examples = stage._examples(base, pictures, latents, CONFIG.training.max_tokens)
     epochs = [stage.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
     for batches in epochs:
         assert sorted(np.concatenate(batches)) == list(range(9))
@@ -152,7 +155,7 @@ def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures)
 
 def test_draws_belong_to_the_sample(base, pictures):
     """Neither its place in the batch nor its company nor the dropout changes a sample's noise and timestep."""
-    examples = stage._examples(base, pictures, stage.cache_latents(base, pictures, 16), CONFIG)
+    examples = stage._examples(base, pictures, stage.cache_latents(base, pictures, 16), CONFIG.training.max_tokens)
     one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, 0.0)
     other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, 1.0)
     assert torch.equal(one.noise[1], other.noise[1]) and one.timesteps[1] == other.timesteps[1]
@@ -163,8 +166,8 @@ def test_draws_belong_to_the_sample(base, pictures):
 
 
 def test_warm_up_and_progress(base, pictures):
-    config = replace(CONFIG, warmup_epochs=2.0)
-    assert [stage.learning_rate(config, step, 3) for step in (0, 3, 6, 60)] == [0, CONFIG.lr / 2, CONFIG.lr, CONFIG.lr]
+    training = TrainingConfig(1e-2, warmup_epochs=2.0)
+    assert [stage.learning_rate(training, step, 3) for step in (0, 3, 6, 60)] == [0, 5e-3, 1e-2, 1e-2]
     calls = []
     results = run(base, pictures, CONFIG, on_step=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(step, 9) for step in range(1, 10)]
@@ -173,7 +176,7 @@ def test_warm_up_and_progress(base, pictures):
 
 def test_divergence_names_config_seed_and_step(base, pictures):
     with pytest.raises(stage.TrainingDiverged, match=r"'lora-8', seed 1: the (loss|weights)"):
-        run(base, pictures, replace(CONFIG, lr=1e38, weight_decay=0.0))
+        run(base, pictures, changed(CONFIG, lr=1e38, weight_decay=0.0))
     broken = [torch.full_like(latent, math.nan) for latent in stage.cache_latents(base, pictures, 16)]
     with pytest.raises(stage.TrainingDiverged, match="loss is nan at step 1 of 9"):
         run(base, pictures, CONFIG, latents=broken)
@@ -187,8 +190,8 @@ def test_the_base_is_as_it_was(base, pictures):
 
 def test_the_text_encoder_has_a_rate_of_its_own(base, pictures):
     """AdamW's first step moves every weight by its learning rate, up to epsilon."""
-    config = replace(OTHERS["native"], lr=1e-3, text_encoder_lr=1e-4, epochs=1, checkpoint_epochs=(1,), batch_size=100)
-    (result,) = run(base, pictures, replace(config, warmup_epochs=0, weight_decay=0.0))
+    config = changed(OTHERS["native"], lr=1e-3, text_encoder_lr=1e-4, epochs=1, checkpoint_epochs=(1,), batch_size=100)
+    (result,) = run(base, pictures, changed(config, warmup_epochs=0, weight_decay=0.0))
     moved = {name: float(params["diff"].abs().max()) for name, params in result.adapter.modules.items()}
     of_text = {moved.pop(name) for name in list(moved) if name.startswith("text_encoder.")}
     steps = result.step
@@ -197,7 +200,7 @@ def test_the_text_encoder_has_a_rate_of_its_own(base, pictures):
 
 def test_an_algorithm_that_trains_a_part_at_a_time_trains_all_in_time(base, pictures):
     """DyLoRA draws how many ranks a step has; the same draw for all modules, other draws at other steps."""
-    config = replace(CONFIG, algorithm="dylora", dim=4, epochs=6, checkpoint_epochs=(6,))
+    config = changed(CONFIG, algorithm="dylora", dim=4, epochs=6, checkpoint_epochs=(6,))
     (result,) = run(base, pictures, config)
     adapter = result.adapter
     ranks = set()
