@@ -14,7 +14,6 @@ from lorabench.diffusion import Base
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components
-from lorabench.pipeline.places import TRAINING_STATE
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS
 from lorabench.records import Failure
 
@@ -28,11 +27,7 @@ def adapter_files(folder: Path) -> list[Path]:
         return [folder]
     configs = [file for file in found if file.name == peft.CONFIG]
     adapters, parts = {peft.folder_of(file) for file in configs}, {file.parent for file in configs}
-    # Our own training folders also hold a training state, which is no checkpoint.
-    single = {file for file in found if file.parent not in parts and file.parent.name != TRAINING_STATE}
-    if not (adapters | single):
-        raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")
-    return sorted(adapters | single)
+    return sorted(adapters | {file for file in found if file.parent not in parts})
 
 
 def bases_of(files: Sequence[Path], unused: Sequence[str]) -> tuple[dict[Path, str], list[Failure]]:

@@ -18,6 +18,7 @@ from lorabench.base_names import parse_base
 from lorabench.config import MINI, Data, Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
+from lorabench.pipeline.places import TRAINING_STATE
 from lorabench.values import encodable, require_text, spelled
 
 MINI_DATASET = config.resolve_path("lorabench:mini/dataset", Path())  # written when it is first used
@@ -161,6 +162,8 @@ def adapters_in(folder: Path) -> list[Path]:
     suffixes = (".safetensors", *base_files.PICKLES)  # pickles are looked at only to say why they are refused
     files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
     found = [file for file in files if file.suffix in (*suffixes, TEXT) or file.name == PEFT_CONFIG]
+    # Our own training folders also hold a training state, which is no checkpoint.
+    found = [file for file in found if file.parent.name != TRAINING_STATE]
     found = found if folder.is_file() else without_bystanders(found)
     if all(file.suffix == TEXT for file in found) and not folder.is_file():
         raise UserError(f"There is no adapter in {folder}: no .safetensors file and no peft folder.")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from lorabench import components
 from lorabench.components import EncoderSpec, Metric
-from lorabench.records import Checkpoint, PromptSet, PromptType
+from lorabench.config import Study
+from lorabench.errors import UserError, unknown
+from lorabench.records import Checkpoint, Dataset, PromptSet, PromptType
 
 if TYPE_CHECKING:
     from lorabench.pipeline.plan import Plan
@@ -23,6 +25,59 @@ class MetricRequest:
     metric: str
     encoder: str
     resize: str
+
+
+def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
+    """Every metric on every encoder that the study asks for, checked against what the metric knows."""
+    requests = []
+    for index, choice in enumerate(study.metrics):
+        metric: Metric = components.find("metrics", choice.name, f"study '{study.name}', metrics[{index}].name")
+        for encoder in choice.encoders or metric.encoders[:1]:
+            place = f"study '{study.name}', metrics[{index}].encoders"
+            if encoder not in metric.encoders:
+                raise UserError(unknown(f"encoder of metric {metric.name}", encoder, metric.encoders, place))
+            request = MetricRequest(metric.name, encoder, _resize_mode(study, encoder, place))
+            if request in requests:
+                raise UserError(f"Metric '{metric.name}' is asked for twice on encoder '{encoder}' ({place}).")
+            requests.append(request)
+    for name in study.encoders:
+        components.find("encoders", name, f"study '{study.name}', encoders")
+    return tuple(requests)
+
+
+def measurable(study: Study, dataset: Dataset, has_base: bool) -> tuple[tuple[MetricRequest, ...], list[str]]:
+    """What the study asks for and there is something to compare with for, and a sentence on what there is not.
+
+    UserError if nothing is left.
+    """
+    lacking = {
+        **({} if dataset.images else {"dataset": "Without pictures of the concept (--data FOLDER)"}),
+        **({} if has_base else {"base": "Without pictures that the base model drew (a sub-folder 'base')"}),
+    }
+    requests, left_out = [], {}
+    for request in metric_requests(study):
+        needed = components.find("metrics", request.metric).compares_with
+        source = next((each for each in lacking if each in needed), None)
+        if source is None:
+            requests.append(request)
+        else:
+            left_out.setdefault(source, []).append(request.metric)
+    remarks = [
+        f"{lacking[source]} there is no {', no '.join(dict.fromkeys(names))}." for source, names in left_out.items()
+    ]
+    if not requests:
+        raise UserError(f"Study '{study.name}' measures nothing here. {' '.join(remarks)}")
+    return tuple(requests), remarks
+
+
+def _resize_mode(study: Study, encoder: str, place: str) -> str:
+    spec: EncoderSpec = components.find("encoders", encoder, place)
+    choice = study.encoders.get(encoder)
+    resize = choice.resize if choice and choice.resize else spec.resize_modes[0]
+    if resize not in spec.resize_modes:
+        where = f"study '{study.name}', encoders.{encoder}.resize"
+        raise UserError(unknown(f"resize mode of encoder {encoder}", resize, spec.resize_modes, where))
+    return resize
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from lorabench import components, store
+from lorabench.pipeline.facts import metric_facts
 from lorabench.pipeline.replacing import require_own_folder
-from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
+from lorabench.pipeline.tables import FAILURE_COLUMNS, explained
 from lorabench.published.records import Published, PublishedStudy
 from lorabench.report.figures import write_figures
 from lorabench.report.page import build_report

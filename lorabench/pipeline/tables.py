@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench import components, config, store
-from lorabench.components import Metric
+from lorabench import components, store
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
+from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
@@ -114,7 +114,7 @@ def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report."""
     tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
     provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))
-    return RunTables(study=_study_facts(plan), metrics=_metric_facts(plan), provenance=provenance, **tables)
+    return RunTables(study=study_facts(plan), metrics=metric_facts_of(plan), provenance=provenance, **tables)
 
 
 _WRITES: dict[str, tuple[str, ...]] = {
@@ -329,46 +329,3 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / REPORT_FILE)
     return 6
-
-
-def _study_facts(plan: Plan) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "name": plan.study.name,
-        "description": plan.study.description,
-        **_base_facts(plan),
-        "dataset": plan.dataset.name,
-        "dataset_revision": plan.dataset.revision,
-        "dataset_license": plan.dataset.license,
-        "assumptions": list(plan.remarks),
-        "n_configs": len({checkpoint.config for checkpoint in plan.checkpoints if not checkpoint.is_base}),
-        "n_checkpoints": sum(not checkpoint.is_base for checkpoint in plan.checkpoints),
-        "seeds": list(plan.study.seeds),
-        "images": _image_facts(plan),
-        "encoders": plan.encoder_ids,
-    }
-    # Given files were trained elsewhere, with settings of their own.
-    facts |= {"training": plan.study.training.model_dump(mode="json")} if plan.runs else {}
-    return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
-
-
-def _image_facts(plan: Plan) -> dict[str, Any]:
-    images = plan.study.images
-    prompts = {"prompts": config.portable(images.prompts)}
-    return prompts if plan.own_sets else images.model_dump(mode="json") | prompts
-
-
-def _base_facts(plan: Plan) -> dict[str, Any]:
-    base = plan.base
-    if base is None:
-        return {"base": "none: the pictures were drawn elsewhere"}
-    return {"base": config.portable(base.source), "base_id": base.id, "base_files": base.files.facts()}
-
-
-def _metric_facts(plan: Plan) -> list[dict[str, Any]]:
-    names = dict.fromkeys(request.metric for request in plan.requests)
-    return [metric_facts(plan.measuring.metric(name)) for name in names]
-
-
-def metric_facts(metric: Metric) -> dict[str, Any]:
-    """What a metric says of itself, without its function."""
-    return {key: value for key, value in vars(metric).items() if key != "compute"}
