@@ -34,7 +34,7 @@ def test_a_diverging_config_is_listed_and_the_others_go_on(tmp_path, monkeypatch
 
     def diverging(base, pictures, config, algorithm, seed, **options):
         """A rate that no study may ask for, with which weights overflow at once."""
-        fast = replace(config, lr=1e30) if algorithm.name == "native" else config
+        fast = replace(config, training=replace(config.training, lr=1e30)) if algorithm.name == "native" else config
         return original(base, pictures, fast, algorithm, seed, **options)
 
     monkeypatch.setattr(train, "train", diverging)

@@ -11,7 +11,8 @@ import pytest
 from published_clone import ENCODERS, write_clone
 
 from lorabench.api.findings import claims_table
-from lorabench.api.replaying import replayed, words
+from lorabench.api.replaying import replayed
+from lorabench.cli.closing import replayed as words
 from lorabench.published.lycoris import read
 from lorabench.stages.rank import rank
 

@@ -297,7 +297,9 @@ def test_a_picture_s_file_is_named_from_the_page(smoke_run):
 def test_a_run_ends_with_who_leads(smoke_run, tmp_path):
     shutil.copytree(smoke_run, tmp_path / "run")
     done = lorabench_here("grid", "configs/smoke.toml", "--out", str(tmp_path / "run"), "--quiet")
-    lines = done.stdout.splitlines()
+    first, _, rest = done.stdout.partition("\n\n")
+    assert first.startswith("Which to take") and first.count(": best epoch ") == 3 * 4  # configs and criteria
+    lines = rest.splitlines()
     assert done.returncode == 0 and len(lines) <= 15 and "artifacts made" not in done.stdout
     assert "Fidelity: image similarity, train prompts, dinov2 letterbox; epoch 2; 3 classes" in lines
     assert lines[-1] == f"Report: {tmp_path / 'run/report.html'}" and sum("best " in line for line in lines) == 4
