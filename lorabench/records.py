@@ -172,6 +172,13 @@ class TrainConfig:
         """Name and settings in one table, as adapter files hold them and keys are made of them."""
         return {"name": self.name, **asdict(self.adapter), **asdict(self.training)}
 
+    @property
+    def factors(self) -> dict[str, Any]:
+        """What tables say of it: the fields that a Checkpoint has of its config."""
+        own = self.adapter
+        sizes = {"dim": own.dim, "alpha": own.alpha, "factor": own.factor}
+        return {"algorithm": own.method, "trained_layers": own.trained_layers, "lr": self.training.lr, **sizes}
+
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> TrainConfig:
         """The config of such a table; what it lacks has its default."""

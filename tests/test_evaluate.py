@@ -135,7 +135,7 @@ def test_without_pictures_the_rest_is_measured(checkpoints, tmp_path):
 
 def test_a_size_to_wait_for_is_said_and_the_paper_s_is_an_option():
     paper = Study(name="paper", base="someone/model")
-    study, said = evaluate_adapters._while_a_person_waits(paper, Drawing(per_set=7))
+    study, said = evaluate_adapters._while_a_person_waits(paper, Drawing(per_set=7), "cpu")
     assert evaluate_adapters.with_drawing(study, Drawing(per_set=7)).images.per_set == 7 and said.startswith("7 images")
     assert study.images.per_set < 100 == paper.images.per_set and "100 in 25 (--paper)" in said
 

@@ -101,6 +101,26 @@ def test_without_reference_and_base_what_can_be_said_is_said(tmp_path, capsys):
     pd.testing.assert_series_equal(by_hand.scores["value"], run.scores["value"])
 
 
+def test_more_pictures_are_taken_in_unasked_and_runs_of_the_same_prompts_compare(tmp_path):
+    """Nothing was drawn that could be lost; what a number means does not depend on which pictures have it."""
+    folder, ids = tmp_path / "drawn", []
+    for checkpoint in ("Base", "toy-1", "toy-2"):
+        for number in range(4):
+            name = folder / checkpoint / f"{number}.png"
+            coloured(name, len(ids) + number)
+            name.with_suffix(".txt").write_text(f"sks toy\nSteps: 4, Seed: {number}, Size: 56x40")
+        ids.append(checkpoint)
+    asked = {"trigger": "sks", "class_word": "toy", "study": toy_study(tmp_path), "quiet": True}
+    found = []
+    for _ in range(2):
+        run = lorabench.score_images(folder, **asked, out=tmp_path / "out")
+        assert set(run.scores["checkpoint"]) == {"base", *ids[1:]} and (run.scores["algorithm"] == "none").any()
+        found.append(set(run.scores["metric_id"]))
+        coloured(folder / "toy-2/3.png", 99)
+    assert found[0] == found[1]
+    assert not run.compare(run).configs.empty
+
+
 CASTLE = Concept("scenes", "castle", "", "[V_castle]", "scene", alter="castle")
 DOG = Concept("dogs", "dog", "", "sks", "dog", alter="anything")
 RED = Concept("dogs", "dog", "red", "sks", "dog", "red collar", alter="anything")
@@ -145,6 +165,7 @@ def test_what_cannot_be_scored_is_a_sentence(tmp_path):
         ([str(folder)], "Unknown concept 'nobody'"),
         ([str(tmp_path / "uncalled"), "--trigger", "sks"], "holds sks (the first: 'a cat')"),
         ([str(folder), "--base", "someone/model"], "leave --base out"),
+        ([str(folder), "--scales", "0,1"], "leave out --per-set"),
         ([str(folder), "--prompts", str(tmp_path / "none.jsonl")], "There is no list"),
         ([str(folder), "--data", str(tmp_path / "none")], "none"),
     ]

@@ -9,8 +9,8 @@ from lorabench import store
 from lorabench.api.measurements import stand_ins
 from lorabench.errors import UserError
 from lorabench.pipeline.auditing import PROBES_FILE
+from lorabench.pipeline.facts import metric_facts
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.tables import metric_facts
 from lorabench.report.cards import Card, find_cards, probed_cards, standing
 from lorabench.report.points import compare
 from lorabench.report.runs import read_run
@@ -57,7 +57,7 @@ def _drawn_types(plan: Plan, name: str) -> list[str]:
     return list(
         dict.fromkeys(
             prompt_set.type
-            for prompt_set in plan.prompt_sets
+            for _, prompt_set in plan.every_set
             if prompt_set.type in metric.prompt_types
             and (metric.categories is None or prompt_set.concept.category in metric.categories)
         )

@@ -115,7 +115,7 @@ def _as_asked(
     changes |= {} if base is None else {"base": base}
     study = with_templates(study.model_copy(update=changes), given.templates)
     if given.study is None and study.base != str(mini.base_path()) and not given.drawing.paper:
-        study, said = _while_a_person_waits(study, given.drawing)
+        study, said = _while_a_person_waits(study, given.drawing, given.device or study.run.device)
         remarks = [*remarks, said]
     if given.study is None and not data.folder and (Path(study.images.prompts) / "drift.txt").is_file():
         types = dict.fromkeys((*study.images.prompt_types, "drift"))
@@ -127,9 +127,9 @@ def words_of(data: Data) -> Words:
     return Words(data.trigger, data.class_word)
 
 
-def _while_a_person_waits(study: Study, asked: Drawing) -> tuple[Study, str]:
-    """The paper's study at a size that suits this machine, and the sentence that says so."""
-    sizes, paper = suitable_sizes(of_mini=False), study.images
+def _while_a_person_waits(study: Study, asked: Drawing, device: str) -> tuple[Study, str]:
+    """The paper's study at a size that suits the device, and the sentence that says so."""
+    sizes, paper = suitable_sizes(of_mini=False, device=device), study.images
     changes = {"per_set": sizes.per_set, "steps": sizes.steps, "guidance": sizes.guidance, "batch_size": sizes.drawn}
     images, run = paper.model_copy(update=changes), study.run.model_copy(update={"precision": sizes.precision})
     per_set, steps = asked.per_set or sizes.per_set, asked.steps or sizes.steps
@@ -159,22 +159,8 @@ def with_templates(study: Study, folder: Path | None) -> Study:
 
 
 def _checkpoint(file: AdapterFile, path: Path, config_: str, moment: Moment) -> Checkpoint:
-    adapter = file.settings.adapter
-    return Checkpoint(
-        id=file.name,
-        config=config_,
-        algorithm=adapter.method,
-        trained_layers=adapter.trained_layers,
-        lr=file.settings.training.lr,
-        dim=adapter.dim,
-        alpha=adapter.alpha,
-        factor=adapter.factor,
-        seed=moment.seed,
-        epoch=moment.epoch,
-        step=moment.step,
-        weights=path.resolve(),
-        sha256=content_hash(path),
-    )
+    weights = {"weights": path.resolve(), "sha256": content_hash(path)}
+    return Checkpoint(file.name, config_, **file.settings.factors, **vars(moment), **weights)
 
 
 def _scaled(checkpoint: Checkpoint, rows: Sequence[Row], scales: Sequence[float]) -> list[Checkpoint]:

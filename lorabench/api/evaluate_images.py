@@ -122,7 +122,7 @@ def _shown(
             f"{listed([concept.descriptor for concept in evaluated])} alone. Say it in a {PROMPTS_FILE} there "
             "(file_name, prompt, concept), or by folders, or let --concept leave one."
         )
-    if all(each.prompt.type == "drift" and not _is_base(each.checkpoint) for each in shown):
+    if all(each.prompt.type == "drift" and each.checkpoint != BASE_CHECKPOINT for each in shown):
         words = listed([concept.trigger for concept in evaluated])
         raise UserError(
             f"None of the {len(shown)} pictures in {folder} was drawn with a prompt that holds {words} (the first: "
@@ -134,8 +134,9 @@ def _shown(
 
 
 def _parted(inside: PurePath) -> tuple[str, PurePath]:
-    """ "epoch-2/dog/1.png" -> "epoch-2", "dog/1.png"."""
-    return inside.parts[0], PurePath(*inside.parts[1:])
+    """ "epoch-2/dog/1.png" -> "epoch-2", "dog/1.png"; "Base" is the base model too."""
+    name = inside.parts[0]
+    return BASE_CHECKPOINT if name.lower() == BASE_CHECKPOINT else name, PurePath(*inside.parts[1:])
 
 
 def _left_out(paths: Sequence[Path], folder: Path, why: str) -> list[str]:
@@ -168,7 +169,7 @@ def _sets(shown: Sequence[Shown]) -> dict[str, tuple[PromptSet, ...]]:
     groups: dict[str, dict[tuple[str, str], list[Shown]]] = {}
     for each in shown:
         groups.setdefault(each.checkpoint, {}).setdefault((each.concept.id, each.prompt.type), []).append(each)
-    names = sorted(groups, key=lambda name: (not _is_base(name), name))
+    names = sorted(groups, key=lambda name: (name != BASE_CHECKPOINT, name))
     return {name: tuple(_set(members) for _, members in sorted(groups[name].items())) for name in names}
 
 
@@ -186,16 +187,13 @@ def _set(members: list[Shown]) -> PromptSet:
 
 def _checkpoints(names: Sequence[str], sheet: Sheet, folder: Path) -> tuple[list[Checkpoint], list[str]]:
     """What drew the pictures, by the names of their folders or what a sheet says of them, and what was believed."""
-    said = of_files(sheet, {name: Path(name) for name in names if not _is_base(name)})
-    files = [_file(name, next(iter(said.get(Path(name), ())), None)) for name in names if not _is_base(name)]
+    others = [name for name in names if name != BASE_CHECKPOINT]
+    said = of_files(sheet, {name: Path(name) for name in others})
+    files = [_file(name, next(iter(said.get(Path(name), ())), None)) for name in others]
     series = placed(files, sheet, folder.resolve().name)
     found = [_checkpoint(file, config, moment) for file, config, moment in zip(files, series.configs, series.moments)]
-    base = [Checkpoint(name, BASE_CHECKPOINT, "none") for name in names if _is_base(name)]
+    base = [Checkpoint(BASE_CHECKPOINT, BASE_CHECKPOINT, "none")] if BASE_CHECKPOINT in names else []
     return [*base, *found], series.remarks
-
-
-def _is_base(name: str) -> bool:
-    return name.lower() == BASE_CHECKPOINT
 
 
 def _file(name: str, said: Row | None) -> AdapterFile:

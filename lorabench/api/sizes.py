@@ -24,15 +24,15 @@ class Sizes:
     precision: str = "float32"
 
 
-def suitable_sizes(of_mini: bool) -> Sizes:
-    """Sizes for the miniature world's base model, or for Stable Diffusion on this machine."""
+def suitable_sizes(of_mini: bool, device: str = "auto") -> Sizes:
+    """Sizes for the miniature world's base model, or for Stable Diffusion on a device. UserError if it is not here."""
     if of_mini:
         return Sizes(samples=960, batch=8, drawn=16, per_set=8, steps=8, guidance=5.0)
-    device = diffusion.pick_device("auto")
-    if device.type == "cpu":
+    chosen = diffusion.pick_device(device)
+    if chosen.type == "cpu":
         return Sizes(samples=400, batch=2, drawn=2, per_set=4, steps=20, guidance=7.0)
-    memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
-    half = "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    memory = torch.cuda.get_device_properties(chosen).total_memory if chosen.type == "cuda" else 0
+    half = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     if memory < SMALL_GPU:
         return Sizes(samples=2000, batch=2, drawn=4, per_set=16, steps=25, guidance=7.0, precision=half)
     return Sizes(samples=2000, batch=8, drawn=16, per_set=16, steps=25, guidance=7.0, precision=half)

@@ -89,8 +89,13 @@ def evaluate(
     """
     if (checkpoints is None) == (images is None):
         raise UserError("Name a folder of adapters, or one of pictures (--images FOLDER): one of the two.")
-    words = Words(trigger or "", class_word or "")
+    words, drawing = Words(trigger or "", class_word or ""), Drawing(per_set, steps, guidance, _ratios(scales), paper)
     if images is not None:
+        if drawing != Drawing() or allow_unused:
+            raise UserError(
+                "Pictures that are there are taken as they are: leave out --per-set, --steps, --guidance, --scales, "
+                "--paper and --allow-unused."
+            )
         is_folder = prompts is not None and prompts.is_dir()
         given: GivenAdapters | GivenImages = GivenImages(
             folder=images, reference=data, words=words, prompts=None if is_folder else prompts,
@@ -101,7 +106,7 @@ def evaluate(
         given = GivenAdapters(
             folder=checkpoints, data=data, words=words, base=base, study=study, concepts=tuple(concept or ()),
             templates=prompts, unused=tuple(allow_unused or ()),
-            drawing=Drawing(per_set, steps, guidance, _ratios(scales), paper), anchors=anchors, sheet=sheet, out=out,
+            drawing=drawing, anchors=anchors, sheet=sheet, out=out,
             device=device, workers=workers,
         )  # fmt: skip
     if not dry_run:

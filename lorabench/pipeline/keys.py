@@ -92,16 +92,19 @@ class Keys:
         `concept_id` None = all concepts at once.
         """
         plan, metric = self._plan, components.find("metrics", request.metric)
-        sets = [
-            (owner, each)
-            for owner, each in plan.every_set
-            if each.type == prompt_type and concept_id in (None, each.concept.id)
+        own = [
+            each for each in plan.every_set if each[1].type == prompt_type and concept_id in (None, each[1].concept.id)
         ]
-        drawn = [[each.concept.id, each.type, self._drawn(owner, each)] for owner, each in sets]
+        # Pictures that were made elsewhere are the checkpoint; what they were asked for may be the same for all.
+        asked = {(each.concept.id, each.type, _asked(each)): each for _, each in own}
+        drawn = [list(each) for each in asked]
         parameters = [request, metric.version, plan.encoder_ids[request.encoder], plan.study.sampling, drawn]
         if "text" in metric.compares_with:  # texts for alignment, which no prompt says
-            parameters.append([request.prompt.text_for_alignment for _, each in sets for request in each.requests])
-        base = [self._base] if "base" in metric.compares_with else []
+            sets = asked.values()
+            parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
+        floor = plan.base_checkpoint.id if plan.base_checkpoint else ""
+        base = [self._base, *(self._drawn(*each) for each in own if each[0] and each[0] == floor)]
+        base = base if "base" in metric.compares_with else []
         return store.key_of("metric", 1, parameters, [plan.dataset.fingerprint, *base])[:12]
 
     @property
@@ -117,8 +120,8 @@ class Keys:
         place = (owner, prompt_set.concept.id, prompt_set.type)
         if place not in self._hashes:
             made = [request.made.sha256 for request in prompt_set.requests if request.made]
-            said = [[request.prompt.text, request.noise_seed] for request in prompt_set.requests]
-            self._hashes[place] = store.key_of("pictures" if made else "prompts", 1, said, made)
+            asked = _asked(prompt_set)
+            self._hashes[place] = store.key_of("pictures", 1, [asked], made) if made else asked
         return self._hashes[place]
 
     @cached_property
@@ -141,3 +144,9 @@ class Keys:
     @cached_property
     def _others(self) -> dict[str, str]:
         return {}
+
+
+def _asked(prompt_set: PromptSet) -> str:
+    """Hash of what the pictures of a set are asked for: texts and noise."""
+    said = [[request.prompt.text, request.noise_seed] for request in prompt_set.requests]
+    return store.key_of("prompts", 1, said, [])

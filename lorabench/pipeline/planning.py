@@ -267,20 +267,8 @@ def dataset_of(study: Study, *, needs_words: bool = True) -> Dataset:
 
 
 def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
-    adapter = run.config.adapter
-    return Checkpoint(
-        id=_scaled_id(f"{run.id}-e{epoch}", scale),
-        config=run.config.name,
-        algorithm=adapter.method,
-        trained_layers=adapter.trained_layers,
-        lr=run.config.training.lr,
-        dim=adapter.dim,
-        alpha=adapter.alpha,
-        factor=adapter.factor,
-        seed=run.seed,
-        epoch=epoch,
-        scale=scale,
-    )
+    id_ = _scaled_id(f"{run.id}-e{epoch}", scale)
+    return Checkpoint(id_, run.config.name, **run.config.factors, seed=run.seed, epoch=epoch, scale=scale)
 
 
 def _scaled_id(id_: str, scale: float) -> str:

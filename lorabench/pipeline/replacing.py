@@ -54,7 +54,8 @@ def finished(plan: Plan, stages: Sequence[str]) -> list[Replaced]:
     """The checkpoints and sets of images that stages of the plan would replace. What is cheap to make is left out."""
     found = []
     for each in artifacts(plan):
-        meta = plan.folder.meta(each.folder) if each.stage in stages and each.stage in _KINDS else None
+        is_cheap = each.stage not in _KINDS or each.checkpoint in plan.own_sets  # which are only taken in
+        meta = plan.folder.meta(each.folder) if each.stage in stages and not is_cheap else None
         if meta is not None and meta.key != each.key and not plan.folder.fault(each.folder):
             found.append(Replaced(each.stage, each.folder, meta.provenance.seconds))
     return found

@@ -15,7 +15,8 @@ import pytest
 from lorabench import components, store
 from lorabench.api import choosing
 from lorabench.errors import UserError
-from lorabench.pipeline.tables import FAILURE_COLUMNS, explained, metric_facts
+from lorabench.pipeline.facts import metric_facts
+from lorabench.pipeline.tables import FAILURE_COLUMNS, explained
 from lorabench.report import RunTables, build_report
 from lorabench.stages.claims import claims
 from lorabench.stages.rank import rank
