@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -145,10 +146,10 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     return np.array(Image.fromarray(_checked(image)).filter(ImageFilter.GaussianBlur(sigma)))
 
 
-def compressed(image: np.ndarray, quality: int) -> np.ndarray:
-    """The picture as a JPEG of that quality (1 to 95) shows it."""
+def compressed(image: np.ndarray, quality: int, format: Literal["JPEG", "WEBP"] = "JPEG") -> np.ndarray:
+    """The picture as a file of that lossy format and quality (1 to 95) shows it."""
     buffer = io.BytesIO()
-    Image.fromarray(_checked(image)).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(_checked(image)).save(buffer, format=format, quality=quality)
     return np.array(Image.open(buffer))
 
 

@@ -293,11 +293,13 @@ class Task:
     source: str  # what it is done to: a training, a checkpoint, the data set, the texts
     units: int
     encoder: str = ""  # through which it is looked at, where a stage looks
+    resize: str = ""  # and how its pictures are resized for that; "" where that makes no difference
 
     @property
     def item(self) -> str:
         """What it is called to people."""
-        return f"{self.source} on {self.encoder}" if self.encoder else self.source
+        seen = f"{self.encoder} ({self.resize})" if self.resize else self.encoder
+        return f"{self.source} on {seen}" if seen else self.source
 
 
 @dataclass(frozen=True)

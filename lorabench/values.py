@@ -47,6 +47,7 @@ Steps = Annotated[int, _Number, Field(ge=1, le=1_000)]  # DDIM takes them out of
 Side = Annotated[int, _Number, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 Width = Annotated[int, _Number, Field(ge=1, le=WIDEST)]
 Workers = Annotated[int, _Number, Field(ge=0, le=MOST_WORKERS)]
+Quality = Annotated[int, _Number, Field(ge=1, le=100)]  # of lossy pictures
 Seed = Annotated[int, _Number, Field(ge=0, le=LARGEST_SEED)]
 Rate = Annotated[float, _Number, Field(gt=0, le=FASTEST)]
 Strength = Annotated[float, _Number, Field(gt=0, le=WIDEST)]

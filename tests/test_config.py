@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lorabench import components, config, mini
 from lorabench.config import schema
 from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.errors import UserError
+from lorabench.pipeline.measuring import metric_requests
 from lorabench.records import AdapterConfig
 
 PAPER = """
@@ -52,6 +54,28 @@ def test_paper_study_is_the_papers_grid():
     assert (first.weight_decay, first.betas, first.max_grad_norm) == (0.1, (0.9, 0.99), 1.0)
     assert (first.warmup_epochs, first.batch_size, first.caption_dropout, first.max_tokens) == (5, 8, 0.05, 150)
     assert (study.sampling.steps, study.sampling.guidance, study.sampling.size) == (25, 7, 512)
+    assert study.explain.epochs == {"scenes": (10,), "stuffed_toys": (10,)}
+
+
+def test_paper_study_measures_what_the_paper_reports():
+    """Section 5.3 and figure 5; `paper_compat` is the same by the authors' code, the grid and the data included."""
+    found = {}
+    for name in ("paper", "paper_compat"):
+        study = config.load_study(ROOT / f"configs/{name}.toml")
+        asked = Counter((each.metric, each.encoder) for each in metric_requests(study))
+        found[name] = study, {key: asked[key] for key in sorted(asked)}
+    study, paper = found["paper"]
+    seen = ("dinov2", "clip", "convnextv2")
+    expected = {("image_similarity", name): 3 for name in seen}
+    expected |= {("squared_centroid_distance", name): 3 for name in seen} | {("vendi", name): 1 for name in seen}
+    expected |= {("text_similarity", "clip"): 1, ("style_loss_base", "vgg19"): 1, ("style_loss_data", "vgg19"): 1}
+    assert paper == expected
+    authors, compat = found["paper_compat"]
+    theirs = {"convnextv2": "convnextv2_logits", "vgg19": "vgg19_half"}
+    assert compat == {(metric, theirs.get(name, name)): count for (metric, name), count in expected.items()}
+    assert (authors.images.noise, authors.images.webp_quality) == ("index", 80)
+    same = ("base", "seeds", "data", "training", "grid", "explain", "run")
+    assert all(getattr(authors, key) == getattr(study, key) for key in same)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.toml")), ids=lambda file: file.stem)
@@ -140,7 +164,7 @@ def test_a_study_extends_another_key_by_key(tmp_path):
     assert (study.name, study.description, study.base) == ("top", "", shipped.base)
     assert (study.images.per_set, study.images.steps) == (3, shipped.images.steps)
     assert study.images.prompts == str(tmp_path / "p")  # of the file that holds it
-    assert study.encoders["clip"] == shipped.encoders["clip"].model_copy(update={"resize": "stretch"})
+    assert study.encoders["clip"] == shipped.encoders["clip"].model_copy(update={"resize": ("stretch",)})
     assert len(config.expand(study)) == 1 and study.metrics == shipped.metrics
     # Patterns over the other's data and grid went with them.
     assert (study.data.folder, study.data.concepts, study.explain.exclude) == (str(tmp_path / "own"), (), ())

@@ -197,11 +197,14 @@ class Run:
 
         return draw_figures(self.tables, kinds, category)
 
-    def write_figures(self, out: str | PathLike[str] | None = None) -> list[Path]:
-        """All figures as SVG and PNG, by default into `figures` beside the tables; returns the files."""
+    def write_figures(self, out: str | PathLike[str] | None = None, category: str = "all") -> list[Path]:
+        """All figures as SVG and PNG, by default into `figures` beside the tables; returns the files.
+
+        Of a category: those that differ by category. UserError for one that there is not.
+        """
         from lorabench.report.figures import write_figures
 
-        return write_figures(self.tables, self.folder / "figures" if out is None else Path(out))
+        return write_figures(self.tables, self.folder / "figures" if out is None else Path(out), category)
 
     def export(self, out: str | PathLike[str], kind: Literal["csv", "parquet", "json"] = "csv") -> list[Path]:
         """Write every table into a folder that is not there yet; thumbnails only as parquet. Returns the files."""

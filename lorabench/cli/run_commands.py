@@ -181,7 +181,12 @@ def figures(
     run: RunFolder,
     out: Annotated[Path | None, typer.Option(help="folder for them; default: figures, beside the tables")] = None,
     study: Annotated[str | None, typer.Option(help="which, where the run holds several; default: the first")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="of this category alone, once or several times; default: all classes")
+    ] = None,
 ) -> None:
     """Draw a run's figures for a paper, SVG and PNG: trade-offs, SHAP beeswarms, epochs, correlations."""
-    for file in api.open_run(run, study).write_figures(out):
-        print(file)
+    opened = api.open_run(run, study)
+    for each in category or ["all"]:
+        for file in opened.write_figures(out, each):
+            print(file)

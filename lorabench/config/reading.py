@@ -38,6 +38,7 @@ _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself al
 _PATTERNS = (
     *(("data", "folder", "data", key) for key in ("concepts", "trigger", "class_word")),
     ("", "grid", "explain", "exclude"),
+    ("data", "folder", "explain", "epochs"),
 )
 
 _File = tuple[Path, dict[str, Any]]

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lorabench.errors import unknown
 from lorabench.records import PromptType, Sampling
@@ -25,6 +25,7 @@ from lorabench.values import (
     NotNegative,
     Pictures,
     Positive,
+    Quality,
     Rate,
     Ratio,
     Seed,
@@ -44,6 +45,8 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Once = AfterValidator(_each_once)  # a second mention would be the same work, and the same rows, twice
+# One value may stand for a list of one.
+_Alone = BeforeValidator(lambda value: ((value,) if value else ()) if isinstance(value, str) else value)
 
 
 class Section(BaseModel):
@@ -159,6 +162,9 @@ class Images(Section):
     noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
     noise_seed: Seed = Field(0, description="another one draws another sample of images")
     batch_size: Pictures = Field(16, description="images drawn at once; moves no pixel by more than one level")
+    webp_quality: Quality | None = Field(
+        None, description="images are measured as lossy WebP of this quality shows them; the paper's authors: 80"
+    )
     scales: Annotated[tuple[Ratio, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
     thumbnails: Few = Field(4, description="images of each set shown in the report")
 
@@ -167,7 +173,11 @@ class EncoderChoice(Section):
     """Which weights an encoder takes, and how data-set pictures are resized for it."""
 
     weights: Name = Field("", description="safetensors file or folder; empty = the published weights")
-    resize: str = Field("", description="letterbox, center_crop, stretch or scale; empty = the encoder's default")
+    resize: Annotated[tuple[str, ...], _Alone, Once] = Field(
+        (),
+        description="letterbox, center_crop, stretch or scale, or a list of them, each of which is measured; "
+        "empty = the encoder's default",
+    )
 
 
 class MetricChoice(Section):
@@ -181,6 +191,9 @@ class Explain(Section):
     """The CatBoost + SHAP analysis (LyCORIS appendix D.6)."""
 
     exclude: tuple[str, ...] = Field((), description="configs left out of the explanation, as glob patterns")
+    epochs: dict[str, Annotated[tuple[Many, ...], Once, Field(min_length=1)]] = Field(
+        {}, description="of a category, the epochs alone whose checkpoints are explained: { scenes = [10] }"
+    )
 
 
 class Run(Section):

@@ -45,14 +45,20 @@ class TimmConfig(_weights.PictureConfig):
 
 
 def timm_encoder(
-    name: str, published: Published, weights: Path | None, device: torch.device, resize_modes: tuple[str, ...]
+    name: str,
+    published: Published,
+    weights: Path | None,
+    device: torch.device,
+    resize_modes: tuple[str, ...],
+    classes: int = 0,
 ) -> PictureEncoder:
     """The encoder with published weights (None), a state dict of that architecture, or a folder's own architecture.
 
-    The folder holds model.safetensors and config.json: architecture, model_args, image_size, mean, std.
+    The folder holds model.safetensors and config.json: architecture, model_args, image_size, mean, std. With `classes`
+    the features are the answer of the classifier, which has so many, else what it is given.
     """
     if weights is not None and Path(weights).is_dir():
-        return _from_folder(name, Path(weights), device, resize_modes)
+        return _from_folder(name, Path(weights), device, resize_modes, classes)
     file = (
         _weights.published_file(name, published.hub_id)
         if weights is None
@@ -61,24 +67,26 @@ def timm_encoder(
     preprocessing = Preprocessing(published.size, IMAGENET_MEAN, IMAGENET_STD)
     # On "meta": initialising 300 M weights that are replaced at once would take longer than loading them.
     with torch.device("meta"):
-        network = _network(name, published.architecture, published.model_args, str(file))
+        network = _network(name, published.architecture, published.model_args, classes, str(file))
     return _encoder(name, published.architecture, network, file, preprocessing, device, resize_modes)
 
 
-def _from_folder(name: str, folder: Path, device: torch.device, resize_modes: tuple[str, ...]) -> PictureEncoder:
+def _from_folder(
+    name: str, folder: Path, device: torch.device, resize_modes: tuple[str, ...], classes: int
+) -> PictureEncoder:
     config = _weights.read_config(name, folder, TimmConfig)
     file = _weights.safetensors_file(name, folder / _weights.WEIGHTS)
     preprocessing = Preprocessing(config.image_size, config.mean, config.std)
-    network = _network(name, config.architecture, dict(config.model_args), str(folder / _weights.CONFIG))
+    network = _network(name, config.architecture, dict(config.model_args), classes, str(folder / _weights.CONFIG))
     return _encoder(name, config.architecture, network, file, preprocessing, device, resize_modes)
 
 
-def _network(name: str, architecture: str, model_args: dict[str, Any], where: str) -> nn.Module:
+def _network(name: str, architecture: str, model_args: dict[str, Any], classes: int, where: str) -> nn.Module:
     import timm  # takes seconds: only when an encoder is used
 
     try:
         with offline():
-            return timm.create_model(architecture, pretrained=False, num_classes=0, **model_args)
+            return timm.create_model(architecture, pretrained=False, num_classes=classes, **model_args)
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError, ArithmeticError) as error:
         raise UserError(f"Encoder '{name}': timm cannot make '{architecture}' ({error}) for {where}.") from error
 
@@ -94,14 +102,14 @@ def _encoder(
 ) -> PictureEncoder:
     wanted = network.state_dict()
     state = _weights.read_state(name, file)
-    # Published files carry a classifier, which is no part of the features.
+    # Published files carry a classifier, which need be no part of the features.
     state = {key: value for key, value in state.items() if key in wanted or not key.startswith("head.")}
     _fit_positions(network, state)
     _weights.load_strictly(name, network, state, file)
     network.to(device)
 
     def features(batch: torch.Tensor) -> torch.Tensor:
-        return network.forward_head(network.forward_features(batch), pre_logits=True)
+        return network.forward_head(network.forward_features(batch), pre_logits=network.num_classes == 0)
 
     return PictureEncoder(name, architecture, sha256_of(file), features, preprocessing, device, resize_modes)
 

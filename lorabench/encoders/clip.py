@@ -107,23 +107,30 @@ class _FolderConfig(FileRecord):
 def _from_folder(folder: Path, device: torch.device) -> ClipEncoder:
     import open_clip
 
-    file = _weights.safetensors_file("clip", folder / FOLDER_WEIGHTS)
-    files = {FOLDER_CONFIG: _clean_config(folder / FOLDER_CONFIG), FOLDER_WEIGHTS: file}
+    network, tokenizer = networks_of("clip", folder)
+    settings = open_clip.get_model_preprocess_cfg(network)
+    size = settings["size"][0] if isinstance(settings["size"], tuple | list) else settings["size"]
+    preprocessing = Preprocessing(size, tuple(settings["mean"]), tuple(settings["std"]))
+    architecture = f"{type(network.visual).__name__}{size}px"
+    return ClipEncoder(architecture, folder / FOLDER_WEIGHTS, network, tokenizer, preprocessing, device)
+
+
+def networks_of(encoder: str, folder: Path) -> tuple[nn.Module, Tokenizer]:
+    """open_clip's network, on the CPU, and tokenizer of a folder of its own. UserError, naming the encoder."""
+    import open_clip
+
+    file = _weights.safetensors_file(encoder, folder / FOLDER_WEIGHTS)
+    files = {FOLDER_CONFIG: _clean_config(encoder, folder / FOLDER_CONFIG), FOLDER_WEIGHTS: file}
     try:
         with clean_folder(files | tokenizer_files(folder)) as clean:
             network = open_clip.create_model(f"local-dir:{clean}", precision="fp32", device="cpu")
             tokenizer = open_clip.get_tokenizer(f"local-dir:{clean}")
     except _FAULTS as error:
-        raise UserError(f"Encoder 'clip': open_clip cannot load the folder {folder}: {error}") from error
-    network.requires_grad_(False).eval()
-    settings = open_clip.get_model_preprocess_cfg(network)
-    size = settings["size"][0] if isinstance(settings["size"], tuple | list) else settings["size"]
-    preprocessing = Preprocessing(size, tuple(settings["mean"]), tuple(settings["std"]))
-    architecture = f"{type(network.visual).__name__}{size}px"
-    return ClipEncoder(architecture, file, network, tokenizer, preprocessing, device)
+        raise UserError(f"Encoder '{encoder}': open_clip cannot load the folder {folder}: {error}") from error
+    return network.requires_grad_(False).eval(), tokenizer
 
 
-def _clean_config(file: Path) -> dict[str, Any]:
+def _clean_config(encoder: str, file: Path) -> dict[str, Any]:
     """open_clip's config without what names another model, and of its tokenizer's options how it cleans texts.
 
     UserError where a tower is such a model.
@@ -134,7 +141,7 @@ def _clean_config(file: Path) -> dict[str, Any]:
         for name in ("vision_cfg", "text_cfg"):
             checked(getattr(towers, name), _Tower, f"{file}: '{name}'")
     except UserError as error:
-        raise UserError(f"Encoder 'clip': {error}") from error
+        raise UserError(f"Encoder '{encoder}': {error}") from error
     options = towers.text_cfg.get("tokenizer_kwargs")
     clean = options.get("clean") if isinstance(options, dict) else None
     text = {**towers.text_cfg, "tokenizer_kwargs": {"clean": clean} if isinstance(clean, str) else {}}

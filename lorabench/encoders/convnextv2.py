@@ -17,8 +17,5 @@ PUBLISHED = Published("convnextv2_large.fcmae_ft_in22k_in1k_384", 384, "timm/con
 
 @components.encoder(resize_modes=RESIZE_MODES, published=(PUBLISHED.hub_id, WEIGHTS))
 def convnextv2(weights: Path | None, device: torch.device) -> PictureEncoder:
-    """ConvNeXt V2 L, pooled features before the classifier (1536), pictures at 384 pixels (LyCORIS D.5).
-
-    The paper says pre-logits; the code of its authors takes the 1000 logits.
-    """
+    """ConvNeXt V2 L, pooled features before the classifier (1536), pictures at 384 pixels (LyCORIS D.5)."""
     return timm_encoder("convnextv2", PUBLISHED, weights, device, RESIZE_MODES)

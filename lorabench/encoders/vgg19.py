@@ -38,55 +38,68 @@ def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
     Squared Euclidean distance of two vectors = the style loss of LyCORIS D.4. Pictures keep their shape, at least 224.
     As in the paper's runs, the first four layers count after their ReLU (theirs works in place) and conv5_1 before it.
     """
+    return vgg19_encoder("vgg19", weights, device)
+
+
+def vgg19_encoder(name: str, weights: Path | None, device: torch.device, half: bool = False) -> PictureEncoder:
+    """The encoder under a name, with published weights (None), a file of VGG-19, or a folder's own architecture.
+
+    `half`: float16 where PyTorch's autocast has it so.
+    """
     if weights is not None and Path(weights).is_dir():
-        config = _weights.read_config("vgg19", Path(weights), VggConfig)
-        file = _weights.safetensors_file("vgg19", Path(weights) / _weights.WEIGHTS)
-        layers = _checked_layers(config.layers, Path(weights))
+        config = _weights.read_config(name, Path(weights), VggConfig)
+        file = _weights.safetensors_file(name, Path(weights) / _weights.WEIGHTS)
+        layers = _checked_layers(name, config.layers, Path(weights))
         architecture = f"vgg{sum(layer != 'M' for layer in layers)}conv"
         preprocessing = Preprocessing(config.image_size, config.mean, config.std)
     else:
         file = (
-            _weights.published_file("vgg19", HUB_ID)
-            if weights is None
-            else _weights.safetensors_file("vgg19", Path(weights))
+            _weights.published_file(name, HUB_ID) if weights is None else _weights.safetensors_file(name, Path(weights))
         )
         layers, architecture = FULL_LAYERS, "vgg19"
         preprocessing = Preprocessing(FULL_SIZE, IMAGENET_MEAN, IMAGENET_STD)
-    grams = _grams(layers, file).to(device)
-    return PictureEncoder(
-        "vgg19", architecture, sha256_of(file), grams, preprocessing, device, RESIZE_MODES, stored=False
-    )
+    grams = _grams(name, layers, file, half).to(device)
+    return PictureEncoder(name, architecture, sha256_of(file), grams, preprocessing, device, RESIZE_MODES, stored=False)
 
 
 class Grams(nn.Module):
     """float [n, 3, h, w] -> [n, sum of c^2]: normalised Gram matrices at the first convolution of each stage."""
 
-    def __init__(self, features: nn.Sequential, taps: tuple[int, ...]) -> None:
+    def __init__(self, features: nn.Sequential, taps: tuple[int, ...], half: bool = False) -> None:
         super().__init__()
         self.features = features
         self.taps = taps
+        self.half_precision = half
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(batch.device.type, torch.float16, enabled=self.half_precision):
+            return self._grams(batch)
+
+    def _grams(self, batch: torch.Tensor) -> torch.Tensor:
         grams = []
         for index, layer in enumerate(self.features[: self.taps[-1] + 1]):
             batch = layer(batch)
             if index in self.taps:
                 maps = batch.flatten(2)
-                grams.append((maps @ maps.transpose(1, 2) / maps[0].numel()).flatten(1))
+                if self.half_precision:  # sums of squares are beyond float16, as those of the scaled maps are not
+                    scaled = maps / maps[0].numel() ** 0.5
+                    grams.append((scaled @ scaled.transpose(1, 2)).flatten(1))
+                else:
+                    grams.append((maps @ maps.transpose(1, 2) / maps[0].numel()).flatten(1))
         return torch.cat(grams, dim=1)
 
 
-def _grams(layers: tuple[int | str, ...], file: Path) -> Grams:
+def _grams(name: str, layers: tuple[int | str, ...], file: Path, half: bool) -> Grams:
     from torchvision.models.vgg import make_layers
 
     with torch.device("meta"):
         whole = make_layers(list(layers), batch_norm=False)
     taps = gram_taps(whole)
-    grams = Grams(whole[: taps[-1] + 1], taps)
-    state = _weights.read_state("vgg19", file, prefix="features.")
+    grams = Grams(whole[: taps[-1] + 1], taps, half)
+    state = _weights.read_state(name, file, prefix="features.")
     # What comes after conv5_1 is in every file and never used.
-    used = {name: value for name, value in state.items() if int(name.split(".")[1]) <= taps[-1]}
-    _weights.load_strictly("vgg19", grams, used, file)
+    used = {key: value for key, value in state.items() if int(key.split(".")[1]) <= taps[-1]}
+    _weights.load_strictly(name, grams, used, file)
     return grams
 
 
@@ -97,11 +110,11 @@ def gram_taps(features: nn.Sequential) -> tuple[int, ...]:
     return (*(index + 1 for index in firsts[:-1]), firsts[-1])
 
 
-def _checked_layers(layers: list[int | str], folder: Path) -> tuple[int | str, ...]:
+def _checked_layers(name: str, layers: list[int | str], folder: Path) -> tuple[int | str, ...]:
     stages = " ".join("M" if layer == "M" else "c" for layer in layers).split("M")[:STAGES]
     if len(stages) < STAGES or not all(stage.strip() for stage in stages):
         raise UserError(
-            f"Encoder 'vgg19': 'layers' in {folder / _weights.CONFIG} must have {STAGES} stages of channel numbers, "
+            f"Encoder '{name}': 'layers' in {folder / _weights.CONFIG} must have {STAGES} stages of channel numbers, "
             f'each but the last ending in "M", got {layers}.'
         )
     return tuple(layers)

@@ -9,7 +9,7 @@ from lorabench.statistics.similarity import mean_cosines
 @metric(
     criterion="fidelity",
     higher_is_better=True,
-    encoders=("dinov2", "clip", "convnextv2"),
+    encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
 )

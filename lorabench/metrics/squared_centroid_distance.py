@@ -7,7 +7,7 @@ from lorabench.statistics import similarity
 @metric(
     criterion="fidelity",
     higher_is_better=False,
-    encoders=("dinov2", "clip", "convnextv2"),
+    encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
 )

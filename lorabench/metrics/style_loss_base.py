@@ -9,7 +9,7 @@ from lorabench.statistics.distances import paired_squared_distances
 @metric(
     criterion="base_model_preservation",
     higher_is_better=False,
-    encoders=("vgg19",),
+    encoders=("vgg19", "vgg19_half"),
     prompt_types=("style", "drift"),
     compares_with=("base",),
 )

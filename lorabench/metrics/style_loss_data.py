@@ -9,7 +9,7 @@ from lorabench.statistics.distances import mean_squared_distances
 @metric(
     criterion="fidelity",
     higher_is_better=False,
-    encoders=("vgg19",),
+    encoders=("vgg19", "vgg19_half"),
     prompt_types=("train", "trigger", "alter"),
     compares_with=("dataset",),
     categories=("styles",),

@@ -9,7 +9,7 @@ from lorabench.statistics.similarity import vendi_score
 @metric(
     criterion="diversity",
     higher_is_better=True,
-    encoders=("dinov2", "clip", "convnextv2"),
+    encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
     prompt_types=("train", "trigger", "alter"),
 )
 def vendi(inputs: MetricInputs) -> float:

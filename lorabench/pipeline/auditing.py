@@ -24,17 +24,18 @@ PROBES_FILE = "probes.parquet"
 def probe_encoder(plan: Plan, task: Task, advance: Advance) -> None:
     """Probe every metric on one encoder, concept by concept."""
     since, name = time.perf_counter(), task.encoder
-    encoder, resize = models.encoder(plan, name), plan.measuring.resize_mode(name)
+    encoder = models.encoder(plan, name)
     requests = [request for request in plan.requests if request.encoder == name]
     reads_text = any("text" in plan.measuring.metric(request.metric).compares_with for request in requests)
     rows = []
     for concept in _measured(plan):
-        probed = _probed(plan, concept, encoder, resize, reads_text)
-        for request in requests if probed else ():
-            metric = plan.measuring.metric(request.metric)
-            if metric.categories is None or concept.category in metric.categories:
-                place = [request.metric, name, resize, concept.category, concept.class_name, concept.subclass]
-                rows += [[*place, probe, value] for probe, value in audit.probe(metric, probed).items()]
+        for resize in plan.measuring.resize_modes(name):
+            probed = _probed(plan, concept, encoder, resize, reads_text)
+            for request in requests if probed else ():
+                metric = plan.measuring.metric(request.metric)
+                if request.resize == resize and concept.category in (metric.categories or [concept.category]):
+                    place = [request.metric, name, resize, concept.category, concept.class_name, concept.subclass]
+                    rows += [[*place, probe, value] for probe, value in audit.probe(metric, probed).items()]
         advance(1)
     with plan.folder.writing(
         plan.places.audit(name), plan.keys.audit(name), device=plan.device, since=since

@@ -14,7 +14,8 @@ import numpy as np
 from lorabench import store
 from lorabench.components import Advance
 from lorabench.pipeline import models
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.pipeline.measuring import DATASET, TEXTS, View
+from lorabench.pipeline.plan import Plan
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
 from lorabench.stages import encode, score
 
@@ -29,41 +30,41 @@ def image_name(index: int) -> str:
 def encode_source(plan: Plan, task: Task, advance: Advance) -> None:
     """Features of one source (a checkpoint, the data set or the texts) through one encoder, as one artifact."""
     since = time.perf_counter()
-    source, name = task.source, task.encoder
-    encoder = models.encoder(plan, name)
+    view = View(task.source, task.encoder, task.resize)
+    encoder = models.encoder(plan, view.encoder)
     arrays: dict[str, np.ndarray] = {}
-    if source == TEXTS:
+    if view.source == TEXTS:
         arrays = {TEXTS: encoder.encode_texts(plan.measuring.texts)} if plan.measuring.texts else {}
         advance(1)
     else:
-        for image_set in image_sets(plan, source, name):
-            features = encode.encode_set(encoder, image_set, plan.measuring.resize_mode(name), ENCODER_BATCH)
-            arrays[set_name(image_set.concept.id, image_set.prompt_type)] = features.array
+        for image_set in _image_sets(plan, view):
+            arrays[set_name(image_set.concept.id, image_set.prompt_type)] = _looked_at(plan, view, image_set)
             advance(1)
-    folder, key = plan.places.features(source, name), features_key(plan, source, name)
-    with plan.folder.writing(folder, key, _seen_by(plan, source, name), device=plan.device, since=since) as scratch:
+    folder, key = plan.places.features(view), plan.keys.features(view)
+    seen = _seen_by(plan, view.source, view.encoder)
+    with plan.folder.writing(folder, key, seen, device=plan.device, since=since) as scratch:
         store.write_arrays(scratch / FEATURES_FILE, arrays, {"encoder_id": encoder.id})
 
 
-def features_key(plan: Plan, source: str, encoder: str) -> str:
-    if source == DATASET:
-        return plan.keys.dataset_features(encoder)
-    if source == TEXTS:
-        return plan.keys.text_features(encoder)
-    return plan.keys.features(plan.checkpoint_by_id[source], encoder)
+def _looked_at(plan: Plan, view: View, image_set: ImageSet) -> np.ndarray:
+    """Features of the pictures of a set, float32 [n, d]."""
+    quality = None if view.source in (DATASET, *plan.own_sets) else plan.study.images.webp_quality
+    resize = view.resize or plan.measuring.resize_modes(view.encoder)[0]
+    encoder = models.encoder(plan, view.encoder)
+    return encode.encode_set(encoder, image_set, resize, ENCODER_BATCH, webp_quality=quality).array
 
 
 def set_name(concept_id: str, prompt_type: str) -> str:
     return f"{concept_id}|{prompt_type}"
 
 
-def image_sets(plan: Plan, source: str, encoder: str) -> Iterator[ImageSet]:
-    """What there is to see through an encoder: a checkpoint's image sets, or the data set's pictures."""
-    if source == DATASET:
+def _image_sets(plan: Plan, view: View) -> Iterator[ImageSet]:
+    """What there is to see: a checkpoint's image sets, or the data set's pictures."""
+    if view.source == DATASET:
         yield from (_dataset_images(plan, concept_id) for concept_id in plan.measuring.concepts)
         return
-    checkpoint = plan.checkpoint_by_id[source]
-    for prompt_set in plan.measuring.sets_for(encoder, checkpoint):
+    checkpoint = plan.checkpoint_by_id[view.source]
+    for prompt_set in plan.measuring.sets_for(view.encoder, checkpoint):
         yield _generated_images(plan, checkpoint, prompt_set)
 
 
@@ -80,8 +81,8 @@ def scored_from(plan: Plan, checkpoint: Checkpoint) -> list[Path]:
     folders = []
     for encoder in plan.encoder_ids:
         if plan.measuring.encoder(encoder).stored:
-            read = [*sources, *plan.measuring.sources(encoder)]
-            folders += [plan.places.features(source, encoder) for source in read]
+            read = [each for source in (*sources, DATASET, TEXTS) for each in plan.measuring.views(encoder, source)]
+            folders += [plan.places.features(view) for view in read]
         else:
             folders += [folder for source in sources for folder in _seen_by(plan, source, encoder)]
     return list(dict.fromkeys(folders))
@@ -122,7 +123,7 @@ class FeatureReader:
         if source == "dataset":
             if not self._plan.dataset.images_of(concept_id):
                 return None
-            array = self._seen(DATASET, encoder, concept_id, "dataset")
+            array = self._seen(View(DATASET, encoder, resize), concept_id, "dataset")
             return self._features(encoder, resize, tuple(map(str, range(len(array)))), array)
         if source == "text":
             return self._texts(concept_id, prompt_type, encoder)
@@ -138,17 +139,18 @@ class FeatureReader:
         prompt_set = self._set(checkpoint, concept_id, prompt_type)
         if prompt_set is None:
             return None
-        array = self._seen(checkpoint.id, encoder, concept_id, prompt_type)
+        view = View(checkpoint.id, encoder, resize if checkpoint.id in self._plan.own_sets else "")
+        array = self._seen(view, concept_id, prompt_type)
         return self._features(encoder, resize, _ids(prompt_set), array)
 
     def _set(self, checkpoint: Checkpoint, concept_id: str, prompt_type: str) -> PromptSet | None:
         sets = self._plan.sets_of(checkpoint)
         return next((each for each in sets if (each.concept.id, each.type) == (concept_id, prompt_type)), None)
 
-    def _seen(self, source: str, encoder: str, concept_id: str, kind: str) -> np.ndarray | None:
-        if self._plan.measuring.encoder(encoder).stored:
-            return self._read(source, encoder).get(set_name(concept_id, kind))
-        return self._compute(source, encoder, concept_id, kind)
+    def _seen(self, view: View, concept_id: str, kind: str) -> np.ndarray | None:
+        if self._plan.measuring.encoder(view.encoder).stored:
+            return self._read(view).get(set_name(concept_id, kind))
+        return self._compute(view, concept_id, kind)
 
     def _features(self, encoder: str, resize: str, ids: tuple[str, ...], array: np.ndarray | None) -> Features | None:
         return None if array is None else Features(encoder, self._plan.encoder_ids[encoder], resize, ids, array)
@@ -156,7 +158,7 @@ class FeatureReader:
     def _texts(self, concept_id: str, prompt_type: str, encoder: str) -> Features | None:
         """Row i is the text of image i; NaN where an image has none."""
         prompt_set = self._set(self._checkpoint, concept_id, prompt_type)
-        all_texts = self._read(TEXTS, encoder).get(TEXTS)
+        all_texts = self._read(View(TEXTS, encoder)).get(TEXTS)
         if all_texts is None or prompt_set is None:
             return None
         row_of = {text: row for row, text in enumerate(self._plan.measuring.texts)}
@@ -166,19 +168,18 @@ class FeatureReader:
                 array[row] = all_texts[row_of[request.prompt.text_for_alignment]]
         return self._features(encoder, "", _ids(prompt_set), array)
 
-    def _read_artifact(self, source: str, encoder: str) -> dict[str, np.ndarray]:
-        folder = self._plan.places.features(source, encoder)
+    def _read_artifact(self, view: View) -> dict[str, np.ndarray]:
+        folder = self._plan.places.features(view)
         return store.read_arrays(self._plan.folder.intact(folder, FEATURES_FILE))
 
-    def _compute_set(self, source: str, encoder: str, concept_id: str, prompt_type: str) -> np.ndarray:
+    def _compute_set(self, view: View, concept_id: str, prompt_type: str) -> np.ndarray:
         plan = self._plan
-        if source == DATASET:
+        if view.source == DATASET:
             image_set = _dataset_images(plan, concept_id)
         else:
-            checkpoint = plan.checkpoint_by_id[source]
+            checkpoint = plan.checkpoint_by_id[view.source]
             image_set = _generated_images(plan, checkpoint, self._set(checkpoint, concept_id, prompt_type))
-        resize = plan.measuring.resize_mode(encoder)
-        return encode.encode_set(models.encoder(plan, encoder), image_set, resize, ENCODER_BATCH).array
+        return _looked_at(plan, view, image_set)
 
 
 def _ids(prompt_set: PromptSet) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench.pipeline.features import features_key
+from lorabench.pipeline.measuring import DATASET, TEXTS, View
 from lorabench.pipeline.plan import Plan
 from lorabench.statistics.columns import with_whole_numbers
 
@@ -53,18 +53,18 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
             place = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)
             yield Artifact("generate", item, *owner, *place)
         for encoder in plan.measuring.encoders_where(stored=True):
-            item = f"{checkpoint.id} {encoder}"
-            yield Artifact("encode", item, *owner, *_features(plan, checkpoint.id, encoder))
+            for view in plan.measuring.views(encoder, checkpoint.id):
+                yield Artifact("encode", f"{checkpoint.id} {encoder}", *owner, *_features(plan, view))
         yield Artifact("score", checkpoint.id, *owner, plan.places.scores(checkpoint), plan.keys.scores(checkpoint))
     for encoder in plan.measuring.encoders_where(stored=True):
-        for source in plan.measuring.sources(encoder):
-            yield Artifact("encode", f"{source} {encoder}", None, None, *_features(plan, source, encoder))
+        for view in (each for source in (DATASET, TEXTS) for each in plan.measuring.views(encoder, source)):
+            yield Artifact("encode", f"{view.source} {encoder}", None, None, *_features(plan, view))
     for encoder in plan.encoder_ids if plan.dataset.images else ():
         yield Artifact("audit", encoder, None, None, plan.places.audit(encoder), plan.keys.audit(encoder))
 
 
-def _features(plan: Plan, source: str, encoder: str) -> tuple[Path, str]:
-    return plan.places.features(source, encoder), features_key(plan, source, encoder)
+def _features(plan: Plan, view: View) -> tuple[Path, str]:
+    return plan.places.features(view), plan.keys.features(view)
 
 
 def maker_of(plan: Plan, folder: Path) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lorabench import components, store
+from lorabench.pipeline.measuring import DATASET, TEXTS, View
 from lorabench.records import Checkpoint, PromptSet
 
 if TYPE_CHECKING:
@@ -56,18 +57,23 @@ class Keys:
     def _images(self) -> dict[tuple[str, str, str], str]:
         return {}
 
-    def features(self, checkpoint: Checkpoint, encoder: str) -> str:
-        sets = [self.images(checkpoint, each) for each in self._plan.measuring.sets_for(encoder, checkpoint)]
-        return store.key_of("encode", STAGE_VERSIONS["encode"], [self._plan.encoder_ids[encoder]], sets)
-
-    def dataset_features(self, encoder: str) -> str:
+    def features(self, view: View) -> str:
         plan = self._plan
-        parameters = [plan.encoder_ids[encoder], plan.measuring.resize_mode(encoder), plan.measuring.concepts]
-        return store.key_of("encode", STAGE_VERSIONS["encode"], parameters, [plan.dataset.fingerprint])
+        parameters: list[Any] = [plan.encoder_ids[view.encoder], *([view.resize] if view.resize else [])]
+        if view.source == TEXTS:
+            parameters, inputs = [*parameters, plan.measuring.texts], []
+        elif view.source == DATASET:
+            parameters, inputs = [*parameters, plan.measuring.concepts], [plan.dataset.fingerprint]
+        else:
+            checkpoint = plan.checkpoint_by_id[view.source]
+            inputs = [self.images(checkpoint, each) for each in plan.measuring.sets_for(view.encoder, checkpoint)]
+            parameters += self._compression
+        return store.key_of("encode", STAGE_VERSIONS["encode"], parameters, inputs)
 
-    def text_features(self, encoder: str) -> str:
-        parameters = [self._plan.encoder_ids[encoder], self._plan.measuring.texts]
-        return store.key_of("encode", STAGE_VERSIONS["encode"], parameters, [])
+    @property
+    def _compression(self) -> list[Any]:
+        quality = self._plan.study.images.webp_quality
+        return ["webp", quality] if quality else []
 
     def scores(self, checkpoint: Checkpoint) -> str:
         plan = self._plan
@@ -76,15 +82,15 @@ class Keys:
         if plan.measuring.holds_ceiling(checkpoint) and not checkpoint.is_base:
             parameters.append("real images too")
         # Features that are not stored have a key all the same: what they come from.
-        features = (self.features(checkpoint, encoder) for encoder in plan.encoder_ids)
-        inputs = [self._compared_with(self._owner(checkpoint)), *features]
+        inputs = [self._compared_with(self._owner(checkpoint)), *self._features_of(checkpoint.id)]
         return store.key_of("score", STAGE_VERSIONS["score"], parameters, inputs)
 
     def audit(self, encoder: str) -> str:
         """Of the probes of the metrics on one encoder: real images only, no checkpoint."""
         requests = [request for request in self._plan.requests if request.encoder == encoder]
         metrics = [[request, components.find("metrics", request.metric).version] for request in requests]
-        return store.key_of("audit", STAGE_VERSIONS["audit"], metrics, [self.dataset_features(encoder)])
+        views = [View(DATASET, encoder, mode) for mode in self._plan.measuring.resize_modes(encoder)]
+        return store.key_of("audit", STAGE_VERSIONS["audit"], metrics, [self.features(view) for view in views])
 
     def metric_id(self, request: MetricRequest, prompt_type: str, concept_id: str | None) -> str:
         """Hash of all that a number means but the checkpoint: equal ids compare, across studies too.
@@ -99,6 +105,7 @@ class Keys:
         asked = {(each.concept.id, each.type, _asked(each)): each for _, each in own}
         drawn = [list(each) for each in asked]
         parameters = [request, metric.version, plan.encoder_ids[request.encoder], plan.study.sampling, drawn]
+        parameters += self._compression
         if "text" in metric.compares_with:  # texts for alignment, which no prompt says
             sets = asked.values()
             parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
@@ -106,6 +113,10 @@ class Keys:
         base = [self._base, *(self._drawn(*each) for each in own if each[0] and each[0] == floor)]
         base = base if "base" in metric.compares_with else []
         return store.key_of("metric", 1, parameters, [plan.dataset.fingerprint, *base])[:12]
+
+    def _features_of(self, source: str) -> list[str]:
+        plan = self._plan
+        return [self.features(each) for encoder in plan.encoder_ids for each in plan.measuring.views(encoder, source)]
 
     @property
     def _base(self) -> str:
@@ -134,10 +145,12 @@ class Keys:
             plan = self._plan
             sets = [each for whose, each in plan.every_set if whose == owner]
             texts = [request.prompt.text_for_alignment for each in sets for request in each.requests]
-            inputs = [self.text_features(encoder) for encoder in plan.encoder_ids]
-            inputs += [self.dataset_features(encoder) for encoder in plan.encoder_ids]
-            base = plan.base_checkpoint
-            inputs += [self.features(base, encoder) for encoder in plan.encoder_ids] if base else []
+            modes = plan.measuring.resize_modes
+            inputs = [self.features(View(TEXTS, encoder)) for encoder in plan.encoder_ids]
+            inputs += [
+                self.features(View(DATASET, encoder, mode)) for encoder in plan.encoder_ids for mode in modes(encoder)
+            ]
+            inputs += self._features_of(plan.base_checkpoint.id) if plan.base_checkpoint else []
             self._others[owner] = store.key_of("score inputs", 1, texts, inputs)
         return self._others[owner]
 

@@ -36,10 +36,13 @@ def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
             place = f"study '{study.name}', metrics[{index}].encoders"
             if encoder not in metric.encoders:
                 raise UserError(unknown(f"encoder of metric {metric.name}", encoder, metric.encoders, place))
-            request = MetricRequest(metric.name, encoder, _resize_mode(study, encoder, place))
-            if request in requests:
+            modes = _resize_modes(study, encoder, place)
+            # Of generated pictures all modes agree: they are square.
+            modes = modes if "dataset" in metric.compares_with else modes[:1]
+            asked = [MetricRequest(metric.name, encoder, mode) for mode in modes]
+            if asked[0] in requests:
                 raise UserError(f"Metric '{metric.name}' is asked for twice on encoder '{encoder}' ({place}).")
-            requests.append(request)
+            requests += asked
     for name in study.encoders:
         components.find("encoders", name, f"study '{study.name}', encoders")
     return tuple(requests)
@@ -70,14 +73,24 @@ def measurable(study: Study, dataset: Dataset, has_base: bool) -> tuple[tuple[Me
     return tuple(requests), remarks
 
 
-def _resize_mode(study: Study, encoder: str, place: str) -> str:
+def _resize_modes(study: Study, encoder: str, place: str) -> tuple[str, ...]:
     spec: EncoderSpec = components.find("encoders", encoder, place)
     choice = study.encoders.get(encoder)
-    resize = choice.resize if choice and choice.resize else spec.resize_modes[0]
-    if resize not in spec.resize_modes:
-        where = f"study '{study.name}', encoders.{encoder}.resize"
-        raise UserError(unknown(f"resize mode of encoder {encoder}", resize, spec.resize_modes, where))
-    return resize
+    modes = choice.resize if choice and choice.resize else spec.resize_modes[:1]
+    for mode in modes:
+        if mode not in spec.resize_modes:
+            where = f"study '{study.name}', encoders.{encoder}.resize"
+            raise UserError(unknown(f"resize mode of encoder {encoder}", mode, spec.resize_modes, where))
+    return modes
+
+
+@dataclass(frozen=True)
+class View:
+    """A source of pictures or texts as an encoder sees it: what one artifact of features holds."""
+
+    source: str  # id of a checkpoint, DATASET or TEXTS
+    encoder: str
+    resize: str = ""  # how pictures are resized; "" where every way agrees: what is drawn here is square
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,9 @@ class Measuring:
     def encoders_where(self, stored: bool) -> tuple[str, ...]:
         return tuple(name for name in self._plan.encoder_ids if self.encoder(name).stored == stored)
 
-    def resize_mode(self, encoder: str) -> str:
-        return next(request.resize for request in self._plan.requests if request.encoder == encoder)
+    def resize_modes(self, encoder: str) -> tuple[str, ...]:
+        """How pictures are resized for an encoder, in the order of the study."""
+        return tuple(dict.fromkeys(each.resize for each in self._plan.requests if each.encoder == encoder))
 
     def sets_for(self, encoder: str, checkpoint: Checkpoint) -> tuple[PromptSet, ...]:
         """The pictures of a checkpoint that some metric looks at through this encoder."""
@@ -121,10 +135,19 @@ class Measuring:
             types.setdefault(request.encoder, set()).update(self.metric(request.metric).prompt_types)
         return types
 
-    def sources(self, encoder: str) -> tuple[str, ...]:
-        """What is looked at through an encoder beside the checkpoints' pictures."""
-        pictures = (DATASET,) if self._plan.dataset.images else ()
-        return (*pictures, TEXTS) if self.encoder(encoder).reads_text else pictures
+    def views(self, encoder: str, source: str) -> tuple[View, ...]:
+        """What an encoder sees of a source: once, or once a way to resize what need not be square; () for nothing."""
+        if source == DATASET and not self._plan.dataset.images:
+            return ()
+        if source == TEXTS and not self.encoder(encoder).reads_text:
+            return ()
+        square = source not in (DATASET, *self._plan.own_sets)
+        return tuple(View(source, encoder, mode) for mode in (("",) if square else self.resize_modes(encoder)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that encoders look at: the data set, the texts, the checkpoints."""
+        return (DATASET, TEXTS, *self._plan.checkpoint_by_id)
 
     def compared_with(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
         """A checkpoint and the base model, which it is compared with."""

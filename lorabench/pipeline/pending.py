@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 
 from lorabench.pipeline.auditing import is_audited
-from lorabench.pipeline.features import features_key
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import missing_epochs, missing_sets
 from lorabench.records import Checkpoint, Failure, Task
@@ -52,13 +51,15 @@ def _pending_images(plan: Plan) -> Pending:
 
 def _pending_features(plan: Plan) -> Pending:
     for encoder in plan.measuring.encoders_where(stored=True):
-        for source in (*plan.measuring.sources(encoder), *plan.checkpoint_by_id):
-            if plan.folder.holds(plan.places.features(source, encoder), features_key(plan, source, encoder)):
-                continue
-            counts = {TEXTS: 1, DATASET: len(plan.measuring.concepts)}
-            checkpoint = plan.checkpoint_by_id.get(source)
-            units = len(plan.measuring.sets_for(encoder, checkpoint)) if checkpoint else counts[source]
-            yield Task("encode", source, units, encoder), _no_images(plan, checkpoint) if checkpoint else ""
+        for source in plan.measuring.sources:
+            for view in plan.measuring.views(encoder, source):
+                if plan.folder.holds(plan.places.features(view), plan.keys.features(view)):
+                    continue
+                counts = {TEXTS: 1, DATASET: len(plan.measuring.concepts)}
+                checkpoint = plan.checkpoint_by_id.get(source)
+                units = len(plan.measuring.sets_for(encoder, checkpoint)) if checkpoint else counts[source]
+                obstacle = _no_images(plan, checkpoint) if checkpoint else ""
+                yield Task("encode", source, units, encoder, view.resize), obstacle
 
 
 def _pending_scores(plan: Plan) -> Pending:
@@ -91,10 +92,11 @@ def _no_images(plan: Plan, checkpoint: Checkpoint) -> str:
 
 def _no_features(plan: Plan, source: str) -> str:
     for encoder in plan.measuring.encoders_where(stored=True):
-        if source in (TEXTS, DATASET) and source not in plan.measuring.sources(encoder):
-            continue
-        if not plan.folder.holds(plan.places.features(source, encoder), features_key(plan, source, encoder)):
-            return f"features of {source} ({encoder}) are not there: run `lorabench encode` first, or see its failure"
+        for view in plan.measuring.views(encoder, source):
+            if not plan.folder.holds(plan.places.features(view), plan.keys.features(view)):
+                return (
+                    f"features of {source} ({encoder}) are not there: run `lorabench encode` first, or see its failure"
+                )
     checkpoint = plan.checkpoint_by_id.get(source)
     return _no_images(plan, checkpoint) if checkpoint else ""
 

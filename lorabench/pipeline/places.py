@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorabench import components
 from lorabench.records import Checkpoint, PromptSet
 
 if TYPE_CHECKING:
+    from lorabench.pipeline.measuring import View
     from lorabench.pipeline.plan import Plan, TrainingRun
 
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
@@ -37,8 +39,9 @@ class Places:
         leaf = [part for part in (concept.category, concept.class_name, concept.subclass) if part]
         return self._in("images", checkpoint.id, *leaf, prompt_set.type)
 
-    def features(self, source: str, encoder: str) -> Path:
-        return self._in("features", source, encoder)
+    def features(self, view: View) -> Path:
+        usual = ("", components.find("encoders", view.encoder).resize_modes[0])
+        return self._in("features", view.source, view.encoder + (f"-{view.resize}" if view.resize not in usual else ""))
 
     def scores(self, checkpoint: Checkpoint) -> Path:
         return self._in("scores", checkpoint.id)

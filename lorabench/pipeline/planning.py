@@ -107,6 +107,7 @@ def _plan(
         notes = prompts.stand_ins(dataset, Path(study.images.prompts))
         dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
     requests, lacking = measurable(study, dataset, has_base=True)
+    _check_explained(study, dataset, checkpoints)
     _check_adapters(base, runs)
     floor = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
@@ -197,6 +198,20 @@ def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
         name = (twice or taken)[0]
         why = "two checkpoints are called so" if twice else "lorabench itself uses that name"
         raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file, the folder or the config.")
+
+
+def _check_explained(study: Study, dataset: Dataset, checkpoints: Sequence[Checkpoint]) -> None:
+    """UserError where the explanation is to be of what this study has not."""
+    categories = (*dict.fromkeys(concept.category for concept in dataset.concepts), ALL)
+    known = {checkpoint.epoch for checkpoint in checkpoints}
+    for category, epochs in study.explain.epochs.items():
+        place = f"study '{study.name}', explain.epochs"
+        if category not in categories and not study.data.concepts:  # a choice of concepts may leave a category out
+            raise UserError(unknown("category", category, categories, place))
+        lacking = [epoch for epoch in epochs if epoch not in known]
+        if lacking:
+            have = ", ".join(str(epoch) for epoch in sorted(known - {None}))
+            raise UserError(f"No checkpoint is of epoch {lacking[0]} ({place}.{category}). Epochs: {have}.")
 
 
 def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:

@@ -104,11 +104,10 @@ def _say_left_out(plan: Plan) -> str:
 
 def _saw_same_pictures(plan: Plan) -> bool:
     """Whether what lies there was measured on these pictures, wherever they lay then: a run and its data may move."""
-    metas = {
-        name: plan.folder.meta(plan.places.features(DATASET, name))
-        for name in plan.measuring.encoders_where(stored=True)
-    }
-    return any(meta is not None and meta.key == plan.keys.dataset_features(name) for name, meta in metas.items())
+    encoders = plan.measuring.encoders_where(stored=True)
+    views = (view for name in encoders for view in plan.measuring.views(name, DATASET))
+    metas = ((view, plan.folder.meta(plan.places.features(view))) for view in views)
+    return any(meta is not None and meta.key == plan.keys.features(view) for view, meta in metas)
 
 
 def _trainings_told(plan: Plan) -> set[tuple[str, int]]:

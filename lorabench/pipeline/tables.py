@@ -234,20 +234,22 @@ def _anchors(plan: Plan) -> pd.DataFrame:
 
 def _explain(plan: Plan, failures: Sequence[Failure]) -> int:
     category_scores = store.read_table(plan.root / "category_scores.parquet")
-    answer = explained(category_scores, plan.study.explain.exclude)
+    answer = explained(category_scores, plan.study.explain.exclude, plan.study.explain.epochs)
     store.write_table(answer.attributions, plan.root / "attributions.parquet")
     store.write_table(answer.explanations, plan.root / "explanations.parquet")
     return 2
 
 
-def explained(category_scores: pd.DataFrame, exclude: Sequence[str]) -> Explained:
+def explained(
+    category_scores: pd.DataFrame, exclude: Sequence[str], epochs: Mapping[str, Sequence[int]] | None = None
+) -> Explained:
     """The scores of all algorithms we know, explained; `exclude` are configs as glob patterns."""
     configs = category_scores["config"].unique()
     excluded = [name for name in configs if any(fnmatch.fnmatch(name, each) for each in exclude)]
     behind = {name: components.algorithm_of(name) for name in sorted(set(category_scores["algorithm"]))}
     known = {name: algorithm for name, algorithm in behind.items() if algorithm is not None}
     rows = category_scores[category_scores["algorithm"].isin(known)]
-    return explain(rows, known, exclude=excluded, workers=os.cpu_count() or 1)
+    return explain(rows, known, exclude=excluded, epochs=epochs or {}, workers=os.cpu_count() or 1)
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:
@@ -268,11 +270,11 @@ def _gathered_scores(plan: Plan) -> pd.DataFrame:
 def _metric_ids(plan: Plan, scores: pd.DataFrame) -> pd.DataFrame:
     """The id of every measurement of every leaf."""
     table = scores[[*LEAF, *METRIC]].drop_duplicates().reset_index(drop=True)
-    requests = {(request.metric, request.encoder): request for request in plan.requests}
+    requests = {(request.metric, request.encoder, request.resize): request for request in plan.requests}
     ids = []
     for row in table.itertuples(index=False):
         concept = "/".join(part for part in (row.category, row.class_name, row.subclass) if part)
-        request = requests[row.metric, row.encoder]
+        request = requests[row.metric, row.encoder, row.resize]
         ids.append(plan.keys.metric_id(request, row.prompt_type, None if row.category == ALL else concept))
     return table.assign(metric_id=ids)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from lorabench.report.points import Comparison
 from lorabench.report.tables import Column
 from lorabench.statistics.columns import ALL, METRIC
-from lorabench.statistics.correlation import OTHER, leaf_correlations
+from lorabench.statistics.correlation import leaf_correlations
 from lorabench.statistics.reliability import intraclass_correlation
 
 # Rules of thumb, no tests: below these a measurement fails its card. Chance is 0.5 of the first two, 0 of the others.
@@ -135,7 +135,7 @@ def _encoders(run: Comparison) -> Mapping[tuple[str, ...], float]:
     normalized = run.tables.normalized
     table = leaf_correlations(normalized.assign(**normalized[METRIC].fillna("")))
     same = (table["metric"] == table["other_metric"]) & (table["prompt_type"] == table["other_prompt_type"])
-    other = (table[METRIC].to_numpy() != table[OTHER].to_numpy()).any(axis=1)
+    other = table["encoder"] != table["other_encoder"]  # the same one, its pictures resized otherwise, knows no better
     return dict(table[same & other].groupby(METRIC)["r"].mean())
 
 

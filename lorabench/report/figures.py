@@ -31,11 +31,18 @@ _LEVEL_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DOT_SIZE, _DOT_EDGE = 26, 0.4  # of SHAP's dots: an area and a width in points
 
 
-def write_figures(tables: RunTables, folder: Path) -> list[Path]:
-    """Every figure that the run has numbers for, as svg and png; returns the files."""
+def write_figures(tables: RunTables, folder: Path, category: str = "all") -> list[Path]:
+    """Every figure that the run has numbers for, as svg and png; returns the files.
+
+    Of a category: those that differ by category, with its name in theirs. UserError for one that there is not.
+    """
+    kinds, end = (
+        (KINDS, "") if category == "all" else (tuple(kind for kind in KINDS if kind != "correlation"), category)
+    )
+    figures = draw_figures(tables, kinds, category)
     folder.mkdir(parents=True, exist_ok=True)
-    figures = draw_figures(tables)
-    return [_save(figure, folder / f"{name}.{kind}") for name, figure in figures.items() for kind in ("svg", "png")]
+    names = {name: "_".join(filter(None, (name, end))) for name in figures}
+    return [_save(figures[name], folder / f"{names[name]}.{kind}") for name in names for kind in ("svg", "png")]
 
 
 def draw_figures(tables: RunTables, kinds: Sequence[str] = (), category: str = "all") -> dict[str, Figure]:

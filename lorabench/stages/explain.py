@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 import numpy as np
@@ -39,12 +40,14 @@ def explain(
     algorithms: Mapping[str, HasCapacity],
     *,
     exclude: Sequence[str] = (),
+    epochs: Mapping[str, Sequence[int]] = MappingProxyType({}),
     folds: int = 3,
     workers: int = 1,
 ) -> Explained:
     """Explain the scores of every (category, metric, encoder, resize, prompt type) by the factors of the grid.
 
-    Configs named in `exclude` take no part, as if the grid lacked them. SHAP values have the unit of the normalised
+    Configs named in `exclude` take no part, as if the grid lacked them. Of a category in `epochs` only checkpoints of
+    those epochs do (LyCORIS F.2 and F.3: scenes and toys at epoch 10). SHAP values have the unit of the normalised
     score and sum, with a constant, to the model's answer. For the cross-validated numbers each of `folds` groups of
     whole configs is held out in turn. Results do not depend on `workers` (processes; few targets
     are done in this one). UserError for an unknown config or algorithm, or where a process dies.
@@ -55,6 +58,8 @@ def explain(
             raise UserError(unknown("config", name, configs, "explain, exclude"))
     # CatBoost depends on the order of rows; this one is the authors'.
     rows = category_scores[~category_scores["config"].isin(list(exclude))]
+    for category, wanted in epochs.items():
+        rows = rows[(rows["category"] != category) | rows["epoch"].isin(list(wanted))]
     rows = rows.sort_values([*TARGET, "config", "seed", "epoch", "checkpoint"], kind="stable")
     factors = factor_table(rows[factor_columns(rows)].drop_duplicates("checkpoint"), algorithms)
     without_capacity = [name for name in algorithms if algorithms[name].capacity_from is None]

@@ -130,6 +130,19 @@ def test_timm_features_are_the_pre_logits(name, network, weights):
     np.testing.assert_allclose(load(name, weights[name]).encode_images([picture], "stretch"), expected, **CLOSE)
 
 
+def test_logits_are_the_classifier_s_answer(tmp_path):
+    """As the authors' code has them; the encoder of the paper's pre-logits takes the same file."""
+    architecture, arguments = CONVNEXT
+    reference = timm.create_model(architecture, num_classes=1000, **arguments).eval()
+    save(tmp_path / "weights", reference.state_dict(), {"architecture": architecture, "model_args": arguments})
+    (picture,) = pictures((32, 32))
+    with torch.no_grad():
+        expected = reference(normalised(picture))
+    found = load("convnextv2_logits", tmp_path / "weights").encode_images([picture], "stretch")
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    assert load("convnextv2", tmp_path / "weights").encode_images([picture], "stretch").shape == (1, 16)
+
+
 def test_scale_gives_convolutional_encoders_the_whole_rectangle(weights):
     reference = timm.create_model(CONVNEXT[0], num_classes=0, **CONVNEXT[1]).eval()
     reference.load_state_dict(load_file(weights["convnextv2"] / "model.safetensors"))
@@ -187,6 +200,90 @@ def test_distance_of_gram_vectors_is_the_style_loss(weights):
     assert vectors.shape == (2, 4**2 + 6**2 + 8**2 + 8**2 + 10**2)
     expected = style_loss(load_file(weights["vgg19"] / "model.safetensors"), *map(normalised, pair))
     assert ((vectors[0] - vectors[1]) ** 2).sum() == pytest.approx(expected, rel=1e-4)  # float32 against float64 sums
+
+
+def test_half_precision_is_that_of_the_authors(weights):
+    """Convolutions and Gram matrices in float16, of maps that are scaled before they are multiplied."""
+    (picture,) = pictures((48, 32))
+    state = load_file(weights["vgg19"] / "model.safetensors")
+    layers = make_layers(LAYERS)
+    layers.load_state_dict({key.removeprefix("features."): value for key, value in state.items()})
+    expected, batch, kept = [], normalised(picture), []
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        for index, layer in enumerate(layers[:15]):  # up to the last first convolution of a stage
+            batch = layer(batch)
+            if index in (0, 3, 6, 11, 14):  # the ReLU after it works in place
+                kept.append(batch)
+        for maps in kept:
+            scaled = maps.flatten(2) / np.sqrt(maps[0].numel())
+            expected.append((scaled @ scaled.transpose(1, 2)).flatten())
+    (half,) = load("vgg19_half", weights["vgg19"]).encode_images([picture], "scale")
+    (full,) = load("vgg19", weights["vgg19"]).encode_images([picture], "scale")
+    assert torch.cat(expected).dtype == torch.float16
+    assert np.array_equal(half, torch.cat(expected).float().numpy())
+    assert not np.array_equal(half, full) and np.allclose(half, full, rtol=0.02, atol=1e-3)
+
+
+def artifact_scorer(folder: Path, clip: Path) -> Path:
+    """A folder as the encoder wants it: a tiny vision transformer, and a scorer of random numbers."""
+    shutil.copytree(clip, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    vision = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+    config["model_cfg"]["vision_cfg"] = vision
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    words = ("embed_dim", "text_cfg", "quick_gelu")
+    network = open_clip.CLIP(
+        vision_cfg=vision, **{key: config["model_cfg"][key] for key in words if key in config["model_cfg"]}
+    )
+    save_file(network.state_dict(), folder / "open_clip_model.safetensors")
+    sides = [vision["width"], 6, 5, 4, 3, 1]
+    layers = {place: torch.nn.Linear(*sides[n : n + 2]) for n, place in enumerate((0, 2, 4, 6, 7))}
+    state = {
+        f"layers.{place}.{key}": value for place, layer in layers.items() for key, value in layer.state_dict().items()
+    }
+    torch.save(state, folder / "aesthetics_scorer_artifacts_openclip_vit_l_14.pth")
+    return folder
+
+
+def test_artifact_score_is_five_less_what_the_scorer_says(weights, tmp_path):
+    """LyCORIS H.2: pooled features before the projection, normalised, through linear layers without activations."""
+    folder = artifact_scorer(tmp_path / "scorer", weights["clip"])
+    state = torch.load(folder / "aesthetics_scorer_artifacts_openclip_vit_l_14.pth")
+    tower = open_clip.create_model(f"local-dir:{folder}").visual
+    (picture,) = pictures((40, 24))
+    size = tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
+    values = torch.from_numpy(lorabench.images.resize(picture, size, "letterbox")).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        projection, tower.proj = tower.proj, None
+        x = tower((values - 0.5) / 0.5)
+        x = x / x.norm(dim=-1, keepdim=True)
+        for place in (0, 2, 4, 6, 7):
+            x = x @ state[f"layers.{place}.weight"].T + state[f"layers.{place}.bias"]
+    found = load("artifacts", folder).encode_images([picture], "letterbox")
+    np.testing.assert_allclose(found, 5 - x.numpy(), **CLOSE)
+    assert projection is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (None, "does not exist; it is of"),
+        ({"layers.0.weight": torch.zeros(2, 2)}, "is no artifact scorer"),
+        (b"no pickle", "is no artifact scorer"),
+    ],
+)
+def test_an_artifact_scorer_that_is_none_is_named(weights, tmp_path, state, words):
+    folder = artifact_scorer(tmp_path / "scorer", weights["clip"])
+    file = folder / "aesthetics_scorer_artifacts_openclip_vit_l_14.pth"
+    file.unlink()
+    if isinstance(state, bytes):
+        file.write_bytes(state)
+    elif state:
+        torch.save(state, file)
+    with pytest.raises(UserError, match=words):
+        load("artifacts", folder)
+    with pytest.raises(UserError, match="needs a folder of weights"):
+        load("artifacts", None)
 
 
 def test_full_size_vgg19_taps_the_layers_of_the_paper(tmp_path):

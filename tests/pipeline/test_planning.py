@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from command_line import SMOKE
 from huggingface_hub import constants
 from tiny_base import write_tiny_base
@@ -17,7 +19,10 @@ from tiny_base import write_tiny_base
 from lorabench import components, diffusion, images
 from lorabench.api import studies
 from lorabench.errors import UserError
-from lorabench.pipeline import models
+from lorabench.pipeline import models, tasks
+from lorabench.pipeline.features import FeatureReader
+from lorabench.pipeline.measuring import DATASET, View
+from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
@@ -87,6 +92,39 @@ def test_plain_folders_of_any_category_get_alter_prompts(tmp_path):
     assert all(any(id_ in sentence for sentence in plan.dataset.assumptions) for id_ in drawn)
 
 
+def test_an_encoder_may_see_pictures_in_several_ways(tmp_path):
+    """Each way is measured where the data set takes part; what is drawn is square, and seen once."""
+    wide = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    images.write(tmp_path / "pictures/scenes/tower/a.png", wide)
+    (tmp_path / "pictures/scenes/tower/a.txt").write_text("[V] tower")
+    text = SMOKE.replace("lorabench:mini/dataset", "pictures")
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("concepts ="))
+    modes = ("stretch", "letterbox", "center_crop")
+    plain = planned(tmp_path, text)
+    plan = planned(tmp_path, text.replace('mini/weights/dinov2"', f'mini/weights/dinov2", resize = {list(modes)}'))
+    asked = Counter(request.metric for request in plan.requests if request.encoder == "dinov2")
+    assert asked == {"image_similarity": 3, "squared_centroid_distance": 3, "kernel_distance": 3, "vendi": 1}
+    drawn, shown = (plan.measuring.views("dinov2", source) for source in ("base", DATASET))
+    assert [view.resize for view in drawn] == [""] and [view.resize for view in shown] == list(modes)
+    assert plan.keys.features(drawn[0]) == plain.keys.features(drawn[0])
+    (usual,) = plain.measuring.views("dinov2", DATASET)
+    assert (plan.places.features(shown[1]), plan.keys.features(shown[1])) == (
+        plain.places.features(usual), plain.keys.features(usual),
+    )  # fmt: skip
+    assert len({plan.places.features(view) for view in shown}) == len({plan.keys.features(view) for view in shown}) == 3
+
+    ready, _ = pending(plan, "encode")
+    for task in (each for each in ready if (each.source, each.encoder) == (DATASET, "dinov2")):
+        tasks.execute(plan, task, lambda _: None)
+    seen = FeatureReader(plan, plan.checkpoints[0])
+    encoder = components.find("encoders", "dinov2").load(
+        Path(plan.study.encoders["dinov2"].weights), torch.device("cpu")
+    )
+    for mode in modes:
+        expected = encoder.encode_images([images.read(tmp_path / "pictures/scenes/tower/a.png")], mode)
+        assert np.array_equal(seen("dataset", "scenes/tower", "train", "dinov2", mode).array, expected)
+
+
 def test_other_published_weights_are_another_encoder(tmp_path, monkeypatch):
     """Their hash is in the encoder's id, in the keys of its features and in the id of what is measured by it."""
     study = SMOKE.replace('dinov2 = { weights = "lorabench:mini/weights/dinov2" }\n', "")
@@ -104,7 +142,7 @@ def test_other_published_weights_are_another_encoder(tmp_path, monkeypatch):
         plan = planned(tmp_path, study)
         request = next(each for each in plan.requests if each.encoder == "dinov2")
         measured = plan.keys.metric_id(request, "train", plan.measuring.concepts[0])
-        found.append((plan.encoder_ids["dinov2"], plan.keys.features(plan.checkpoints[1], "dinov2"), measured))
+        found.append((plan.encoder_ids["dinov2"], plan.keys.features(View(plan.checkpoints[1].id, "dinov2")), measured))
     unfetched, first, second = found
     assert unfetched[0] == "dinov2-unfetched-v1"
     assert first[0] == f"dinov2-{hashlib.sha256(b'weights').hexdigest()[:12]}-v1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lorabench import images
 from lorabench.records import Concept, ImageSet
@@ -36,6 +37,18 @@ def test_rows_belong_to_ids_and_batches_are_bounded(tmp_path):
     assert features.array.tolist() == [[10 * number] * 3 for number in range(5)]
     assert (features.ids, features.encoder_id, features.resize) == (tuple("abcde"), encoder.id, "stretch")
     assert encoder.batches == [2, 2, 1] and features.array.dtype == np.float32
+
+
+def test_images_are_measured_as_lossy_webp_shows_them(tmp_path):
+    """The paper's authors kept their images so, of quality 80 (PIL's own file is the oracle)."""
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    images.write(tmp_path / "0.png", picture)
+    Image.fromarray(picture).save(tmp_path / "0.webp", quality=80)
+    there = ImageSet("c", Concept("toys", "dog", "", "", "dog"), "alter", ("a",), (tmp_path / "0.png",))
+    lossy = np.asarray(Image.open(tmp_path / "0.webp").convert("RGB"))
+    features = encode_set(MeanColour(), there, "stretch", 2, webp_quality=80)
+    assert not np.array_equal(lossy, picture)
+    assert np.array_equal(features.array[0], lossy.mean((0, 1)).astype(np.float32))
 
 
 def test_nothing_to_encode_is_an_error(tmp_path):

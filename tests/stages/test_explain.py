@@ -199,3 +199,15 @@ def test_a_factor_that_varies_within_some_algorithms_only_is_said(small):
     one_rate = small[~small["config"].str.startswith("loha-lr")]
     reason = explain(one_rate, ALGORITHMS).explanations["reason"].item()
     assert reason == "lr_level does not vary within loha: there it cannot be told from the algorithm."
+
+
+def test_a_category_is_explained_at_the_epochs_that_are_named_for_it(planted):
+    """Levels are those of the whole grid all the same; 69 rows a target, as in the paper's appendices F.2 and F.3."""
+    both = pd.concat([planted, planted.assign(category="scenes")])
+    found = explain(both, ALGORITHMS, exclude=EXCLUDED, epochs={"scenes": (10,)})
+    rows = found.explanations.set_index("category")["n_rows"]
+    assert rows.to_dict() == {"scenes": 69, "toys": 207}
+    of_scenes = found.attributions[found.attributions["category"] == "scenes"]
+    assert set(of_scenes["epoch"]) == {10} and "epoch" not in set(of_scenes["factor_name"])
+    alone = explain(planted.assign(category="scenes")[planted["epoch"] == 10], ALGORITHMS, exclude=EXCLUDED)
+    assert np.array_equal(of_scenes["shap"], alone.attributions["shap"])
