@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 PromptType = Literal["train", "trigger", "alter", "style", "drift"]
+OptimizerName = Literal["adamw", "adamw8bit"]
 ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
 
 PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "drift")
@@ -157,6 +158,11 @@ class TrainingConfig:
     caption_dropout: float = 0.05
     resolution: int = 512
     max_tokens: int = 75
+    optimizer: OptimizerName = "adamw"
+
+
+# Settings that came later. At its default such a one is left out of keys and files: it is what was always done.
+LATER = ("optimizer",)
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,10 @@ class TrainConfig:
     @property
     def flat(self) -> dict[str, Any]:
         """Name and settings in one table, as adapter files hold them and keys are made of them."""
-        return {"name": self.name, **asdict(self.adapter), **asdict(self.training)}
+        usual = asdict(TrainingConfig())
+        training = asdict(self.training)
+        told = {key: value for key, value in training.items() if key not in LATER or value != usual[key]}
+        return {"name": self.name, **asdict(self.adapter), **told}
 
     @property
     def factors(self) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def test_paper_study_measures_what_the_paper_reports():
     theirs = {"convnextv2": "convnextv2_logits", "vgg19": "vgg19_half"}
     assert compat == {(metric, theirs.get(name, name)): count for (metric, name), count in expected.items()}
     assert (authors.images.noise, authors.images.webp_quality) == ("index", 80)
-    same = ("base", "seeds", "data", "training", "grid", "explain", "run")
+    assert authors.training == study.training.model_copy(update={"optimizer": "adamw8bit"})
+    same = ("base", "seeds", "data", "grid", "explain", "run")
     assert all(getattr(authors, key) == getattr(study, key) for key in same)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lorabench.errors import unknown
-from lorabench.records import PromptType, Sampling
+from lorabench.records import OptimizerName, PromptType, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
     Few,
@@ -72,6 +72,7 @@ class Training(Section):
         (10, 30, 50), min_length=1, description="epochs after which an adapter is kept and measured"
     )
     batch_size: Pictures = Field(8, description="images a step, all of one aspect-ratio bucket")
+    optimizer: OptimizerName = Field("adamw", description="adamw8bit: its states in 8 bits (lorabench[gpu])")
     weight_decay: NotNegative = Field(0.1, description="of AdamW")
     betas: tuple[Momentum, Momentum] = Field((0.9, 0.99), description="of AdamW")
     max_grad_norm: Positive = Field(1.0, description="gradients are clipped at this norm")

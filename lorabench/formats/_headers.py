@@ -47,6 +47,7 @@ class SavedConfig(FileRecord):
     decompose_both: bool = False
     text_encoder_lr: float | None = None
     peft: dict[str, Any] | None = None
+    optimizer: _Name = "adamw"
 
     def known(self) -> TrainConfig:
         """The config itself, with NaN for an unknown learning rate."""
@@ -56,7 +57,7 @@ class SavedConfig(FileRecord):
 def table_of(config: TrainConfig) -> dict[str, Any]:
     """What a file states of a config: the fields of SavedConfig."""
     flat = config.flat | {"lr": None if math.isnan(config.training.lr) else config.training.lr}
-    return {key: flat[key] for key in SavedConfig.model_fields}
+    return {key: flat[key] for key in SavedConfig.model_fields if key in flat}
 
 
 class OwnHeader(FileRecord):

@@ -17,7 +17,7 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
-from lorabench.stages import train
+from lorabench.stages import optimizers, train
 
 
 def base_model(plan: Plan) -> diffusion.BaseModel:
@@ -62,8 +62,14 @@ def _load_encoder(name: str, weights: str, device: str) -> Encoder:
 def check_inputs(plan: Plan) -> Plan:
     """Read every training picture and load each encoder once, so that what is broken shows before the hours of work.
 
-    Published weights are downloaded by that: the answer is the plan with the ids of what was loaded.
+    Published weights are downloaded by that: the answer is the plan with the ids of what was loaded. UserError too
+    where a training that is still to do needs a package that is not installed.
     """
+    for run in plan.runs:
+        epochs = run.config.training.checkpoint_epochs
+        places = [(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)) for epoch in epochs]
+        if not all(plan.folder.holds(*place) for place in places):
+            optimizers.require(run.config.training.optimizer)
     for image in plan.dataset.images:
         images.read(image.path)
     ids = {}

@@ -19,6 +19,7 @@ from lorabench.adapters import Adapter
 from lorabench.diffusion import BaseModel
 from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
 from lorabench.seeds import derive_seed
+from lorabench.stages.optimizers import optimizer_of
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
 
@@ -186,16 +187,15 @@ def _examples(
     )
 
 
-def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW with a group for each learning rate; "ratio" is the group's to the config's."""
+def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
+    """The config's optimizer with a group for each learning rate; "ratio" is the group's to the config's."""
     text_ratio = 1.0 if training.text_encoder_lr is None else training.text_encoder_lr / training.lr
     groups: dict[float, list[torch.Tensor]] = {}
     for name, params in adapter.modules.items():
         ratio = 1.0 if name.startswith("unet.") else text_ratio
         groups.setdefault(ratio, []).extend(adapters.trained(params))
     rows = [{"params": params, "ratio": ratio} for ratio, params in groups.items()]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(rows, training.lr, training.betas, weight_decay=training.weight_decay, fused=fused)
+    return optimizer_of(rows, training, device)
 
 
 def _update(
@@ -203,7 +203,7 @@ def _update(
     adapter: Adapter,
     apart: frozenset[str],
     params: list[torch.Tensor],
-    optimizer: torch.optim.AdamW,
+    optimizer: torch.optim.Optimizer,
     batch: Batch,
     max_grad_norm: float,
 ) -> torch.Tensor:
@@ -258,7 +258,7 @@ class _LossLog:
             self._on_step(step + 1, self.total, loss)
 
 
-def _trained(adapter: Adapter, optimizer: torch.optim.AdamW, epoch: int, step: int, log: _LossLog) -> Trained:
+def _trained(adapter: Adapter, optimizer: torch.optim.Optimizer, epoch: int, step: int, log: _LossLog) -> Trained:
     losses = log.take()
     saved = adapters.copy_to(adapter, "cpu")
     log.require_finite(saved, step)
@@ -267,7 +267,7 @@ def _trained(adapter: Adapter, optimizer: torch.optim.AdamW, epoch: int, step: i
     return Trained(epoch, step, saved, losses, state)
 
 
-def _restore(adapter: Adapter, optimizer: torch.optim.AdamW, state: TrainState) -> None:
+def _restore(adapter: Adapter, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
     with torch.no_grad():
         for name, params in adapter.modules.items():
             for suffix, tensor in params.items():

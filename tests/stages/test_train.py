@@ -12,7 +12,9 @@ from changed_configs import changed
 from tiny_base import write_tiny_base
 
 from lorabench import adapters, components, diffusion, images
+from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
+from lorabench.stages import optimizers
 from lorabench.stages import train as stage
 
 CONFIG = TrainConfig(
@@ -50,6 +52,11 @@ def pictures(tmp_path_factory):
     return made
 
 
+def eight_bits():
+    """No part of the locked environment: wherever it is installed, diffusers takes two seconds longer to load."""
+    return pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: lorabench[gpu] brings it")
+
+
 def run(base, pictures, config, seed=1, **options):
     algorithm = components.find("algorithms", config.adapter.algorithm)
     return list(stage.train(base, pictures, config, algorithm, seed, **options))
@@ -78,10 +85,14 @@ def test_training_learns(base, pictures):
     assert np.mean(learnt.losses[-9:]) < 0.9 * np.mean(still.losses[-9:])
 
 
-@pytest.mark.parametrize("name", ["lora", "native"])
-def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name):
-    config = changed(OTHERS[name], lr=1e-3, warmup_epochs=1.5)
+@pytest.mark.parametrize(("name", "optimizer"), [("lora", "adamw"), ("native", "adamw"), ("native", "adamw8bit")])
+def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name, optimizer):
+    if optimizer == "adamw8bit":
+        eight_bits()
+    config = changed(OTHERS[name], lr=1e-3, warmup_epochs=1.5, optimizer=optimizer)
     first, last = run(base, pictures, config)
+    in_bits = {value.dtype for state in first.state.optimizer["state"].values() for value in _tensors_in(state)}
+    assert (torch.uint8 in in_bits) == (optimizer == "adamw8bit")
     before = [tensor.clone() for tensor in tensors(first)]
     (resumed,) = run(base, pictures, config, resume=first.state)
     assert (first.epoch, first.step, last.epoch, last.step) == (1, 3, 3, 9)
@@ -92,10 +103,35 @@ def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name):
     assert not all(map(torch.equal, tensors(first), tensors(last)))
 
 
-def test_equals_a_hand_written_loop(base, pictures):
+def _tensors_in(value):
+    """All tensors of nested tables."""
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in _tensors_in(item)]
+    return [value] if isinstance(value, torch.Tensor) else []
+
+
+def test_an_optimizer_without_its_package_is_said_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the package bitsandbytes.*pip install 'lorabench\[gpu\]'"):
+        optimizers.require("adamw8bit")
+    optimizers.require("adamw")
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs_by"),
+    [("adamw", lambda: torch.optim.AdamW), ("adamw8bit", lambda: eight_bits().optim.AdamW8bit)],
+    ids=["adamw", "adamw8bit"],
+)
+def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
     """Native without weight decay is plain fine-tuning of the weights themselves: AdamW on them, nothing of ours."""
+    make = theirs_by()
     config = changed(
-        OTHERS["native"], lr=1e-4, weight_decay=0.0, trained_layers=r"regex:\.to_[qkv]$|fc1$", max_grad_norm=0.01
+        OTHERS["native"],
+        lr=1e-4,
+        weight_decay=0.0,
+        trained_layers=r"regex:\.to_[qkv]$|fc1$|conv1$",
+        max_grad_norm=0.01,
+        optimizer=name,
     )
     results = run(base, pictures, config)
     ours = [loss for result in results for loss in result.losses]
@@ -107,7 +143,7 @@ def test_equals_a_hand_written_loop(base, pictures):
         for kind, parameter, _ in adapters.updates(base.components, adapter, name)
     }
     pristine = {name: parameter.clone() for name, parameter in trained.items()}
-    optimizer = torch.optim.AdamW([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
+    optimizer = make([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
     latents = stage.cache_latents(base, pictures, 16)
     examples = stage._examples(base, pictures, latents, config.training.max_tokens)
     theirs = []
