@@ -292,6 +292,7 @@ class Score:
     reason: str
     n_images: int
     blocks: tuple[float, ...] = ()  # the value block by block of images, with the value as their mean
+    per_image: tuple[float, ...] = ()  # of each image in the order of its set, where the metric is a mean of such
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorabench.pipeline import thumbnails
 from lorabench.pipeline.measuring import DATASET, TEXTS, View
 from lorabench.pipeline.plan import Plan
 from lorabench.statistics.columns import with_whole_numbers
@@ -55,10 +56,14 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
         for encoder in plan.measuring.encoders_where(stored=True):
             for view in plan.measuring.views(encoder, checkpoint.id):
                 yield Artifact("encode", f"{checkpoint.id} {encoder}", *owner, *_features(plan, view))
+        small = plan.places.thumbnails(checkpoint.id), thumbnails.key_of(plan, checkpoint.id)
+        yield Artifact("report", f"thumbnails {checkpoint.id}", *owner, *small)
         yield Artifact("score", checkpoint.id, *owner, plan.places.scores(checkpoint), plan.keys.scores(checkpoint))
     for encoder in plan.measuring.encoders_where(stored=True):
         for view in (each for source in (DATASET, TEXTS) for each in plan.measuring.views(encoder, source)):
             yield Artifact("encode", f"{view.source} {encoder}", None, None, *_features(plan, view))
+    small = plan.places.thumbnails(DATASET), thumbnails.key_of(plan, DATASET)
+    yield Artifact("report", f"thumbnails {DATASET}", None, None, *small)
     for encoder in plan.encoder_ids if plan.dataset.images else ():
         yield Artifact("audit", encoder, None, None, plan.places.audit(encoder), plan.keys.audit(encoder))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lorabench.pipeline.plan import Plan, TrainingRun
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 4, "explain": 1, "report": 6}
+STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 4, "explain": 1, "report": 7}
 
 
 @dataclass(frozen=True)

@@ -1,72 +1,99 @@
-"""The pictures of a run as rows of its table, the first few of each set with a thumbnail."""
+"""The pictures of a run as rows of its table: what each was asked for, what each measures, the first few to look at."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
-from lorabench import images
+from lorabench import store
+from lorabench.pipeline import thumbnails
 from lorabench.pipeline.features import image_name
 from lorabench.pipeline.plan import DATASET, Plan
-from lorabench.records import Checkpoint, ImageRequest, PromptSet
-from lorabench.statistics.columns import with_whole_numbers
+from lorabench.pipeline.tasks import SCORES_FILE
+from lorabench.records import Checkpoint, PromptSet
+from lorabench.statistics.columns import METRIC, with_whole_numbers
 
-THUMBNAIL_SIDE = 128  # pixels at most
+_SET = ["concept", "prompt_type"]
 
 
 def picture_rows(plan: Plan) -> pd.DataFrame:
-    """One row an image, the first few of each set with a thumbnail; the data set's own pictures come as "dataset"."""
-    rows = [row for checkpoint, prompt_set in drawn_sets(plan) for row in _set_rows(plan, checkpoint, prompt_set)]
-    return with_whole_numbers(pd.DataFrame([*rows, *_dataset_rows(plan)]))
+    """One row an image; the data set's own pictures that are shown come as "dataset".
+
+    A metric that has a value for every image has a column, `metric/encoder/resize`, missing where it was measured by a
+    version that did not keep them.
+    """
+    parts = [*(_of_checkpoint(plan, checkpoint) for checkpoint in plan.checkpoints), _of_dataset(plan)]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    values = [name for name in table if "/" in name]
+    return with_whole_numbers(table[[*(name for name in table if name not in values), *values]])
 
 
-def drawn_sets(plan: Plan) -> list[tuple[Checkpoint, PromptSet]]:
-    """The image sets that are there."""
-    pairs = ((checkpoint, each) for checkpoint in plan.checkpoints for each in plan.sets_of(checkpoint))
-    return [pair for pair in pairs if plan.folder.holds(plan.places.images(*pair), plan.keys.images(*pair))]
+def _of_checkpoint(plan: Plan, checkpoint: Checkpoint) -> pd.DataFrame:
+    sets = thumbnails.drawn_sets(plan, checkpoint)
+    if not sets:
+        return pd.DataFrame()
+    counts = [len(each.requests) for each in sets]
+    by_set = {
+        "concept": [each.concept.id for each in sets],
+        "category": [each.concept.category for each in sets],
+        "class_name": [each.concept.class_name for each in sets],
+        "subclass": [each.concept.subclass for each in sets],
+        "prompt_type": [each.type for each in sets],
+    }
+    table = pd.DataFrame({name: np.repeat(np.array(of, object), counts) for name, of in by_set.items()})
+    requests = [request for each in sets for request in each.requests]
+    table = table.assign(
+        checkpoint=checkpoint.id,
+        index=[request.index for request in requests],
+        prompt=[request.prompt.text for request in requests],
+        noise_seed=[pd.NA if request.noise_seed is None else request.noise_seed for request in requests],
+        file=list(_files(plan, checkpoint, sets)),
+    )
+    table = table.merge(thumbnails.read(plan, checkpoint.id), on=[*_SET, "index"], how="left")
+    return _with_values(plan, checkpoint, table)
 
 
-def _set_rows(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> list[dict[str, object]]:
-    folder, concept = plan.places.images(checkpoint, prompt_set), prompt_set.concept
-    return [
-        {
-            "checkpoint": checkpoint.id,
-            "concept": concept.id,
-            "category": concept.category,
-            "class_name": concept.class_name,
-            "subclass": concept.subclass,
-            "prompt_type": prompt_set.type,
-            "index": request.index,
-            "prompt": request.prompt.text,
-            "noise_seed": pd.NA if request.noise_seed is None else request.noise_seed,
-            "file": f"{plan.folder.name(folder)}/{image_name(request.index)}",
-            "thumbnail": _thumbnail(plan, folder, request) if position < plan.study.images.thumbnails else None,
-        }
-        for position, request in enumerate(prompt_set.requests)
-    ]
+def _files(plan: Plan, checkpoint: Checkpoint, sets: list[PromptSet]) -> Iterator[str]:
+    """Where the whole pictures lie, from the folder of the run."""
+    for each in sets:
+        folder = plan.folder.name(plan.places.images(checkpoint, each))
+        yield from (f"{folder}/{image_name(request.index)}" for request in each.requests)
 
 
-def _thumbnail(plan: Plan, folder: Path, request: ImageRequest) -> bytes:
-    return images.thumbnail(images.read(plan.folder.intact(folder, image_name(request.index))), THUMBNAIL_SIDE)
+def _with_values(plan: Plan, checkpoint: Checkpoint, table: pd.DataFrame) -> pd.DataFrame:
+    """A column more for each measurement that says what every image has: in the order of its set."""
+    folder = plan.places.scores(checkpoint)
+    if not plan.folder.holds(folder, plan.keys.scores(checkpoint)):
+        return table
+    scores = store.read_table(plan.folder.intact(folder, SCORES_FILE))
+    if "per_image" not in scores:
+        return table
+    scores = scores[(scores["checkpoint_id"] == checkpoint.id) & (scores["per_image"].map(len) > 0)]
+    place = [scores[name] for name in ("category", "class_name", "subclass")]
+    scores = scores.assign(concept=["/".join(filter(None, parts)) for parts in zip(*place)])
+    rows = table.groupby(_SET).indices
+    for measured, of in scores.groupby(METRIC[1:], sort=False, dropna=False):
+        column = np.full(len(table), np.nan, np.float32)
+        for row in of.itertuples():
+            column[rows[row.concept, row.prompt_type]] = row.per_image
+        table["/".join(measured)] = column
+    return table
 
 
-def _dataset_rows(plan: Plan) -> list[dict[str, object]]:
-    shown = plan.study.images.thumbnails
-    return [
-        {
-            "checkpoint": DATASET,
-            "concept": concept.id,
-            "category": concept.category,
-            "class_name": concept.class_name,
-            "subclass": concept.subclass,
-            "prompt_type": DATASET,
-            "index": index,
-            "prompt": image.caption,
-            "noise_seed": pd.NA,
-            "file": None,  # outside the run
-            "thumbnail": images.thumbnail(images.read(image.path), THUMBNAIL_SIDE),
-        }
-        for concept in plan.dataset.concepts
-        for index, image in enumerate(plan.dataset.images_of(concept.id)[:shown])
-    ]
+def _of_dataset(plan: Plan) -> pd.DataFrame:
+    """The pictures that are shown; they lie outside the run."""
+    table = thumbnails.read(plan, DATASET)
+    concepts = {concept.id: concept for concept in plan.dataset.concepts}
+    owners = [concepts[name] for name in table["concept"]]
+    captions = [plan.dataset.images_of(row.concept)[row.index].caption for row in table.itertuples(index=False)]
+    return table.assign(
+        category=[concept.category for concept in owners],
+        class_name=[concept.class_name for concept in owners],
+        subclass=[concept.subclass for concept in owners],
+        checkpoint=DATASET,
+        prompt=captions,
+        noise_seed=pd.NA,
+        file=None,
+    )

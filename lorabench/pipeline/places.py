@@ -46,6 +46,9 @@ class Places:
     def scores(self, checkpoint: Checkpoint) -> Path:
         return self._in("scores", checkpoint.id)
 
+    def thumbnails(self, source: str) -> Path:
+        return self._in("thumbnails", source)
+
     def audit(self, encoder: str) -> Path:
         return self._in("audit", encoder)
 

@@ -14,12 +14,13 @@ import pandas as pd
 
 from lorabench import components, store
 from lorabench.errors import UserError
+from lorabench.pipeline import thumbnails
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
 from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
-from lorabench.pipeline.pictures import drawn_sets, picture_rows
+from lorabench.pipeline.pictures import picture_rows
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
 from lorabench.records import Checkpoint, Failure, Score
@@ -55,6 +56,8 @@ def update(
     manifest, faults = _looked_at(plan.root, say_damage)
     listed = [*_earlier_failures(plan, stages, manifest, faults), *failures]
     for stage in (each for each in stages if each in makers):
+        if stage == "report":  # part of its key
+            thumbnails.bring_up_to_date(plan)
         key = _key(plan, stage, manifest, listed)
         obstacle = _obstacle(plan, stage, manifest, faults)
         done[stage] = 0
@@ -143,7 +146,11 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
         parameters.append(plan.remarks)
-        drawn = [plan.places.images(*each) for each in drawn_sets(plan)]
+        drawn = [
+            plan.places.images(each, one) for each in plan.checkpoints for one in thumbnails.drawn_sets(plan, each)
+        ]
+        drawn += [plan.places.thumbnails(source) for source in (DATASET, *plan.checkpoint_by_id)]
+        drawn += [plan.places.scores(each) for each in _scored(plan)]  # what single images measure
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
         inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan))]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
@@ -259,9 +266,10 @@ def _scored(plan: Plan) -> list[Checkpoint]:
 def _gathered_scores(plan: Plan) -> pd.DataFrame:
     """One row a leaf and metric of every scored checkpoint, with its factors."""
     folders = [plan.places.scores(checkpoint) for checkpoint in _scored(plan)]
+    kept = [name for name in Score.__dataclass_fields__ if name not in ("checkpoint_id", "per_image")]
     parts = [store.read_table(plan.folder.intact(folder, SCORES_FILE)) for folder in folders]
-    scores = pd.concat(parts, ignore_index=True).rename(columns={"checkpoint_id": "checkpoint"})
-    kept = [name for name in Score.__dataclass_fields__ if name != "checkpoint_id"]
+    scores = pd.concat([part[["checkpoint_id", *kept]] for part in parts], ignore_index=True)
+    scores = scores.rename(columns={"checkpoint_id": "checkpoint"})
     scores = scores.merge(_metric_ids(plan, scores), on=[*LEAF, *METRIC])
     table = factors(plan)
     return table.merge(scores, on="checkpoint")[[*table, *kept, "metric_id"]]

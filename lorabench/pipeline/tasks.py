@@ -16,7 +16,7 @@ import torch
 from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import auditing, models
+from lorabench.pipeline import auditing, models, thumbnails
 from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
@@ -112,7 +112,12 @@ def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
     checkpoint = plan.checkpoint_by_id[task.source]
     if checkpoint.id in plan.own_sets:
         _take_in(plan, checkpoint, advance)
-        return
+    else:
+        _draw_missing(plan, checkpoint, advance)
+    thumbnails.make(plan, checkpoint)
+
+
+def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
     base = models.base_model(plan)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:

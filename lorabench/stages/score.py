@@ -129,7 +129,8 @@ def _measured(
     inputs = parts[0] if len(parts) == 1 else _pooled(parts)
     value = _compute(choice.metric, inputs)
     blocks = block_values(functools.partial(_compute, choice.metric), inputs, value)
-    return _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks)
+    own = () if concept is None or value.per_image is None else tuple(value.per_image.tolist())
+    return _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks, own)
 
 
 def _compute(metric: Metric, inputs: MetricInputs) -> Value:
@@ -193,6 +194,7 @@ def _score(
     n_images: int,
     concept: Concept | None,
     blocks: tuple[float, ...] = (),
+    per_image: tuple[float, ...] = (),
 ) -> Score:
     return Score(
         checkpoint_id=checkpoint_id,
@@ -207,4 +209,5 @@ def _score(
         reason=value.reason,
         n_images=n_images,
         blocks=blocks,
+        per_image=per_image,
     )

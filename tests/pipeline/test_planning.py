@@ -19,11 +19,12 @@ from tiny_base import write_tiny_base
 from lorabench import components, diffusion, images
 from lorabench.api import studies
 from lorabench.errors import UserError
-from lorabench.pipeline import models, tasks
+from lorabench.pipeline import models, tasks, thumbnails
 from lorabench.pipeline.features import FeatureReader
 from lorabench.pipeline.measuring import DATASET, View
 from lorabench.pipeline.pending import pending
 from lorabench.pipeline.plan import Plan
+from lorabench.records import Checkpoint
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
 
@@ -167,3 +168,20 @@ def test_the_plan_goes_on_with_the_weights_that_were_loaded(tmp_path, monkeypatc
     assert fetched == "dinov2-0123456789ab-v1"
     with pytest.raises(UserError, match="has loaded other weights"):
         checked("dinov2-vit_large-ba9876543210-v1", "dinov2-0123456789ab-v1")
+
+
+def test_a_large_study_gets_as_many_thumbnails_as_a_page_can_show():
+    """The paper's: of 234 checkpoints with 149 sets one picture of each set, of one training seed at the last epoch."""
+
+    def counted(seeds, epochs, sets, per_set=4):
+        grid = [(f"c{n}", seed, epoch) for n in range(26) for seed in range(seeds) for epoch in range(epochs)]
+        checkpoints = [Checkpoint(f"{n}-{s}-{e}", n, "lora", seed=s, epoch=e) for n, s, e in grid]
+        checkpoints = [Checkpoint("base", "base", "none"), *checkpoints]
+        settings = SimpleNamespace(images=SimpleNamespace(thumbnails=per_set))
+        plan = SimpleNamespace(checkpoints=checkpoints, sets_of=lambda _: range(sets), study=settings)
+        return [thumbnails.shown(plan, each) for each in checkpoints]
+
+    assert set(counted(seeds=2, epochs=1, sets=10)) == {4}
+    assert set(counted(seeds=2, epochs=3, sets=20)) == {1}
+    paper = counted(seeds=3, epochs=3, sets=149)
+    assert sum(paper) == 27 and set(paper) == {0, 1} and paper[:4] == [1, 0, 0, 1]

@@ -93,6 +93,21 @@ def test_whole_numbers_are_whole_in_every_table(smoke_run):
     assert table(smoke_run, "images")["noise_seed"].max() > 2**53  # where float64 has gaps
 
 
+def test_images_say_what_each_of_them_measures(smoke_run):
+    """Of metrics that are means over images: their mean over a leaf is its score."""
+    images, scores = table(smoke_run, "images"), table(smoke_run, "scores")
+    measured = [name.split("/") for name in images if "/" in name]
+    assert {name[0] for name in measured} == {
+        "image_similarity", "text_similarity", "style_loss_base", "style_loss_data",
+    }  # fmt: skip
+    leaf = ["checkpoint", *LEAF, "prompt_type"]
+    for metric, encoder, resize in measured:
+        means = images.groupby(leaf)[f"{metric}/{encoder}/{resize}"].mean().dropna()
+        same = (scores["metric"] == metric) & (scores["encoder"] == encoder) & (scores["checkpoint"] != "dataset")
+        expected = scores[same].set_index(leaf)["value"].dropna()
+        np.testing.assert_allclose(means.reindex(expected.index), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_a_picture_is_drawn_again_from_the_words_of_the_page(smoke_run):
     page = (smoke_run / "report.html").read_text()
     data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])

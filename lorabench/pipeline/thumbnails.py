@@ -1,0 +1,109 @@
+"""The pictures of a run that a page can show, small: an artifact a checkpoint, made once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lorabench import images, store
+from lorabench.pipeline.features import image_name
+from lorabench.pipeline.plan import DATASET, Plan
+from lorabench.records import Checkpoint, PromptSet
+
+FILE = "thumbnails.parquet"
+VERSION = 1  # rises when the same pictures give others
+SIDE = 128  # pixels at most
+MOST = 6_000  # a page has room for fewer
+COLUMNS = ["concept", "prompt_type", "index", "thumbnail"]
+
+
+def shown(plan: Plan, checkpoint: Checkpoint) -> int:
+    """How many pictures of each of a checkpoint's sets get a thumbnail.
+
+    Where a page could not hold them all: first fewer of each set, then those of one training seed, then of last
+    moments only, the order in which `report.gallery` gives them up.
+    """
+    every, per_set = plan.checkpoints, plan.study.images.thumbnails
+    first = min((each.seed for each in every if each.seed is not None), default=None)
+    one_seed = [each for each in every if each.seed in (None, first)]
+    for kept in (every, one_seed, _last(one_seed)):
+        width = min(per_set, MOST // max(1, sum(len(plan.sets_of(each)) for each in kept)))
+        if width:
+            return width if checkpoint in kept else 0
+    return min(per_set, 1) if checkpoint in kept else 0
+
+
+def _last(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Those of each config that nothing came after."""
+    moment = {each.id: (each.epoch or 0, each.step or 0) for each in checkpoints}
+    newest: dict[str, tuple[int, int]] = {}
+    for each in checkpoints:
+        newest[each.config] = max(newest.get(each.config, (0, 0)), moment[each.id])
+    return [each for each in checkpoints if moment[each.id] == newest[each.config]]
+
+
+def bring_up_to_date(plan: Plan) -> None:
+    """Make what is missing: of checkpoints that were drawn by a run that made none, and of the data set."""
+    for checkpoint in plan.checkpoints:
+        make(plan, checkpoint)
+    folder, key = plan.places.thumbnails(DATASET), key_of(plan, DATASET)
+    if plan.folder.holds(folder, key):
+        return
+    since, most = time.perf_counter(), plan.study.images.thumbnails
+    rows = [
+        [concept.id, DATASET, index, _small(image.path)]
+        for concept in plan.dataset.concepts
+        for index, image in enumerate(plan.dataset.images_of(concept.id)[:most])
+    ]
+    with plan.folder.writing(folder, key, device=plan.device, since=since) as scratch:
+        store.write_table(pd.DataFrame(rows, columns=COLUMNS), scratch / FILE)
+
+
+def make(plan: Plan, checkpoint: Checkpoint) -> None:
+    """The thumbnails of what there is of a checkpoint, if they are not there. DamagedArtifact."""
+    folder, key = plan.places.thumbnails(checkpoint.id), key_of(plan, checkpoint.id)
+    if plan.folder.holds(folder, key):
+        return
+    since, most = time.perf_counter(), shown(plan, checkpoint)
+    sets = drawn_sets(plan, checkpoint) if most else []
+    made_from = [plan.places.images(checkpoint, each) for each in sets]
+    rows = [
+        [each.concept.id, each.type, request.index, _small(plan.folder.intact(place, image_name(request.index)))]
+        for each, place in zip(sets, made_from)
+        for request in each.requests[:most]
+    ]
+    with plan.folder.writing(folder, key, made_from, device=plan.device, since=since) as scratch:
+        store.write_table(pd.DataFrame(rows, columns=COLUMNS), scratch / FILE)
+
+
+def key_of(plan: Plan, source: str) -> str:
+    """What the thumbnails of a checkpoint, or of the data set, are made from: its sets that are there."""
+    if source == DATASET:
+        parameters, inputs = [plan.study.images.thumbnails, SIDE], [plan.dataset.fingerprint]
+    else:
+        checkpoint = plan.checkpoint_by_id[source]
+        parameters = [shown(plan, checkpoint), SIDE]
+        inputs = [plan.keys.images(checkpoint, each) for each in drawn_sets(plan, checkpoint)]
+    return store.key_of("thumbnails", VERSION, parameters, inputs)
+
+
+def drawn_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
+    """The image sets of a checkpoint that are there."""
+    places, keys = plan.places, plan.keys
+    return [
+        each
+        for each in plan.sets_of(checkpoint)
+        if plan.folder.holds(places.images(checkpoint, each), keys.images(checkpoint, each))
+    ]
+
+
+def read(plan: Plan, source: str) -> pd.DataFrame:
+    """The thumbnails of a checkpoint or of the data set, a row each: COLUMNS."""
+    return store.read_table(plan.folder.intact(plan.places.thumbnails(source), FILE))
+
+
+def _small(path: Path) -> bytes:
+    return images.thumbnail(images.read(path), SIDE)
