@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from lorabench import config
 from lorabench.api import early_checks, studies
 from lorabench.api.progress import open_progress
@@ -60,19 +58,18 @@ def _planned(parts: Sequence[Part], out: Path, file: Path | None, device: str | 
         if study.name != parts[0].name:
             raise UserError(f"{file} is study '{study.name}', and {parts[0].root} is of '{parts[0].name}'.")
         return _recorded(_plan(study, out, device, workers), parts)
-    told = [part for part in parts if part.study]
+    told = [(part.root, part.study) for part in parts if part.study]
     if not told:
         raise UserError(f"{parts[0].root} holds no whole run.json, which says its study: name its file with --study.")
     errors = []
-    for part in told:
+    for _, study in told:
         try:
-            study = _study_of(part)
             early_checks.check_inputs(study, f"study '{study.name}', ")
             return _recorded(_plan(study, out, device, workers), parts)
         except UserError as error:
             errors.append(error)
     raise UserError(
-        f"{errors[0]} So {told[0].root} has the study: name its file, as it is on this machine, with --study."
+        f"{errors[0]} So {told[0][0]} has the study: name its file, as it is on this machine, with --study."
     ) from errors[0]
 
 
@@ -82,15 +79,9 @@ def _plan(study: Study, out: Path, device: str | None, workers: int | None) -> P
     return plan
 
 
-def _study_of(part: Part) -> Study:
-    try:
-        return Study.model_validate(dict(part.study))
-    except ValidationError as error:
-        raise UserError(f"The study in {part.root}/run.json is not one of this version of lorabench.") from error
-
-
 def _recorded(plan: Plan, parts: Sequence[Part]) -> Plan:
     """The plan with the published encoders that the parts were measured through, where they are not on this machine."""
-    known = next((part.facts["encoders"] for part in parts if part.facts.get("encoders")), {})
+    said = (part.facts.get("encoders") for part in parts)
+    known = next((each for each in said if each and isinstance(each, dict)), {})
     ids = {name: str(known.get(name, id_)) if "-unfetched-" in id_ else id_ for name, id_ in plan.encoder_ids.items()}
     return replace(plan, encoder_ids=ids)

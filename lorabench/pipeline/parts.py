@@ -9,7 +9,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lorabench import store
+from lorabench.config import Study
 from lorabench.errors import DamagedArtifact, UserError
 from lorabench.pipeline.checkup import artifact_folders
 from lorabench.pipeline.places import TRAINING_STATE
@@ -54,7 +57,7 @@ class Part:
     """A folder of a run, which is only read."""
 
     root: Path
-    study: Mapping[str, Any]  # as it was run last; empty where the run was ended before its tables
+    study: Study | None  # as it was run last; None where the run was ended before its tables
     facts: Mapping[str, Any]  # what study.json says of it; empty likewise
     artifacts: Mapping[str, Claim]  # by folder in the run: those that are whole as far as sizes show
     faults: Mapping[str, str]  # by folder in the run: what is wrong with the others
@@ -63,7 +66,7 @@ class Part:
     def name(self) -> str:
         """Of its study; "" if nothing says it."""
         said = next((claim.study for claim in self.artifacts.values()), "")
-        return str(self.study.get("name") or self.facts.get("name") or said)
+        return self.study.name if self.study else str(self.facts.get("name") or said)
 
     def without(self, damaged: DamagedArtifact) -> Part:
         """The same, after one of its artifacts has turned out to be damaged."""
@@ -83,7 +86,7 @@ class Part:
 
 
 def read_part(root: Path, advance: Callable[[int], None]) -> Part:
-    """What the folder of a run holds, of files no more than names and sizes. UserError if it is none."""
+    """What the folder of a run holds, of files no more than names and sizes. UserError for what is no run."""
     found, faults = {}, {}
     for folder in artifact_folders(root):
         name = folder.relative_to(root).as_posix()
@@ -96,7 +99,17 @@ def read_part(root: Path, advance: Callable[[int], None]) -> Part:
     facts: Mapping[str, Any] = {}
     with contextlib.suppress(UserError):  # damaged, or not there yet
         facts = next(iter(checked_facts(root / runs.FACTS_FILE).values()))["study"]
-    return Part(root, store.read_manifest(root)[0].study, facts, found, faults)
+    return Part(root, _study_of(root), facts, found, faults)
+
+
+def _study_of(root: Path) -> Study | None:
+    said = store.read_manifest(root)[0].study
+    try:
+        return Study.model_validate(said) if said else None
+    except ValidationError as error:
+        raise UserError(
+            f"The study in {root / store.RUN_FILE} is none that this version of lorabench reads."
+        ) from error
 
 
 def require_one_study(parts: Sequence[Part], of_file: bool = False) -> None:
@@ -122,16 +135,22 @@ def require_one_study(parts: Sequence[Part], of_file: bool = False) -> None:
 
 def _differing(first: Part, other: Part) -> list[str]:
     """The settings that are others in the second, in words."""
-    before, now = (_anywhere(part) for part in (first, other))
-    return changes(before, now) or changes(now, before) if first.study and other.study else []
+    if first.study is None or other.study is None:
+        return []
+    before, now = (
+        {"base model": part.facts.get("base_id"), **_anywhere(study)}
+        for part, study in ((first, first.study), (other, other.study))
+    )
+    return changes(before, now)
 
 
-def _anywhere(part: Part) -> dict[str, Any]:
-    """The settings of a part's study that mean the same on every machine, and what its base model is."""
-    study = _without(part.study, _MACHINES[""])
-    study |= {table: _without(study[table], own) for table, own in _MACHINES.items() if table in study}
-    study["encoders"] = {name: choice.get("resize") for name, choice in study.get("encoders", {}).items()}
-    return {"base model": part.facts.get("base_id"), "anchors": bool(part.study.get("anchors")), **study}
+def _anywhere(study: Study) -> dict[str, Any]:
+    """The settings of a study that mean the same on every machine."""
+    said = study.model_dump(mode="json")
+    kept = _without(said, _MACHINES[""])
+    kept |= {table: _without(said[table], own) for table, own in _MACHINES.items() if table}
+    encoders = [[name, choice.resize] for name, choice in study.encoders.items() if choice.resize]
+    return {**kept, "anchors": bool(study.anchors), "encoders": encoders}
 
 
 def _without(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
