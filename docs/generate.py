@@ -89,6 +89,7 @@ def _described(name: str, function: Callable[..., Any]) -> str:
         if parameter.name != "self":
             default = "" if parameter.default is inspect.Parameter.empty else f" = {parameter.default!r}"
             several = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else ""
+            is_keyword = is_keyword or bool(several)
             words.append(
                 f"{several}{parameter.name}: {parameter.annotation}{default}".replace("PathName", "str | Path")
             )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lorabench.api import grid as grid
     from lorabench.api import init as init
     from lorabench.api import inspect as inspect
+    from lorabench.api import join as join
     from lorabench.api import open_run as open_run
     from lorabench.api import replay as replay
     from lorabench.api import score_images as score_images
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "grid", "init"),
-    *("inspect", "open_run", "replay", "score_images"),
+    *("inspect", "join", "open_run", "replay", "score_images"),
 ]
 
 

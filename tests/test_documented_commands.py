@@ -19,6 +19,7 @@ LEFT_OUT = {
     "mini build": "trains for hours; its first steps for a minute (tests/mini/test_training.py)",
     "mini audit": "takes ten minutes",
     "evaluate my_loras/ --data my_images/ --anchors": "anchors of other pictures: tests/test_early_checks.py",
+    "join": "of two parts of a study: tests/pipeline/test_joining.py",
     "replay": "draws all figures, for a minute (tests/pipeline/test_replay.py)",
     "grid configs/paper.toml --device": "needs SD1.5, a GPU and the paper's pictures; its dry run is below",
     "grid configs/mini_sweep.toml": "takes forty minutes; configs are read in tests/test_config.py",

@@ -34,7 +34,9 @@ def test_every_command_has_a_function_of_its_name():
         assert hasattr(lorabench, name) or hasattr(lorabench.Run, run_has.get(name, name)), name
 
 
-@pytest.mark.parametrize("name", ["grid", "inspect", "convert", "count", "replay", "diversity", "init", "dataset"])
+@pytest.mark.parametrize(
+    "name", ["grid", "join", "inspect", "convert", "count", "replay", "diversity", "init", "dataset"]
+)
 def test_a_function_takes_what_its_command_takes(name):
     options = {CALLED.get(each.name, each.name) for each in COMMANDS[name].params} - OF_THE_TERMINAL - {"help"}
     assert set(inspect.signature(getattr(lorabench, name)).parameters) - OF_THE_TERMINAL == options

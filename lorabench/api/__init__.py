@@ -183,6 +183,31 @@ def dataset(
     return pictures.write(found) if write else found
 
 
+def join(
+    *runs: PathName,
+    out: PathName,
+    study: PathName | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Join runs of parts of one study (`grid` with `only` or `limit`, on several machines) into one run in `out`.
+
+    Artifacts are copied, each copy is compared with what was written once, and tables and page are made of all; the
+    `runs` are only read. What two of them hold with other content is taken of the first, with all that was made of it.
+    `study` is its file, where paths on this machine are others than in the runs, or the runs have seeds or configs of
+    their own. UserError, before any work, for runs that are not of one study, and where the files of base model,
+    pictures or encoders are not here; a model is loaded only where something has to be scored again.
+    """
+    file = _path(study)
+    if file is not None:
+        early_checks.check_study(file)
+    from lorabench.api import joining
+
+    plan, result = joining.joined([Path(each) for each in runs], Path(out), file, device, workers, quiet)
+    return Run(plan.root, plan.study.name, result)
+
+
 def open_run(folder: PathName, study: str | None = None) -> Run:
     """A finished run by its folder; of several studies in one folder the one of that name.
 

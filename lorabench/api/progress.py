@@ -15,7 +15,7 @@ LOG_INTERVAL = 20.0  # seconds between two lines of a log
 _UNKNOWN = "-:--"
 
 _UNITS = {"train": "steps", "generate": "images", "encode": "image sets", "score": "checkpoints"}
-_UNITS |= {"verify": "MiB", "read": "artifacts"}
+_UNITS |= {"verify": "MiB", "copy": "MiB", "read": "artifacts"}
 
 
 class WholeRun:

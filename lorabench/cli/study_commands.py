@@ -140,3 +140,27 @@ _stage_command("encode", "Turn images, data set and texts into feature vectors."
 _stage_command("score", "Compute every metric of every checkpoint.")
 _stage_command("rank", "Rank the scores and aggregate them over classes and categories.")
 _stage_command("explain", "Fit CatBoost and SHAP: which factor moved which metric.")
+
+
+@app.command()
+def join(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="folders of results, two or more, each of a part")],
+    out: Annotated[Path, typer.Option(help="folder for the joined run; new, or of a join that was interrupted")],
+    study: Annotated[
+        Path | None,
+        typer.Option(metavar="STUDY", help="its file; default: as the first run says whose paths are on this machine"),
+    ] = None,
+    device: Device = None,
+    workers: Workers = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Join runs of parts of one study (grid --only, on several machines) into one, ranked and reported together.
+
+    The runs are only read; each copied file is compared with what was written once, and what is damaged is left out.
+    Refused where they were not made from the same: base model, pictures, prompts, settings, encoders. Where two hold
+    the same with other content (another device draws other pixels), that of the first is taken, and scores that had
+    been made beside the other are computed again. Interrupted? Run it again to go on.
+    """
+    run = api.join(*runs, out=out, study=study, device=device, workers=workers, quiet=quiet)
+    finish(run.result, run.folder, as_json, leads=True)

@@ -70,8 +70,8 @@ def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]
     for stage, kind in _KINDS.items():
         seconds = [each.seconds for each in replaced if each.stage == stage]
         parts += [f"{len(seconds)} {kind} that took {duration(sum(seconds))}"] if seconds else []
-    changes = _changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
-    because = f" (changed: {'; '.join(changes)})" if changes else ""
+    changed = changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
+    because = f" (changed: {'; '.join(changed)})" if changed else ""
     kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage == "train" else ""
     work = f"This would replace finished work in {plan.root}: {' and '.join(parts)}{because}.{kept}"
     return f"{work} {left_out}".rstrip()
@@ -138,13 +138,13 @@ def _studies_of_artifacts(root: Path) -> set[str]:
     return set()
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:
     """The settings of a study that are others now, in words."""
     found = []
     for name in now if before else ():
         old, new = before.get(name), now[name]
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _changes(old, new, f"{place}{name}.")
+            found += changes(old, new, f"{place}{name}.")
         elif old != new:
             plain = not isinstance(old, list | tuple | Mapping) and not isinstance(new, list | tuple | Mapping)
             found.append(f"{place}{name} {old} -> {new}" if plain else f"{place}{name}")

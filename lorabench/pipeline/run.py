@@ -153,7 +153,7 @@ class _Run:
             self._damaged.append(error)
             return False
         except OSError as error:
-            _stop_if_disk_is_full(error, self._plan)
+            stop_if_disk_is_full(error, self._plan)
             raise
         return True
 
@@ -183,7 +183,7 @@ class _Run:
             self._progress.line(text)
 
     def _fail(self, task: Task, error: BaseException) -> None:
-        _stop_if_disk_is_full(error, self._plan)
+        stop_if_disk_is_full(error, self._plan)
         message = _message(error)
         self.result.failures.append(Failure(task.stage, task.item, "failed", message))
         self._progress.line(f"{task.stage} {task.item}: failed. {message}")
@@ -201,7 +201,8 @@ class _Execute:
         execute(self.plan, task, advance)
 
 
-def _stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
+def stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
+    """DiskFull, a sentence, where that is what the system said."""
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         raise DiskFull(
             f"No space left on the disk of {plan.root}. What was finished is kept; free some space and run the same "

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from lorabench.errors import DamagedArtifact, UserError
+from lorabench.errors import DISK_FULL, DamagedArtifact, UserError
 from lorabench.records import Provenance
 from lorabench.store.files import (
     FileRecord,
@@ -32,6 +32,7 @@ from lorabench.store.files import (
     read_sealed,
     record_of,
     safe_name,
+    size_fault,
     sync,
     system_errors,
     write_sealed,
@@ -129,9 +130,7 @@ class RunFolder:
         """
         clock = time.perf_counter() if since is None else since
         started = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - clock)
-        scratch = self._scratch / uuid.uuid4().hex
-        scratch.mkdir(parents=True)
-        try:
+        with self._prepared() as scratch:
             with system_errors(folder):
                 yield scratch
             written = sorted(file for file in scratch.rglob("*") if file.is_file())
@@ -141,6 +140,28 @@ class RunFolder:
             write_sealed(scratch / META, Meta(key, self._study, files, origins, provenance))
             sync(scratch)
             self._move(scratch, folder)
+
+    def take_in(self, source: Path, folder: Path) -> None:
+        """Copy an artifact of another run to `folder`, with all that it says of itself; the source is only read.
+
+        DamagedArtifact if it does not hold what was written, byte by byte.
+        """
+        meta, fault = claimed(source)
+        if meta is None or fault:
+            raise DamagedArtifact(source, fault or f"{META} is missing")
+        with self._prepared() as scratch:
+            files = {name: _copied(source, scratch, name, record) for name, record in meta.files.items()}
+            write_sealed(scratch / META, replace(meta, files=files))
+            sync(scratch)
+            self._move(scratch, folder)
+
+    @contextlib.contextmanager
+    def _prepared(self) -> Iterator[Path]:
+        """A folder to fill and to move from; whatever is still in it at the end vanishes."""
+        scratch = self._scratch / uuid.uuid4().hex
+        scratch.mkdir(parents=True)
+        try:
+            yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -240,6 +261,39 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 write_sealed(folder / META, meta)
         return meta, ""
+
+
+def claimed(folder: Path) -> tuple[Meta | None, str]:
+    """What an artifact says of itself, and what is wrong with it as far as sizes show: nothing is hashed or noted."""
+    try:
+        meta = read_sealed(folder / META, Meta)
+    except FileNotFoundError:
+        return None, _without_meta(folder)
+    except ValueError as broken:
+        return None, str(broken)
+    for name, record in meta.files.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:  # a run of somebody else's may say anything
+            return meta, f"{META} names {name}, which is outside of it"
+        fault = size_fault(folder / name, record)
+        if fault:
+            return meta, fault
+    return meta, ""
+
+
+def _copied(source: Path, target: Path, name: str, record: FileRecord) -> FileRecord:
+    """The record of a file's copy. DamagedArtifact if the copy is not what was written once."""
+    file = target / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source / name, file)
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise DamagedArtifact(source, f"{name} cannot be read: {error.strerror}") from error
+    fault, now = compare(file, record, thorough=True)
+    if fault:
+        raise DamagedArtifact(source, fault)
+    return now
 
 
 def _without_meta(folder: Path) -> str:

@@ -54,10 +54,11 @@ def compare(path: Path, record: FileRecord, thorough: bool = False) -> tuple[str
     A file whose size and times are as recorded is hashed only if `thorough`: times change with every writing, but not
     where a disk loses a bit.
     """
+    fault = size_fault(path, record)
+    if fault:
+        return fault, record
     try:
         state = path.stat()
-        if state.st_size != record.bytes:
-            return f"{path.name} has {state.st_size} bytes, not the {record.bytes} that were written", record
         now = replace(record, modified=state.st_mtime_ns, changed=state.st_ctime_ns)
         if (thorough or now != record) and file_hash(path) != record.sha256:
             return f"{path.name} does not hold what was written (its SHA-256 differs)", record
@@ -66,6 +67,17 @@ def compare(path: Path, record: FileRecord, thorough: bool = False) -> tuple[str
     except OSError as error:
         return f"{path.name} cannot be read: {error.strerror}", record
     return "", now
+
+
+def size_fault(path: Path, record: FileRecord) -> str:
+    """What is wrong with a file as far as its size shows; "" = nothing."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{path.name} is missing"
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror}"
+    return "" if size == record.bytes else f"{path.name} has {size} bytes, not the {record.bytes} that were written"
 
 
 def examine(
