@@ -9,9 +9,9 @@ from typing import Any
 
 from lorabench import store
 from lorabench.errors import UserError
-from lorabench.pipeline.places import TRAINING_STATE
+from lorabench.pipeline.places import THUMBNAILS, TRAINING_STATE
 
-ROOMS = ("checkpoints", "images", "features", "scores", "audit", "thumbnails")  # of a run's folder: where artifacts lie
+ROOMS = ("checkpoints", "images", "features", "scores", "audit", THUMBNAILS)  # of a run's folder: where artifacts lie
 COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to
 
 

@@ -123,7 +123,8 @@ def _unit_of(plan: Plan, artifact: Artifact) -> _Unit:
 
 def _chosen(plan: Plan, parts: Sequence[Part]) -> Joined:
     """Which artifact is to come from which part. One that was made from what is not taken is not taken either."""
-    wanted = sorted(artifacts(plan), key=lambda each: STAGES_OF_TASKS.index(each.stage))  # inputs before what they make
+    made_by_tasks = (each for each in artifacts(plan) if each.stage in STAGES_OF_TASKS)
+    wanted = sorted(made_by_tasks, key=lambda each: STAGES_OF_TASKS.index(each.stage))  # inputs before what they make
     orders = _orders(plan, parts, wanted)
     taken: dict[str, Part] = {}
     unfit: dict[str, Part] = {}

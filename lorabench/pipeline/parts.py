@@ -15,7 +15,7 @@ from lorabench import store
 from lorabench.config import Study
 from lorabench.errors import DamagedArtifact, UserError
 from lorabench.pipeline.checkup import artifact_folders
-from lorabench.pipeline.places import TRAINING_STATE
+from lorabench.pipeline.places import THUMBNAILS, TRAINING_STATE
 from lorabench.pipeline.plan import BASE_CHECKPOINT, DATASET
 from lorabench.pipeline.replacing import changes
 from lorabench.pipeline.tables import FAILURES_FILE
@@ -91,7 +91,9 @@ def read_part(root: Path, advance: Callable[[int], None]) -> Part:
     for folder in artifact_folders(root):
         name = folder.relative_to(root).as_posix()
         meta, fault = store.claimed(folder)
-        if fault:
+        if folder.parent == root / THUMBNAILS:
+            pass  # how many there are depends on the whole study; they are made again
+        elif fault:
             faults[name] = fault
         elif meta is not None:
             found[name] = Claim(meta.study, meta.key, meta.content, meta.bytes, meta.made_from)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lorabench.pipeline.measuring import View
     from lorabench.pipeline.plan import Plan, TrainingRun
 
+THUMBNAILS = "thumbnails"
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
 
 
@@ -47,7 +48,7 @@ class Places:
         return self._in("scores", checkpoint.id)
 
     def thumbnails(self, source: str) -> Path:
-        return self._in("thumbnails", source)
+        return self._in(THUMBNAILS, source)
 
     def audit(self, encoder: str) -> Path:
         return self._in("audit", encoder)
