@@ -272,14 +272,19 @@ class Format:
 # --- executors -------------------------------------------------------------------------------------------------------
 
 Advance = Callable[[int], None]  # called with units of work done
-Work = Callable[[Task, Advance], None]  # does one task; picklable; raises when the task fails
+Tell = Callable[[Any], None]  # called with what a task says of its progress, whatever that is
+Work = Callable[[Task, Tell], None]  # does one task; picklable; raises when the task fails
 
 
 class Executor(Protocol):
-    """Runs independent tasks, in any order, in this process or others; a failing task does not stop the rest."""
+    """Runs tasks in this process or others; a failing task does not stop the rest."""
 
-    def run(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
-        """Do all tasks; yields the outcome of each as it ends, and calls `advance` in between."""
+    def run(self, next_task: Callable[[], Task | None], tell: Tell) -> Iterator[Outcome]:
+        """Do tasks as they come; yields the outcome of each as it ends, and calls `tell` in between.
+
+        `next_task` says what can be done now, beside what is being done; after None it is asked again when an outcome
+        has been taken. It ends when nothing is being done and there is nothing to do.
+        """
         ...
 
     def close(self) -> None:

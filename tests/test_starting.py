@@ -111,20 +111,18 @@ def test_init_refuses_and_writes_nothing(tmp_path, pictures, data, base, caption
 def test_the_time_of_the_whole_follows_the_effort_of_its_stages(monkeypatch):
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    whole = progress.WholeRun({"train": 60.0, "generate": 30.0, "encode": 10.0, "score": 0.0})
-    assert whole.is_more_than_a_stage and whole.left() is None
-    whole.enter("train", 6)
-    whole.advance(1)  # what came before it, loading models, is not counted
+    efforts = {"train": 60.0, "generate": 30.0, "encode": 10.0}
+    whole = progress.WholeRun(efforts, {"train": 6, "generate": 3, "encode": 5})
+    assert whole.left() is None
+    whole.advance("train", 1)  # what came before it, loading models, is not counted
     now = 20.0
-    whole.advance(2)
+    whole.advance("generate", 2)  # beside the training
     assert whole.share == pytest.approx(0.3) and whole.left() == pytest.approx(70.0)  # 20 of effort in 20 s
-    whole.advance(3)
-    whole.enter("train", 6)  # once more, after damage: nothing is counted twice
-    whole.advance(6)
-    assert whole.share == pytest.approx(0.6)
-    whole.enter("generate", 3)
-    whole.advance(3)
-    assert whole.share == pytest.approx(0.9)
+    assert whole.words("generate") == "2/3 images"
+    whole.advance("train", 5)
+    whole.advance("generate", 2)  # more than there should be
+    whole.advance("encode", 5)
+    assert whole.share == 1
 
 
 def test_the_time_that_a_run_needs_is_as_what_is_finished_took(smoke_run):

@@ -7,12 +7,13 @@ import multiprocessing
 import os
 import queue
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from lorabench import interrupts
-from lorabench.components import Advance, Work
+from lorabench.components import Tell, Work
 from lorabench.errors import DamagedArtifact, UserError
 from lorabench.processes import leave_with
 from lorabench.records import Outcome, Task
@@ -29,12 +30,13 @@ class LocalExecutor:
         with interrupts.held():  # a queue starts a process of its own
             self._progress = self._context.Queue()
 
-    def run(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
-        """Do all tasks; yields the outcome of each as it ends."""
-        if self._workers == 1:
-            yield from (self._here(task, advance) for task in tasks)
-        else:
-            yield from self._in_pool(tasks, advance)
+    def run(self, next_task: Callable[[], Task | None], tell: Tell) -> Iterator[Outcome]:
+        """Do tasks as they come; yields the outcome of each as it ends."""
+        if self._workers > 1:
+            yield from self._in_pool(next_task, tell)
+            return
+        while (task := next_task()) is not None:
+            yield self._here(task, tell)
 
     def close(self) -> None:
         """Stop at once: processes are ended where they are, which no artifact minds."""
@@ -47,10 +49,10 @@ class LocalExecutor:
                 process.join(timeout=1)
             self._pool = None
 
-    def _here(self, task: Task, advance: Advance) -> Outcome:
-        def watched(amount: int) -> None:
+    def _here(self, task: Task, tell: Tell) -> Outcome:
+        def watched(said: Any) -> None:
             interrupts.check()
-            advance(amount)
+            tell(said)
 
         interrupts.check()
         try:
@@ -59,20 +61,24 @@ class LocalExecutor:
             return Outcome(task, error)
         return Outcome(task)
 
-    def _in_pool(self, tasks: Sequence[Task], advance: Advance) -> Iterator[Outcome]:
-        waiting = deque(tasks)
+    def _in_pool(self, next_task: Callable[[], Task | None], tell: Tell) -> Iterator[Outcome]:
+        waiting: deque[Task] = deque()  # taken, and not with a process yet
         suspects: deque[Task] = deque()  # were running when a process died; one of them is to blame
         running: dict[Future[None], Task] = {}
-        while waiting or suspects or running:
+        while True:
             interrupts.check()
+            while len(waiting) + len(suspects) + len(running) < self._workers and (task := next_task()) is not None:
+                waiting.append(task)
+            if not (waiting or suspects or running):
+                break
             if suspects and not running:  # alone, so that only the one to blame dies again
-                yield self._alone(suspects.popleft(), advance)
+                yield self._alone(suspects.popleft(), tell)
             while waiting and not suspects and len(running) < self._workers:
                 future = self._submitted(waiting[0])
                 if future is not None:
                     running[future] = waiting.popleft()
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            self._drain(advance)
+            self._drain(tell)
             for future in done:
                 task, error = running.pop(future), future.exception()
                 if isinstance(error, BrokenProcessPool):
@@ -81,9 +87,9 @@ class LocalExecutor:
                     yield Outcome(task, error)
             if suspects and not running:
                 self.close()
-        self._drain(advance)
+        self._drain(tell)
 
-    def _alone(self, task: Task, advance: Advance) -> Outcome:
+    def _alone(self, task: Task, tell: Tell) -> Outcome:
         """One task with nothing beside it, in a new pool."""
         future = None
         while future is None:
@@ -91,7 +97,7 @@ class LocalExecutor:
         while not future.done():
             interrupts.check()
             wait([future], timeout=0.2)
-            self._drain(advance)
+            self._drain(tell)
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             self.close()
@@ -114,19 +120,19 @@ class LocalExecutor:
             self._pool = ProcessPoolExecutor(self._workers, self._context, _start, arguments)
         return self._pool
 
-    def _drain(self, advance: Advance) -> None:
+    def _drain(self, tell: Tell) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                advance(self._progress.get_nowait())
+                tell(self._progress.get_nowait())
 
 
 # --- inside a worker process -----------------------------------------------------------------------------------------
 
 _work: Work
-_report: Advance
+_report: Tell
 
 
-def _start(work: Work, progress: multiprocessing.Queue[int], parent: int, threads: int) -> None:
+def _start(work: Work, progress: multiprocessing.Queue[Any], parent: int, threads: int) -> None:
     """Prepare a worker, which ends when its parent does."""
     global _work, _report
     _work, _report = work, progress.put

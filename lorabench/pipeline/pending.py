@@ -8,25 +8,26 @@ from collections.abc import Callable, Iterator
 from lorabench.pipeline.auditing import is_audited
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import missing_epochs, missing_sets
-from lorabench.records import Checkpoint, Failure, Task
-
-Pending = Iterator[tuple[Task, str]]  # a task, and "" or why it cannot be done
-
-
-def pending(plan: Plan, stage: str) -> tuple[list[Task], list[Failure]]:
-    """The tasks a stage still has to do, and those it cannot do because their inputs are not there."""
-    ready, skipped = [], []
-    for task, obstacle in _PENDING[stage](plan):
-        if obstacle:
-            skipped.append(Failure(stage, task.item, "skipped", obstacle))
-        else:
-            ready.append(task)
-    return ready, skipped
+from lorabench.records import Checkpoint, Task
 
 
 def outstanding(plan: Plan, stage: str) -> list[Task]:
     """All that a stage still has to do, whether or not its inputs are there yet."""
-    return [task for task, _ in _PENDING[stage](plan)]
+    return list(_OUTSTANDING[stage](plan))
+
+
+def obstacle(plan: Plan, task: Task) -> str:
+    """Why a task cannot be done because its inputs are not there; "" if it can."""
+    checkpoint = plan.checkpoint_by_id.get(task.source)
+    if task.stage == "generate" and checkpoint:
+        return _no_weights(plan, checkpoint)
+    if task.stage == "encode" and checkpoint:
+        return _no_images(plan, checkpoint)
+    if task.stage == "score" and checkpoint:
+        base = [plan.base_checkpoint.id] if plan.base_checkpoint else []
+        sources = (*base, DATASET, TEXTS, checkpoint.id)
+        return next(filter(None, (_no_features(plan, source) for source in sources)), "")
+    return ""
 
 
 def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
@@ -35,21 +36,21 @@ def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
     return math.ceil(samples / run.config.training.batch_size) * epochs
 
 
-def _pending_training(plan: Plan) -> Pending:
+def _training(plan: Plan) -> Iterator[Task]:
     for each in plan.runs:
         epochs = missing_epochs(plan, each)
         if epochs:
-            yield Task("train", each.id, training_steps(plan, each, epochs[-1])), ""
+            yield Task("train", each.id, training_steps(plan, each, epochs[-1]))
 
 
-def _pending_images(plan: Plan) -> Pending:
+def _images(plan: Plan) -> Iterator[Task]:
     for checkpoint in plan.checkpoints:
         units = sum(len(prompt_set.requests) for prompt_set in missing_sets(plan, checkpoint))
         if units:
-            yield Task("generate", checkpoint.id, units), _no_weights(plan, checkpoint)
+            yield Task("generate", checkpoint.id, units)
 
 
-def _pending_features(plan: Plan) -> Pending:
+def _features(plan: Plan) -> Iterator[Task]:
     for encoder in plan.measuring.encoders_where(stored=True):
         for source in plan.measuring.sources:
             for view in plan.measuring.views(encoder, source):
@@ -58,22 +59,19 @@ def _pending_features(plan: Plan) -> Pending:
                 counts = {TEXTS: 1, DATASET: len(plan.measuring.concepts)}
                 checkpoint = plan.checkpoint_by_id.get(source)
                 units = len(plan.measuring.sets_for(encoder, checkpoint)) if checkpoint else counts[source]
-                obstacle = _no_images(plan, checkpoint) if checkpoint else ""
-                yield Task("encode", source, units, encoder, view.resize), obstacle
+                yield Task("encode", source, units, encoder, view.resize)
 
 
-def _pending_scores(plan: Plan) -> Pending:
-    base = [plan.base_checkpoint.id] if plan.base_checkpoint else []
-    obstacle = next(filter(None, (_no_features(plan, source) for source in (*base, DATASET, TEXTS))), "")
+def _scores(plan: Plan) -> Iterator[Task]:
     for checkpoint in plan.checkpoints:
         if not plan.folder.holds(plan.places.scores(checkpoint), plan.keys.scores(checkpoint)):
-            yield Task("score", checkpoint.id, 1), obstacle or _no_features(plan, checkpoint.id)
+            yield Task("score", checkpoint.id, 1)
 
 
-def _pending_audit(plan: Plan) -> Pending:
+def _audit(plan: Plan) -> Iterator[Task]:
     for encoder in plan.encoder_ids if plan.dataset.images else ():
         if not is_audited(plan, encoder):
-            yield Task("audit", DATASET, len(plan.measuring.concepts), encoder), ""
+            yield Task("audit", DATASET, len(plan.measuring.concepts), encoder)
 
 
 def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
@@ -101,11 +99,11 @@ def _no_features(plan: Plan, source: str) -> str:
     return _no_images(plan, checkpoint) if checkpoint else ""
 
 
-_PENDING: dict[str, Callable[[Plan], Pending]] = {
-    "train": _pending_training,
-    "generate": _pending_images,
-    "encode": _pending_features,
-    "score": _pending_scores,
-    "audit": _pending_audit,
+_OUTSTANDING: dict[str, Callable[[Plan], Iterator[Task]]] = {
+    "train": _training,
+    "generate": _images,
+    "encode": _features,
+    "score": _scores,
+    "audit": _audit,
 }
-STAGES_OF_TASKS = tuple(_PENDING)
+STAGES_OF_TASKS = tuple(_OUTSTANDING)

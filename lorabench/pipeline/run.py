@@ -14,22 +14,31 @@ from lorabench.components import Executor, Work
 from lorabench.errors import DISK_FULL, DamagedArtifact, DiskFull, UserError
 from lorabench.pipeline import integrity, replacing, tables
 from lorabench.pipeline.effort import effort
+from lorabench.pipeline.flow import Flow
 from lorabench.pipeline.models import check_inputs
-from lorabench.pipeline.pending import outstanding, pending
+from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tasks import execute
-from lorabench.records import Failure, Task
+from lorabench.records import Failure, Outcome, Task
 
 Stage = Literal["train", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TABLE_STAGES: tuple[Stage, ...] = ("rank", "explain", "report")
 
 
-class Progress(Protocol):
-    """Shows how a stage goes; on a terminal, in a log, or not at all."""
+Step = tuple[str, int]  # units of a stage that are done
 
-    def begin(self, efforts: Mapping[str, float]) -> None:
-        """Say how much each stage of the run will have to do, for the time that the whole takes."""
+
+class Progress(Protocol):
+    """Shows how work goes; on a terminal, in a log, or not at all."""
+
+    def work(
+        self, items: Mapping[str, int], units: Mapping[str, int], efforts: Mapping[str, float]
+    ) -> AbstractContextManager[Callable[[Step], None]]:
+        """Open a bar for each of some stages that go side by side; yields the function that moves them.
+
+        Of each stage: how many tasks, how many units of progress, and what they weigh beside each other.
+        """
         ...
 
     def stage(self, name: str, items: int, units: int) -> AbstractContextManager[Callable[[int], None]]:
@@ -79,10 +88,8 @@ def run(
         replacing.require_consent(plan, stages)
     if any(effort(plan, outstanding(plan, stage)) for stage in working):
         plan = check_inputs(plan)
-    efforts = {stage: effort(plan, outstanding(plan, stage)) for stage in working}
     for remark in plan.remarks:
         progress.line(remark)
-    progress.begin(efforts)
     with plan.folder.locked():
         if verify:
             _verify(plan, progress)
@@ -91,7 +98,7 @@ def run(
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)))
         going.say_faults(STAGES)
         try:
-            while not (all(going.work(stage) for stage in working) and going.update_tables()):
+            while not (going.work(working) and going.update_tables()):
                 going.start_again()
         finally:
             executor.close()
@@ -118,27 +125,35 @@ class _Run:
         self._plan, self._stages, self._executor, self._progress = plan, stages, executor, progress
         self._mended: set[Path] = set()  # once is the disk's fault, twice is nothing that a run can mend
         self._damaged: list[DamagedArtifact] = []
+        self._failed: set[Task] = set()  # a task that failed gets no second turn
 
-    def work(self, stage: Stage) -> bool:
-        """Do what a stage still has to do."""
-        self.say_faults([stage])
-        ready, skipped = pending(self._plan, stage)
-        failed = {failure.item for failure in self.result.failures if failure.stage == stage}
-        ready = [task for task in ready if task.item not in failed]
-        self.result.failures += skipped
-        self.result.done.setdefault(stage, 0)
-        if not ready:
-            return True
-        with self._progress.stage(stage, len(ready), sum(task.units for task in ready)) as advance:
-            for outcome in self._executor.run(ready, advance):
-                if outcome.error is None:
-                    self.result.done[stage] += 1
-                    self._progress.line(f"{stage} {outcome.task.item}: done")
-                elif isinstance(outcome.error, DamagedArtifact) and outcome.error.folder not in self._mended:
-                    self._damaged.append(outcome.error)
-                else:
-                    self._fail(outcome.task, outcome.error)
+    def work(self, stages: Sequence[Stage]) -> bool:
+        """Do what stages still have to do."""
+        self.say_faults(stages)
+        flow = Flow(self._plan, stages, without=self._failed)
+        self.result.done = {stage: self.result.done.get(stage, 0) for stage in stages} | self.result.done
+        if flow.tasks:
+            by_stage = {stage: [task for task in flow.tasks if task.stage == stage] for stage in stages}
+            by_stage = {stage: tasks for stage, tasks in by_stage.items() if tasks}
+            items = {stage: len(tasks) for stage, tasks in by_stage.items()}
+            units = {stage: sum(task.units for task in tasks) for stage, tasks in by_stage.items()}
+            efforts = {stage: effort(self._plan, tasks) for stage, tasks in by_stage.items()}
+            with self._progress.work(items, units, efforts) as advance:
+                for outcome in self._executor.run(flow.next, advance):
+                    self._took(outcome)
+                    flow.ended(outcome.task)
+        self.result.failures += sorted(flow.blocked, key=lambda failure: STAGES.index(failure.stage))
         return not self._damaged
+
+    def _took(self, outcome: Outcome) -> None:
+        task, error = outcome.task, outcome.error
+        if error is None:
+            self.result.done[task.stage] += 1
+            self._progress.line(f"{task.stage} {task.item}: done")
+        elif isinstance(error, DamagedArtifact) and error.folder not in self._mended:
+            self._damaged.append(error)
+        else:
+            self._fail(task, error)
 
     def update_tables(self) -> bool:
         """Bring tables and report up to date, without worker processes beside them."""
@@ -184,6 +199,7 @@ class _Run:
 
     def _fail(self, task: Task, error: BaseException) -> None:
         stop_if_disk_is_full(error, self._plan)
+        self._failed.add(task)
         message = _message(error)
         self.result.failures.append(Failure(task.stage, task.item, "failed", message))
         self._progress.line(f"{task.stage} {task.item}: failed. {message}")
@@ -197,8 +213,8 @@ class _Execute:
 
     plan: Plan
 
-    def __call__(self, task: Task, advance: Callable[[int], None]) -> None:
-        execute(self.plan, task, advance)
+    def __call__(self, task: Task, advance: Callable[[Step], None]) -> None:
+        execute(self.plan, task, lambda units: advance((task.stage, units)))
 
 
 def stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:

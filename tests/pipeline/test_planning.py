@@ -22,7 +22,7 @@ from lorabench.errors import UserError
 from lorabench.pipeline import models, tasks, thumbnails
 from lorabench.pipeline.features import FeatureReader
 from lorabench.pipeline.measuring import DATASET, View
-from lorabench.pipeline.pending import pending
+from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
 from lorabench.records import Checkpoint
 
@@ -114,8 +114,7 @@ def test_an_encoder_may_see_pictures_in_several_ways(tmp_path):
     )  # fmt: skip
     assert len({plan.places.features(view) for view in shown}) == len({plan.keys.features(view) for view in shown}) == 3
 
-    ready, _ = pending(plan, "encode")
-    for task in (each for each in ready if (each.source, each.encoder) == (DATASET, "dinov2")):
+    for task in (each for each in outstanding(plan, "encode") if (each.source, each.encoder) == (DATASET, "dinov2")):
         tasks.execute(plan, task, lambda _: None)
     seen = FeatureReader(plan, plan.checkpoints[0])
     encoder = components.find("encoders", "dinov2").load(

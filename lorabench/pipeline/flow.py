@@ -1,0 +1,99 @@
+"""The order of a run's tasks: each as soon as what it is made from is there.
+
+So the first checkpoints are drawn, looked at and scored while others are trained, and no process waits for the end of
+a stage.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from lorabench.pipeline.pending import obstacle, outstanding
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.records import Failure, Task
+
+_Place = tuple[int, int, int]
+
+
+class Flow:
+    """What stages of a plan still have to do, handed out task by task.
+
+    A task waits for those that make its inputs; when all of them have ended, well or not, it is handed out, or is
+    `blocked` because an input is not there.
+    """
+
+    def __init__(self, plan: Plan, stages: Sequence[str], without: Sequence[Task] = ()) -> None:
+        self._plan = plan
+        self.tasks = [task for stage in stages for task in outstanding(plan, stage) if task not in without]
+        self.blocked: list[Failure] = []
+        self._waiting: dict[Task, set[Task]] = {}
+        self._makes: dict[Task, list[Task]] = defaultdict(list)
+        self._ready: list[tuple[_Place, int, Task]] = []
+        makers = _Makers(self.tasks)
+        for task in self.tasks:
+            needs = set(makers.of(plan, task))
+            self._waiting[task] = needs
+            for each in needs:
+                self._makes[each].append(task)
+        self._order = {task: _place(plan, task) for task in self.tasks}
+        for task in [task for task, needs in self._waiting.items() if not needs]:
+            self._release(task)
+
+    def next(self) -> Task | None:
+        """The task to do now; None while all that is left waits for others, or at the end."""
+        return heapq.heappop(self._ready)[-1] if self._ready else None
+
+    def ended(self, task: Task) -> None:
+        """A task has come to its end, well or not: what waited for it may be possible now."""
+        for other in self._makes.pop(task, ()):
+            self._waiting[other].discard(task)
+            if not self._waiting[other]:
+                self._release(other)
+
+    def _release(self, task: Task) -> None:
+        del self._waiting[task]
+        reason = obstacle(self._plan, task)
+        if reason:
+            self.blocked.append(Failure(task.stage, task.item, "skipped", reason))
+            self.ended(task)
+        else:
+            heapq.heappush(self._ready, (self._order[task], len(self._ready), task))
+
+
+class _Makers:
+    """Which of some tasks make the inputs of a task."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._by_stage: dict[tuple[str, str], list[Task]] = defaultdict(list)
+        for task in tasks:
+            self._by_stage[task.stage, task.source].append(task)
+
+    def of(self, plan: Plan, task: Task) -> Iterator[Task]:
+        checkpoint = plan.checkpoint_by_id.get(task.source)
+        if task.stage == "generate" and checkpoint and plan.places.weights(checkpoint):
+            yield from self._by_stage["train", plan.run_of(checkpoint).id]
+        elif task.stage == "encode" and checkpoint:
+            yield from self._by_stage["generate", checkpoint.id]
+        elif task.stage == "score" and checkpoint:
+            compared = [each.id for each in plan.measuring.compared_with(checkpoint)]
+            for source in (*compared, DATASET, TEXTS):
+                yield from self._by_stage["encode", source]
+                yield from self._by_stage["generate", source]
+
+
+def _place(plan: Plan, task: Task) -> _Place:
+    """What is done first: what all are compared with, then training by training all that is made of it."""
+    stage = ("train", "generate", "encode", "score", "audit").index(task.stage)
+    if task.stage == "train":
+        return 1 + _number(plan, task.source), 0, stage
+    checkpoint = plan.checkpoint_by_id.get(task.source)
+    if checkpoint is None or checkpoint.is_base:
+        return 0, 0, stage
+    position = plan.checkpoints.index(checkpoint)
+    return 1 + (_number(plan, plan.run_of(checkpoint).id) if plan.runs else position), position, stage
+
+
+def _number(plan: Plan, run: str) -> int:
+    return list(plan.run_by_id).index(run)
