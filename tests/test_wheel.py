@@ -35,7 +35,9 @@ def run(site: Path, place: Path, *words: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_wheel_runs_a_study_by_name_in_an_empty_folder(site, tmp_path):
-    done = run(site, tmp_path, "grid", "smoke", "--limit", "1")  # one training needs every file that six do
+    done = run(
+        site, tmp_path, "grid", "smoke", "--limit", "1", "--workers", "1"
+    )  # one training needs every file that six do
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/smoke/report.html").exists()
     assert str(ROOT) not in (tmp_path / "results/smoke/study.json").read_text()

@@ -22,7 +22,7 @@ REAL = os.environ.get("LORABENCH_PUBLISHED")  # a clone of cyber-meow/LyCORIS-ev
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("replay")
-    replayed(write_clone(out / "clone", ENCODERS[:1]), out)
+    replayed(write_clone(out / "clone", ENCODERS[:1], ("out",)), out)
     return out
 
 
