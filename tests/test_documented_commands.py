@@ -96,7 +96,7 @@ def stand_ins(small_run, tmp_path_factory) -> Callable[[str, Path], str]:
         "ENCODERS": encoders,
         "my_peft/": peft,
     }
-    named["scenes"] = "styles"  # what the run has pictures of
+    named |= {"scenes": "styles", "native*": "lora*"}  # of which the run has any
     named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
