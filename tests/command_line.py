@@ -18,6 +18,21 @@ OFFLINE = ROOT / "tests/offline"
 SMOKE = (ROOT / "configs/smoke.toml").read_text().replace("../examples", str(ROOT / "examples"))
 
 
+def _small(study: str) -> str:
+    """The study down to one concept, one training, two metrics and few pictures."""
+    head, _, rest = study.partition("# The defaults, and")
+    head = head.replace('"scenes/volcano", "stuffed_toys/octo", ', "").replace("seeds = [1, 2]", "seeds = [1]")
+    data, lora, *_ = head.split("[[grid]]")
+    images = head[head.index("[images]") :].replace("per_set = 4", 'per_set = 2\nprompt_types = ["trigger", "alter"]')
+    metrics = "".join(f'[[metrics]]\nname = "{name}"\n\n' for name in ("image_similarity", "text_similarity"))
+    encoders = "\n".join(line for line in rest[rest.index("[encoders]") :].splitlines() if "vgg19" not in line)
+    return f"{data}[[grid]]{lora}{images}{metrics}{encoders}\n"
+
+
+# Every kind of file that a run has, in a tenth of the time: for what does not depend on the study.
+SMALL = _small(SMOKE)
+
+
 def environment() -> dict[str, str]:
     """The environment of a user without network."""
     return os.environ | {"PYTHONPATH": str(OFFLINE), "HF_HUB_OFFLINE": "1", "COLUMNS": "160", "NO_COLOR": "1"}

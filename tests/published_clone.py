@@ -35,13 +35,15 @@ LEAVES = (
 )
 
 
-def write_clone(folder: Path, encoders: Sequence[str] = ENCODERS) -> Path:
-    """All files, each in the folder where the repository has it; of one encoder, half as much to explain and draw."""
+def write_clone(
+    folder: Path, encoders: Sequence[str] = ENCODERS, prompts: Sequence[str] = ("in", "out", "trigger")
+) -> Path:
+    """All files, each in the folder where the repository has it; of fewer encoders and prompts less to draw."""
     similarities = [
-        f"{metric} ({encoder}) ({prompts})"
+        f"{metric} ({encoder}) ({kind})"
         for metric in ("Image Similarity", "Squared Centroid Distance")
         for encoder in encoders
-        for prompts in ("in", "out", "trigger")
+        for kind in prompts
     ]
     rng = np.random.default_rng(0)
     metrics, loss = folder / "results/metrics", folder / "lycoris_eval/loss_investigation"

@@ -180,6 +180,8 @@ def test_json_has_snake_case_keys_and_numbers(run):
 def test_what_fails_its_audit_is_said_wherever_it_names_a_winner(smoke_run, tmp_path):
     """One image again and again that is more diverse than real ones: then diversity says nothing."""
     run = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    before = choosing.leaderboard(run)
+    assert before.loc[before["criterion"] == "diversity", "fails_audit"].isna().all()
     probes = pd.read_parquet(run / "probes.parquet")
     probes.loc[(probes["metric"] == "vendi") & (probes["probe"] == "copies"), "value"] = 9.0
     probes.to_parquet(run / "probes.parquet")

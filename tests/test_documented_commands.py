@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, SMOKE, lorabench_here
+from command_line import ROOT, SMALL, SMOKE, lorabench_here
 
 from lorabench import mini
 
@@ -47,12 +47,12 @@ RUN_HERE = [command for command in COMMANDS if not any(command.startswith(words)
 
 
 @pytest.fixture(scope="module")
-def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
+def stand_ins(small_run, tmp_path_factory) -> Callable[[str, Path], str]:
     """A word of a command, and a folder for what it writes -> what to put in its place."""
     folder = tmp_path_factory.mktemp("stand-ins")
-    run = shutil.copytree(smoke_run, folder / "run")
+    run = shutil.copytree(small_run, folder / "run")
     study = folder / "study.toml"
-    study.write_text(SMOKE)
+    study.write_text(SMALL)
     loras = folder / "my_loras"
     loras.mkdir()
     adapters = sorted(run.glob("checkpoints/lora*/*/epoch-*/adapter.safetensors"))
@@ -96,6 +96,7 @@ def stand_ins(smoke_run, tmp_path_factory) -> Callable[[str, Path], str]:
         "ENCODERS": encoders,
         "my_peft/": peft,
     }
+    named |= {"scenes": "styles", "native*": "lora*"}  # of which the run has any
     named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 

@@ -28,6 +28,8 @@ from lorabench.api.requests import Drawing
 from lorabench.config import Study
 from lorabench.formats.kohya import kohya_name
 
+FEW = ("--workers", "1", "--per-set")  # processes, pictures
+
 
 @pytest.fixture(scope="module")
 def checkpoints(smoke_run, tmp_path_factory):
@@ -65,9 +67,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
     (folder / "old.ckpt").write_bytes(b"\x80\x02}q\x00.")
     theirs(folder)
     out = tmp_path / "out"
-    done = lorabench_here(
-        "evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", "--workers", "1", "--json"
-    )
+    done = lorabench_here("evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", *FEW, "2", "--json")
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert {failure["item"].rsplit("/")[-1] for failure in answer["failures"]} == {"truncated.safetensors", "old.ckpt"}
@@ -93,9 +93,7 @@ def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     for data, epoch in itertools.product(("cats", "dogs"), (1, 2)):
         origin = replace(loaded.origin, epoch=epoch, pictures={"styles/riso": data})
         formats.save_adapter(folder / f"{data}-{epoch}.safetensors", adapter, loaded.config, origin)
-    done = lorabench_here(
-        "evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", "--workers", "1", "--json"
-    )
+    done = lorabench_here("evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", *FEW, "4", "--json")
     assert done.returncode == 0, done.stderr
     assert "cats-1, cats-2, dogs-1 and 1 more: trained on other pictures or captions" in done.stderr
     rows = json.loads(lorabench_here("epochs", str(out), "--json").stdout)
@@ -104,7 +102,7 @@ def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     compared = json.loads(lorabench_here("files", str(out), "--json").stdout)
     assert {row["checkpoint"] for row in compared} == {"cats-1", "cats-2", "dogs-1", "dogs-2"}
     assert {row["verdict"] for row in compared} == {"best", "tied"}  # they hold the same weights
-    again = lorabench_here("evaluate", str(folder), "--out", str(out), "--concept", "styles/riso").stdout
+    again = lorabench_here("evaluate", str(folder), "--out", str(out), "--concept", "styles/riso", *FEW, "4").stdout
     assert "Of configs nothing can be told" in again and "tied with " in again
     assert "cats-1" in (out / "report.html").read_text()
 

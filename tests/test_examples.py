@@ -25,7 +25,7 @@ def test_score_my_images(tmp_path):
     study = tmp_path / "encoders.toml"
     names = ("dinov2", "clip", "convnextv2", "vgg19")
     weights = "\n".join(f'{name} = {{ weights = "lorabench:mini/weights/{name}" }}' for name in names)
-    study.write_text(f'name = "mine"\n[encoders]\n{weights}\n')
+    study.write_text(f'name = "mine"\n[run]\nworkers = 1\n[encoders]\n{weights}\n')
     command = [sys.executable, "examples/score_my_images.py", str(generated), str(real), "--study", str(study)]
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")], cwd=ROOT, env=environment(), capture_output=True, text=True

@@ -108,7 +108,7 @@ def test_five_lines_in_a_notebook(smoke_run, tmp_path):
     (tmp_path / "study.toml").write_text(SMOKE)
     cells = [
         "%matplotlib inline\nimport lorabench",
-        'run = lorabench.evaluate("loras", study="study.toml", out="results")',
+        'run = lorabench.evaluate("loras", study="study.toml", out="results", per_set=2, workers=1)',
         "run",
         'run.epochs().pivot_table(index="epoch", columns="criterion", values="score").plot()',
         "run.report.name",

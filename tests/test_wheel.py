@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, environment
+from command_line import ROOT, SMALL, environment
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,13 @@ def run(site: Path, place: Path, *words: str) -> subprocess.CompletedProcess[str
     )
 
 
-def test_a_wheel_runs_a_study_by_name_in_an_empty_folder(site, tmp_path):
-    done = run(site, tmp_path, "grid", "smoke", "--limit", "1")  # one training needs every file that six do
+def test_a_wheel_runs_a_study_in_an_empty_folder(site, tmp_path):
+    planned = run(site, tmp_path, "grid", "smoke", "--dry-run")  # by name, and its plug-in beside it
+    assert planned.returncode == 0 and "kernel_distance" in planned.stdout, planned.stderr
+    study = SMALL.replace(str(ROOT / "examples"), str(site / "lorabench/shipped_files/examples"))
+    study = study.replace("[encoders]", '[[metrics]]\nname = "kernel_distance"\n\n[encoders]')
+    (tmp_path / "study.toml").write_text(study)
+    done = run(site, tmp_path, "grid", "study.toml", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results/smoke/report.html").exists()
     assert str(ROOT) not in (tmp_path / "results/smoke/study.json").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,13 @@ def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> 
 
 def _doubts(run: Path, study: str) -> dict[tuple[str, ...], str]:
     """What measurements fail of their audits, by identity; nothing of tables that came without what an audit reads."""
+    states = [(file.name, file.stat()) for file in sorted(run.iterdir()) if file.is_file()]
+    return _doubts_of(run, study, tuple((name, each.st_size, each.st_mtime_ns) for name, each in states))
+
+
+@functools.lru_cache(maxsize=8)
+def _doubts_of(run: Path, study: str, files: tuple[tuple[str, int, int], ...]) -> dict[tuple[str, ...], str]:
+    """`_doubts` of those files, read once: a run's end and a notebook ask several questions of the same tables."""
     try:
         cards = find_cards(compare(runs.read_run(run, study)))
     except UserError:

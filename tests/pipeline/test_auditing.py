@@ -27,7 +27,7 @@ def study(tmp_path_factory):
 
 
 def test_metrics_are_judged_before_anything_is_trained(study, tmp_path):
-    done = lorabench_here("audit", str(study), "--out", str(tmp_path / "run"), "--quiet")
+    done = lorabench_here("audit", str(study), "--out", str(tmp_path / "run"), "--quiet", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert "image_similarity" in done.stdout and "passes" in done.stdout
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"audit", "probes.parquet", "run.json"}
@@ -43,7 +43,7 @@ def test_metrics_are_judged_before_anything_is_trained(study, tmp_path):
     assert [row["prompt_type"] for row in similarity] == ["train", "trigger", "alter"]
     assert 0.5 < similarity[0]["identity"] <= 1 and similarity[0]["seeds"] is None
     (tmp_path / "run/probes.parquet").unlink()
-    mended = lorabench_here("audit", str(study), "--out", str(tmp_path / "run"))
+    mended = lorabench_here("audit", str(study), "--out", str(tmp_path / "run"), "--workers", "1")
     assert mended.returncode == 0 and "probes.parquet counts as missing" in mended.stderr + mended.stdout
     assert (tmp_path / "run/probes.parquet").exists()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SMOKE, lorabench_here
+from command_line import SMALL, lorabench_here
 from damaging import DAMAGES, another, differences, kinds
 from safetensors.numpy import load_file
 
@@ -18,34 +18,25 @@ from lorabench import formats, store
 from lorabench.api import studies
 from lorabench.store.files import write_sealed
 
-ONE_TRAINING = SMOKE.replace('"scenes/volcano", "stuffed_toys/octo", ', "")
-
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> list[str]:
     """The words of the smallest study that makes every kind of file."""
     folder = tmp_path_factory.mktemp("damage")
-    (folder / "study.toml").write_text(ONE_TRAINING)
-    return [str(folder / "study.toml"), "--limit", "1", "--workers", "1", "--json"]
+    (folder / "study.toml").write_text(SMALL)
+    return [str(folder / "study.toml"), "--workers", "1", "--json"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(study, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("undisturbed") / "run"
-    assert lorabench_here("grid", *study, "--out", str(out)).returncode == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def damaged(study, undisturbed, tmp_path_factory) -> Path:
-    out = Path(shutil.copytree(undisturbed, tmp_path_factory.mktemp("damaged") / "run"))
+def damaged(study, small_run, tmp_path_factory) -> Path:
+    out = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("damaged") / "run"))
     # A copy has new times: from here on they are on record.
     assert lorabench_here("grid", *study, "--out", str(out)).returncode == 0
     return out
 
 
 @pytest.mark.parametrize("turn", range(len(DAMAGES)))
-def test_every_damage_of_every_kind_of_file_is_named_and_mended(turn, study, undisturbed, damaged):
+def test_every_damage_of_every_kind_of_file_is_named_and_mended(turn, study, small_run, damaged):
     """In five turns each kind of file suffers each damage once."""
     rng, names = random.Random(turn), list(DAMAGES)
     spoilt: dict[Path, str] = {}
@@ -63,20 +54,30 @@ def test_every_damage_of_every_kind_of_file_is_named_and_mended(turn, study, und
     for file, what in spoilt.items():
         name = file.name if file.parent == damaged else file.parent.relative_to(damaged).as_posix()
         assert any(sentence.startswith(f"{name} ") for sentence in said), (what, said)
-    assert differences(damaged, undisturbed) == []
+    assert differences(damaged, small_run) == []
     again = json.loads(lorabench_here("grid", *study, "--out", str(damaged)).stdout)
     assert again["damage"] == [] and not any(again["made"].values())
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_run_that_forgot_its_tables_makes_them_again(how, study, undisturbed, damaged):
+def test_what_a_run_says_of_its_tables_is_believed_only_as_it_was_written(how, small_run, tmp_path):
+    shutil.copy(small_run / store.RUN_FILE, tmp_path)
+    whole, fault = store.read_manifest(tmp_path)
+    assert whole.files and fault == ""
+    DAMAGES[how](tmp_path / store.RUN_FILE, small_run / "study.json", random.Random(5))
+    manifest, fault = store.read_manifest(tmp_path)
+    assert not manifest.files and bool(fault) == (how != "deleted")
+
+
+@pytest.mark.parametrize("how", ["one bit", "deleted"])
+def test_a_run_that_forgot_its_tables_makes_them_again(how, study, small_run, damaged):
     DAMAGES[how](damaged / store.RUN_FILE, damaged / "study.json", random.Random(5))
     (damaged / "scores.parquet").write_bytes(b"PAR1")
     done = lorabench_here("grid", *study, "--out", str(damaged))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["damage"]
     assert how == "deleted" or [text.split()[0] for text in said] == [store.RUN_FILE]
-    assert differences(damaged, undisturbed) == []
+    assert differences(damaged, small_run) == []
 
 
 def lose_a_bit(run: Path, folder: Path, name: str) -> None:
@@ -87,7 +88,7 @@ def lose_a_bit(run: Path, folder: Path, name: str) -> None:
     write_sealed(folder / store.META, replace(meta, files=meta.files | {name: record}))
 
 
-def test_a_bit_that_the_disk_lost_shows_where_the_file_is_read(study, undisturbed, damaged):
+def test_a_bit_that_the_disk_lost_shows_where_the_file_is_read(study, small_run, damaged):
     lose_a_bit(damaged, damaged / "features/dataset/dinov2", "features.safetensors")
     lose_a_bit(damaged, damaged / "checkpoints/lora-linear-d4a2-lr5e-3/seed-1/epoch-0002", "adapter.safetensors")
     needed = [damaged / "scores" / "lora-linear-d4a2-lr5e-3-s1-e2"]
@@ -98,18 +99,18 @@ def test_a_bit_that_the_disk_lost_shows_where_the_file_is_read(study, undisturbe
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["damage"]
     assert {text.split("/")[0] for text in said} == {"features", "checkpoints"}
-    assert differences(damaged, undisturbed) == []
+    assert differences(damaged, small_run) == []
 
 
-def test_verify_reads_what_nobody_needs(study, undisturbed, damaged):
-    folder = damaged / "images/base/styles/riso/train"
-    lose_a_bit(damaged, folder, "0003.png")
+def test_verify_reads_what_nobody_needs(study, small_run, damaged):
+    folder = damaged / "images/base/styles/riso/trigger"
+    lose_a_bit(damaged, folder, "0001.png")
     words = ("grid", *study, "--out", str(damaged))
     assert json.loads(lorabench_here(*words).stdout)["damage"] == []
     (said,) = json.loads(lorabench_here(*words, "--verify").stdout)["damage"]
-    assert said.startswith("images/base/styles/riso/train counts as missing: 0003.png")
-    same = undisturbed / folder.relative_to(damaged) / "0003.png"
-    assert (folder / "0003.png").read_bytes() == same.read_bytes()
+    assert said.startswith("images/base/styles/riso/trigger counts as missing: 0001.png")
+    same = small_run / folder.relative_to(damaged) / "0001.png"
+    assert (folder / "0001.png").read_bytes() == same.read_bytes()
 
 
 def test_what_was_made_from_something_else_is_made_again(tmp_path):
@@ -127,7 +128,7 @@ def test_what_was_made_from_something_else_is_made_again(tmp_path):
     assert run.holds(images, "key")
 
 
-def test_a_broken_training_state_means_training_from_the_start(study, undisturbed, tmp_path, monkeypatch):
+def test_a_broken_training_state_means_training_from_the_start(study, small_run, tmp_path, monkeypatch):
     save, calls = formats.save_adapter, []
 
     def fail_at_the_second(*arguments, **settings):
@@ -136,19 +137,19 @@ def test_a_broken_training_state_means_training_from_the_start(study, undisturbe
             raise RuntimeError("the process stops here")
         save(*arguments, **settings)
 
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(formats, "save_adapter", fail_at_the_second)
+        assert lorabench_here("train", *study, "--out", str(stopped)).returncode == 1
     for how, damage in DAMAGES.items():
-        out = tmp_path / how.replace(" ", "_")
-        calls.clear()
-        with monkeypatch.context() as patch:
-            patch.setattr(formats, "save_adapter", fail_at_the_second)
-            assert lorabench_here("train", *study, "--out", str(out)).returncode == 1
+        out = Path(shutil.copytree(stopped, tmp_path / how.replace(" ", "_")))
         (state,) = out.rglob("state.pt")
         damage(state, next(out.rglob("adapter.safetensors")), random.Random(3))
         done = lorabench_here("train", *study, "--out", str(out))
         assert done.returncode == 0, (how, done.stdout)
         assert any("training-state counts as missing" in text for text in json.loads(done.stdout)["damage"]), how
         for file in out.rglob("adapter.safetensors"):
-            ours, theirs = load_file(file), load_file(undisturbed / file.relative_to(out))
+            ours, theirs = load_file(file), load_file(small_run / file.relative_to(out))
             assert all(np.array_equal(ours[name], theirs[name]) for name in theirs), how
         assert not list(out.rglob("state.pt"))
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import SMOKE, lorabench_here
+from command_line import SMALL, lorabench_here
 
 from lorabench import mini
 
@@ -15,15 +15,15 @@ LORA = "lora-linear-d4a2-lr5e-3"
 
 
 @pytest.fixture
-def run(smoke_run, tmp_path) -> Path:
-    return Path(shutil.copytree(smoke_run, tmp_path / "run"))
+def run(small_run, tmp_path) -> Path:
+    return Path(shutil.copytree(small_run, tmp_path / "run"))
 
 
 def edited(folder: Path, old: str, new: str) -> str:
-    """The smoke study with one line changed."""
-    assert old in SMOKE
+    """The small study with one line changed."""
+    assert old in SMALL
     file = folder / "edited.toml"
-    file.write_text(SMOKE.replace(old, new))
+    file.write_text(SMALL.replace(old, new))
     return str(file)
 
 
@@ -54,7 +54,7 @@ def test_a_folder_of_another_study_is_refused(run, tmp_path):
 def test_an_edit_asks_before_it_replaces_and_keeps_the_checkpoints(run, tmp_path):
     study = edited(tmp_path, "warmup_epochs = 0.5", "warmup_epochs = 1.0")
     before = bytes_of(run)
-    asked = "12 trained checkpoints that took", "changed: training.warmup_epochs 0.5 -> 1.0"
+    asked = "2 trained checkpoints that took", "changed: training.warmup_epochs 0.5 -> 1.0"
     code, answer = said("grid", study, "--out", str(run))
     assert code == 2 and all(each in answer for each in (*asked, "--replace")) and bytes_of(run) == before
     code, answer = said("grid", study, "--out", str(run), "--dry-run")
@@ -77,7 +77,7 @@ def test_a_report_of_something_else_is_not_replaced_unasked(run, tmp_path, line)
     if line == "folder":
         mini.write_dataset(tmp_path / "dataset")
         (tmp_path / "dataset/scenes/volcano/00.txt").write_text("[V_volcano] scene, another day")
-    old = next(each for each in SMOKE.splitlines() if each.startswith(f"{line} ="))
+    old = next(each for each in SMALL.splitlines() if each.startswith(f"{line} ="))
     study, before = edited(tmp_path, old, new), bytes_of(run)
     code, answer = said("grid", study, "--out", str(run))
     assert code == 2 and words in answer and "--replace" in answer and bytes_of(run) == before
@@ -86,7 +86,7 @@ def test_a_report_of_something_else_is_not_replaced_unasked(run, tmp_path, line)
 
 
 def test_pictures_may_move(run, tmp_path):
-    old = next(each for each in SMOKE.splitlines() if each.startswith("folder ="))
+    old = next(each for each in SMALL.splitlines() if each.startswith("folder ="))
     study = edited(tmp_path, old, f'folder = "{mini.write_dataset(tmp_path / "dataset")}"')
     answer = json.loads(lorabench_here("grid", study, "--out", str(run), "--workers", "1", "--json").stdout)
     assert answer["exit_code"] == 0 and not answer["made"]["train"] and not answer["made"]["generate"]
@@ -100,7 +100,7 @@ def test_what_was_made_for_another_plan_is_out_of_date_and_not_damaged(run, tmp_
 
 
 def test_what_is_cheap_is_made_anew_unasked(run, tmp_path):
-    study = edited(tmp_path, '[[metrics]]\nname = "kernel_distance"\n', "")
+    study = edited(tmp_path, '[[metrics]]\nname = "text_similarity"\n', "")
     answer = json.loads(lorabench_here("grid", study, "--out", str(run), "--workers", "1", "--json").stdout)
     assert answer["exit_code"] == 0 and not answer["made"]["train"] and answer["made"]["score"]
     assert not answer["report_is_stale"]

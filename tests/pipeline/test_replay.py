@@ -14,6 +14,7 @@ from lorabench.api.findings import claims_table
 from lorabench.api.replaying import replayed
 from lorabench.cli.closing import replayed as words
 from lorabench.published.lycoris import read
+from lorabench.report import figures
 from lorabench.stages.rank import rank
 
 REAL = os.environ.get("LORABENCH_PUBLISHED")  # a clone of cyber-meow/LyCORIS-evaluation
@@ -22,7 +23,10 @@ REAL = os.environ.get("LORABENCH_PUBLISHED")  # a clone of cyber-meow/LyCORIS-ev
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("replay")
-    replayed(write_clone(out / "clone", ENCODERS[:1]), out)
+    save = figures._save
+    with pytest.MonkeyPatch.context() as patch:  # no PNGs, which take as long as the rest; tests/report has them
+        patch.setattr(figures, "_save", lambda figure, file: save(figure, file) if file.suffix == ".svg" else file)
+        replayed(write_clone(out / "clone", ENCODERS[:1], ("out",)), out)
     return out
 
 

@@ -6,15 +6,16 @@ import json
 import random
 
 from mutations import json_of_junk, only_sentences, spoilt_bytes
-from synthetic import with_metrics
+from synthetic import CONFIGS, synthetic_run, with_metrics
 
 from lorabench.report.page import build_report
 from lorabench.report.runs import read_run, write_facts
 from lorabench.report.tables import TABLES, find_columns
 
 
-def test_study_json_of_a_run(tmp_path, tables):
-    few = with_metrics(tables, "image_similarity", "text_similarity")  # study.json describes all of them
+def test_study_json_of_a_run(tmp_path):
+    small = synthetic_run(CONFIGS[:2], epochs=(10,), thumbnails=False)
+    few = with_metrics(small, "text_similarity", "vendi")  # study.json describes all of them
     write_facts(tmp_path, [few])
     for name in TABLES:
         getattr(few, name).to_parquet(tmp_path / f"{name}.parquet")

@@ -106,7 +106,7 @@ def test_a_run_without_pictures_is_compared_exported_and_drawn_all_the_same(fold
     for name in ("images", "probes"):
         (copy / f"{name}.parquet").unlink()
     assert set(comparing.compare(folder, copy).configs["verdict"]) == {"no difference", "cannot be told"}
-    assert open_run(copy).write_figures()
+    assert open_run(copy).figures()
     result = CliRunner().invoke(app, ["export", str(copy), "--json"])
     assert result.exit_code == 0 and (copy / "json/scores.json").exists() and not (copy / "json/images.json").exists()
     assert isinstance(CliRunner().invoke(app, ["export", str(copy), "--json", "--csv"]).exception, UserError)
