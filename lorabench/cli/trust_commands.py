@@ -33,6 +33,7 @@ def report(
 ) -> None:
     """Write the HTML report of a study, or of the tables that somebody has kept of one.
 
+    Of a study at any time, also while it runs: ranks, explanation and page of what has been measured so far.
     Of a folder of tables one page a study; pictures and probes may be missing, and are then not shown.
     """
     if study.is_dir():
@@ -44,9 +45,10 @@ def report(
         return
     early_checks.check_study(study)
     from lorabench.api import studies
+    from lorabench.pipeline.run import TABLE_STAGES
 
     plan = studies.planned(study, out, device, workers, only or (), limit)
-    finish(studies.carry_out(plan, ("report",), quiet, verify=verify), plan.root, as_json)
+    finish(studies.carry_out(plan, TABLE_STAGES, quiet, verify=verify), plan.root, as_json)
 
 
 @app.command()

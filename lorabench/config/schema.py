@@ -168,6 +168,10 @@ class Images(Section):
     )
     scales: Annotated[tuple[Ratio, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
     thumbnails: Few = Field(4, description="images of each set shown in the report")
+    keep: Literal["all", "shown", "none"] = Field(
+        "all",
+        description="which images stay on disk once they are measured; shown: those with a thumbnail in the report",
+    )
 
 
 class EncoderChoice(Section):

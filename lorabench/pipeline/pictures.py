@@ -55,11 +55,13 @@ def _of_checkpoint(plan: Plan, checkpoint: Checkpoint) -> pd.DataFrame:
     return _with_values(plan, checkpoint, table)
 
 
-def _files(plan: Plan, checkpoint: Checkpoint, sets: list[PromptSet]) -> Iterator[str]:
-    """Where the whole pictures lie, from the folder of the run."""
+def _files(plan: Plan, checkpoint: Checkpoint, sets: list[PromptSet]) -> Iterator[str | None]:
+    """Where the whole pictures lie, from the folder of the run; None of those that were not kept."""
     for each in sets:
-        folder = plan.folder.name(plan.places.images(checkpoint, each))
-        yield from (f"{folder}/{image_name(request.index)}" for request in each.requests)
+        place = plan.places.images(checkpoint, each)
+        folder, gone = plan.folder.name(place), set(plan.folder.dropped(place))
+        names = (image_name(request.index) for request in each.requests)
+        yield from (None if name in gone else f"{folder}/{name}" for name in names)
 
 
 def _with_values(plan: Plan, checkpoint: Checkpoint, table: pd.DataFrame) -> pd.DataFrame:

@@ -13,12 +13,13 @@ from typing import Any
 from lorabench import store
 from lorabench.config import expand
 from lorabench.errors import UserError
+from lorabench.pipeline import keeping
 from lorabench.pipeline.checkup import ROOMS
 from lorabench.pipeline.integrity import artifacts
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
-from lorabench.report.words import duration, listed
+from lorabench.report.words import count, duration, listed
 
 ASIDE = "replaced"  # the folder of a run in which adapters lie that others took the place of
 _KINDS = {"train": "trained checkpoints", "generate": "sets of images"}
@@ -64,6 +65,7 @@ def finished(plan: Plan, stages: Sequence[str]) -> list[Replaced]:
 def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]) -> str:
     """A sentence or two for whoever has to decide; "" where nothing is replaced."""
     left_out = _say_left_out(plan) if "rank" in stages else ""
+    left_out = " ".join(filter(None, (_say_drawn_again(plan) if "generate" in stages else "", left_out)))
     if not replaced:
         return left_out
     parts = []
@@ -85,6 +87,19 @@ def set_aside(plan: Plan, replaced: Sequence[Replaced]) -> None:
             target = plan.root / ASIDE / stamp / plan.folder.name(each.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             each.folder.rename(target)
+
+
+def _say_drawn_again(plan: Plan) -> str:
+    """What has to be drawn a second time because it was not kept, in a sentence; "" where nothing has."""
+    again = {each.id: keeping.needed_again(plan, each) for each in plan.checkpoints}
+    images = sum(len(prompt_set.requests) for sets in again.values() for prompt_set in sets)
+    if not images:
+        return ""
+    checkpoints = count(sum(bool(sets) for sets in again.values()), "checkpoint")
+    return (
+        f"What this study asks for now needs {images} images of {checkpoints} in {plan.root} that were not kept "
+        "(images.keep): they would be drawn again."
+    )
 
 
 def _say_left_out(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -90,19 +91,28 @@ def run(
         plan = check_inputs(plan)
     for remark in plan.remarks:
         progress.line(remark)
-    with plan.folder.locked():
+    with contextlib.ExitStack() as held:
+        is_alone = True
+        try:
+            held.enter_context(plan.folder.locked())
+        except store.FolderInUse:
+            if working:
+                raise
+            is_alone = False
+            progress.line(f"Another run is at work in {plan.root}: tables and page are made of what it has finished.")
         if verify:
             _verify(plan, progress)
         replacing.set_aside(plan, replacing.finished(plan, stages))
         executor = open_executor(_Execute(plan))
-        going = _Run(plan, stages, executor, progress, Result(failures=list(refused)))
+        going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), is_alone)
         going.say_faults(STAGES)
         try:
             while not (going.work(working) and going.update_tables()):
                 going.start_again()
         finally:
             executor.close()
-        going.result.report_is_stale = tables.report_is_stale(plan)
+        # Beside a run at work every page is, a moment later.
+        going.result.report_is_stale = is_alone and tables.report_is_stale(plan)
     return going.result
 
 
@@ -119,10 +129,17 @@ class _Run:
     """A run under way. Each step says whether it found the artifacts as they were written."""
 
     def __init__(
-        self, plan: Plan, stages: Sequence[Stage], executor: Executor, progress: Progress, result: Result
+        self,
+        plan: Plan,
+        stages: Sequence[Stage],
+        executor: Executor,
+        progress: Progress,
+        result: Result,
+        is_alone: bool = True,
     ) -> None:
         self.result = result
         self._plan, self._stages, self._executor, self._progress = plan, stages, executor, progress
+        self._is_alone = is_alone  # no other process is at work in the folder
         self._mended: set[Path] = set()  # once is the disk's fault, twice is nothing that a run can mend
         self._damaged: list[DamagedArtifact] = []
         self._failed: set[Task] = set()  # a task that failed gets no second turn
@@ -160,7 +177,8 @@ class _Run:
         self._executor.close()
         try:
             tell = self._progress.line, self._say_damage
-            written = tables.update(self._plan, self._stages, self.result.failures, *tell)
+            with self._plan.folder.tables_locked():
+                written = tables.update(self._plan, self._stages, self.result.failures, *tell, self._is_alone)
             self.result.done |= {stage: self.result.done.get(stage, 0) + n for stage, n in written.items()}
         except DamagedArtifact as error:
             if error.folder in self._mended:

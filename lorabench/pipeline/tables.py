@@ -44,19 +44,20 @@ def update(
     failures: list[Failure],
     line: Callable[[str], None],
     say_damage: Callable[[str], None],
+    is_alone: bool = True,
 ) -> dict[str, int]:
     """Bring tables and report up to date with the scores; returns stage -> tables written (0 = were up to date).
 
     `stages` are all stages of this run; failures that an earlier run had in other stages stay listed in the report.
     `say_damage` is told of tables that are not what was written; they are made again. DamagedArtifact if something that
-    they are made from is not.
+    they are made from is not. `is_alone`: no other process is at work there, so what pages need and is lacking is made.
     """
     makers = {"audit": _audit, "rank": _rank, "explain": _explain, "report": _report}
     done = {}
     manifest, faults = _looked_at(plan.root, say_damage)
     listed = [*_earlier_failures(plan, stages, manifest, faults), *failures]
     for stage in (each for each in stages if each in makers):
-        if stage == "report":  # part of its key
+        if stage == "report" and is_alone:  # part of its key
             thumbnails.bring_up_to_date(plan)
         key = _key(plan, stage, manifest, listed)
         obstacle = _obstacle(plan, stage, manifest, faults)
@@ -113,11 +114,17 @@ def report_is_stale(plan: Plan) -> bool:
     return "report" not in manifest.keys or manifest.keys.get("rank") != _key(plan, "rank", manifest, ())
 
 
+def still_to_come(plan: Plan) -> int:
+    """How many checkpoints, the base model among them, have not been scored."""
+    return len(plan.checkpoints) - len(_scored(plan))
+
+
 def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report."""
     tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
     provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))
-    return RunTables(study=study_facts(plan), metrics=metric_facts_of(plan), provenance=provenance, **tables)
+    facts = study_facts(plan) | {"still_to_come": still_to_come(plan)}
+    return RunTables(study=facts, metrics=metric_facts_of(plan), provenance=provenance, **tables)
 
 
 _WRITES: dict[str, tuple[str, ...]] = {
@@ -145,7 +152,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         inputs = _hashes(manifest, "rank")
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
-        parameters.append(plan.remarks)
+        parameters += [plan.remarks, still_to_come(plan)]
         drawn = [
             plan.places.images(each, one) for each in plan.checkpoints for one in thumbnails.drawn_sets(plan, each)
         ]

@@ -16,7 +16,7 @@ import torch
 from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import auditing, models, thumbnails
+from lorabench.pipeline import auditing, keeping, models, thumbnails
 from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
@@ -130,11 +130,13 @@ def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
 
 
 def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
-    """The image sets of a checkpoint that are still to be drawn."""
+    """The image sets of a checkpoint that are still to be drawn, or once more because they were not kept."""
+    again = {id(each) for each in keeping.needed_again(plan, checkpoint)}
     return [
         prompt_set
         for prompt_set in plan.sets_of(checkpoint)
-        if not plan.folder.holds(plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set))
+        if id(prompt_set) in again
+        or not plan.folder.holds(plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set))
     ]
 
 
@@ -191,6 +193,7 @@ def score_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
     folder, key, made_from = plan.places.scores(checkpoint), plan.keys.scores(checkpoint), scored_from(plan, checkpoint)
     with plan.folder.writing(folder, key, made_from, device=plan.device, since=since) as scratch:
         store.write_records(scores, scratch / SCORES_FILE)
+    keeping.drop_images(plan, checkpoint)
     advance(1)
 
 

@@ -69,11 +69,15 @@ def make(plan: Plan, checkpoint: Checkpoint) -> None:
         return
     since, most = time.perf_counter(), shown(plan, checkpoint)
     sets = drawn_sets(plan, checkpoint) if most else []
+    gone = [set(plan.folder.dropped(plan.places.images(checkpoint, each))) for each in sets]
+    if any(gone) and plan.folder.meta(folder) and not plan.folder.fault(folder):
+        return  # of images that were not kept there are no others than those that were made of them
     made_from = [plan.places.images(checkpoint, each) for each in sets]
     rows = [
         [each.concept.id, each.type, request.index, _small(plan.folder.intact(place, image_name(request.index)))]
-        for each, place in zip(sets, made_from)
+        for each, place, lacking in zip(sets, made_from, gone)
         for request in each.requests[:most]
+        if image_name(request.index) not in lacking
     ]
     with plan.folder.writing(folder, key, made_from, device=plan.device, since=since) as scratch:
         store.write_table(pd.DataFrame(rows, columns=COLUMNS), scratch / FILE)
@@ -101,7 +105,9 @@ def drawn_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
 
 
 def read(plan: Plan, source: str) -> pd.DataFrame:
-    """The thumbnails of a checkpoint or of the data set, a row each: COLUMNS."""
+    """The thumbnails of a checkpoint or of the data set, a row each: COLUMNS; none while another process makes them."""
+    if plan.folder.meta(plan.places.thumbnails(source)) is None:
+        return pd.DataFrame(columns=COLUMNS).astype({"index": "int64"})
     return store.read_table(plan.folder.intact(plan.places.thumbnails(source), FILE))
 
 

@@ -68,6 +68,10 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
         Fact("Device", str(made.get("device") or "not recorded"), _time_note(tables)),
         Fact("lorabench", str(made.get("version") or "not recorded"), _code_note(made)),
     ]
+    to_come = tables.study.get("still_to_come") or 0
+    if to_come:
+        note = "not measured when this page was made; lorabench report makes it anew"
+        found.insert(2, Fact("Still to come", count(to_come, "checkpoint"), note))
     generated = int((tables.images["checkpoint"] != DATASET).sum())
     if generated:
         found.insert(3, Fact("Images", f"{generated:,}", _sampling_note(tables.study)))

@@ -1,7 +1,7 @@
 """What a run keeps: artifacts and tables, each file whole or not at all, and known by its hash."""
 
 from lorabench.hashes import file_hash
-from lorabench.store.artifacts import META, Meta, RunFolder, claimed, key_of
+from lorabench.store.artifacts import META, FolderInUse, Meta, RunFolder, claimed, key_of
 from lorabench.store.files import let_read, read_json, safe_name, system_errors, whole_folder, write_json
 from lorabench.store.manifest import (
     RUN_FILE,
@@ -17,6 +17,7 @@ from lorabench.store.tables import read_arrays, read_table, write_arrays, write_
 __all__ = [
     "META",
     "RUN_FILE",
+    "FolderInUse",
     "Manifest",
     "Meta",
     "RunFolder",

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic.dataclasses import dataclass
 
@@ -51,14 +51,21 @@ class Meta:
     files: dict[str, FileRecord]  # every other file of the folder, by its path in it
     made_from: dict[str, str]  # folder of an artifact in this run -> what it held (`content`)
     provenance: Provenance
+    dropped: tuple[str, ...] = ()  # those of `files` that were removed to save space, once all had been read
 
     @property
     def bytes(self) -> int:
-        return sum(record.bytes for record in self.files.values())
+        return sum(record.bytes for record in self.kept.values())
+
+    @property
+    def kept(self) -> dict[str, FileRecord]:
+        """The files that are to lie in the folder."""
+        gone = set(self.dropped)
+        return {name: record for name, record in self.files.items() if name not in gone} if gone else self.files
 
     @functools.cached_property
     def content(self) -> str:
-        """One hash for all that the artifact holds."""
+        """One hash for all that the artifact holds, or held before some of it was dropped."""
         return key_of("content", 1, {name: record.sha256 for name, record in self.files.items()}, [])
 
 
@@ -66,6 +73,10 @@ def key_of(stage: str, version: int, parameters: Any, inputs: Sequence[str]) -> 
     """sha256 over the stage, its version, its parameters (JSON-able or dataclasses) and the keys of its inputs."""
     content = json.dumps([stage, version, parameters, list(inputs)], sort_keys=True, default=plain)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+class FolderInUse(UserError):
+    """Another process is at work in the folder of a run."""
 
 
 class RunFolder:
@@ -92,25 +103,36 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process. UserError if it cannot be written or another run holds it."""
+        """Hold the folder's artifacts for this process. UserError if it cannot be written; FolderInUse."""
         import fcntl
 
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = (self.root / ".lock").open("w")
-        except OSError as error:
-            raise UserError(
-                f"Cannot write results to {self.root}: {error.strerror}. Choose another folder with --out."
-            ) from error
-        with lock:
+        with self._lock(".lock") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UserError(
+                raise FolderInUse(
                     f"Another run is writing to {self.root}; wait for it or choose another --out."
                 ) from error
             shutil.rmtree(self._scratch, ignore_errors=True)  # leavings of a run that was killed
             yield
+
+    @contextlib.contextmanager
+    def tables_locked(self) -> Iterator[None]:
+        """Hold the run's tables and page for this process, when whoever else makes them has done so. UserError."""
+        import fcntl
+
+        with self._lock(".tables.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _lock(self, name: str) -> IO[str]:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return (self.root / name).open("w")
+        except OSError as error:
+            raise UserError(
+                f"Cannot write results to {self.root}: {error.strerror}. Choose another folder with --out."
+            ) from error
 
     @contextlib.contextmanager
     def writing(
@@ -150,8 +172,8 @@ class RunFolder:
         if meta is None or fault:
             raise DamagedArtifact(source, fault or f"{META} is missing")
         with self._prepared() as scratch:
-            files = {name: _copied(source, scratch, name, record) for name, record in meta.files.items()}
-            write_sealed(scratch / META, replace(meta, files=files))
+            files = {name: _copied(source, scratch, name, record) for name, record in meta.kept.items()}
+            write_sealed(scratch / META, replace(meta, files={**meta.files, **files}))
             sync(scratch)
             self._move(scratch, folder)
 
@@ -164,6 +186,23 @@ class RunFolder:
             yield scratch
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def drop(self, folder: Path, names: Sequence[str]) -> None:
+        """Remove files of an artifact to save space: it stays what it was, and says which are gone.
+
+        Ended in between, it says so of files that are still there, and the next call removes them.
+        """
+        meta = self.meta(folder)
+        gone = [] if meta is None else [name for name in meta.files if name in {*names, *meta.dropped}]
+        if meta is not None and set(gone) - set(meta.dropped):
+            write_sealed(folder / META, replace(meta, dropped=tuple(gone)))
+        for name in gone:
+            (folder / name).unlink(missing_ok=True)
+
+    def dropped(self, folder: Path) -> tuple[str, ...]:
+        """The files of an artifact that were removed to save space."""
+        meta = self.meta(folder)
+        return meta.dropped if meta else ()
 
     def discard(self, folder: Path) -> None:
         """Remove an artifact, at once and whole."""
@@ -222,7 +261,7 @@ class RunFolder:
     def intact(self, folder: Path, name: str) -> Path:
         """The path of an artifact's file whose bytes are those that were written. DamagedArtifact if they are not."""
         meta, fault = self._look(folder)
-        if meta is None or name not in meta.files:
+        if meta is None or name not in meta.kept:
             raise DamagedArtifact(folder, fault or f"{name if meta else META} is missing")
         path = folder / name
         fault, now = compare(path, meta.files[name])
@@ -252,12 +291,12 @@ class RunFolder:
             return None, ""
         except ValueError as broken:
             return None, str(broken)
-        faults, now = examine(folder, meta.files, thorough)
+        faults, now = examine(folder, meta.kept, thorough)
         if faults:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             return meta, next(iter(faults.values())) + more
-        if now != meta.files:  # the folder was copied: what was hashed today need not be hashed again tomorrow
-            meta = replace(meta, files=now)
+        if now != meta.kept:  # the folder was copied: what was hashed today need not be hashed again tomorrow
+            meta = replace(meta, files={**meta.files, **now})
             with contextlib.suppress(OSError):
                 write_sealed(folder / META, meta)
         return meta, ""
@@ -271,7 +310,7 @@ def claimed(folder: Path) -> tuple[Meta | None, str]:
         return None, _without_meta(folder)
     except ValueError as broken:
         return None, str(broken)
-    for name, record in meta.files.items():
+    for name, record in meta.kept.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:  # a run of somebody else's may say anything
             return meta, f"{META} names {name}, which is outside of it"
         fault = size_fault(folder / name, record)
