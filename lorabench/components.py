@@ -273,7 +273,16 @@ class Format:
 
 Advance = Callable[[int], None]  # called with units of work done
 Tell = Callable[[Any], None]  # called with what a task says of its progress, whatever that is
-Work = Callable[[Task, Tell], None]  # does one task; picklable; raises when the task fails
+
+
+class Work(Protocol):
+    """Does one task; picklable; raises when the task fails."""
+
+    def __call__(self, task: Task, tell: Tell) -> None: ...
+
+    def at(self, place: int) -> Work:
+        """The same work as the process of this number, counted from 0, does it: on a device of its own, say."""
+        ...
 
 
 class Executor(Protocol):

@@ -146,6 +146,16 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def pick_devices(names: str) -> tuple[str, ...]:
+    """The devices that a list like "cuda:0,cuda:2" means, or "auto": every GPU that is visible. UserError."""
+    asked = [name.strip() for name in names.split(",")]
+    if asked == ["auto"] and torch.cuda.device_count() > 1:
+        asked = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if len(set(asked)) < len(asked):
+        raise UserError(f"Device '{next(name for name in asked if asked.count(name) > 1)}' is named twice.")
+    return tuple(str(pick_device(name)) for name in asked)
+
+
 def base_of(source: str) -> Base:
     """Find a base model: a diffusers folder, a single .safetensors file, or a hub id in the local cache. UserError.
 

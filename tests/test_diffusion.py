@@ -329,6 +329,19 @@ def test_devices():
             diffusion.pick_device(name)
 
 
+def test_several_gpus_are_used_without_a_word_or_chosen(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert diffusion.pick_devices("auto") == ("cuda:0", "cuda:1", "cuda:2")
+    assert diffusion.pick_devices("cuda:0, cuda:2") == ("cuda:0", "cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert diffusion.pick_devices("auto") == ("cuda",)
+    with pytest.raises(UserError, match="named twice"):
+        diffusion.pick_devices("cpu,cpu")
+    with pytest.raises(UserError, match="'cuda:2' is not there"):
+        diffusion.pick_devices("cuda:0,cuda:2")
+
+
 def test_sizes_that_do_not_fit(base):
     assert base.latent_shape(16, 24) == (4, 12, 8)
     with pytest.raises(UserError, match="multiples of 2"):

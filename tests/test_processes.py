@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from lorabench.errors import UserError
+from lorabench.executors.local import LocalExecutor
 from lorabench.processes import map_in_processes
+from lorabench.records import Task
 
 # No guard of the main module: a user's script has none either.
 SCRIPT = """
@@ -133,3 +136,31 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path):
     script.kill()
     script.communicate(timeout=20)
     assert _gone_within(5, processes)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Work that says in which of the processes it is done, and that waits until all of them have some."""
+
+    folder: Path
+    place: int = -1
+
+    def __call__(self, task: Task, tell) -> None:
+        (self.folder / f"{self.place} {task.source}").touch()
+        while len({file.name.split()[0] for file in self.folder.iterdir()}) < 2:
+            time.sleep(0.01)
+        tell(self.place)
+
+    def at(self, place: int) -> Placed:
+        return replace(self, place=place)
+
+
+def test_each_process_of_the_executor_has_a_place_of_its_own(tmp_path):
+    """So each of several GPUs has one."""
+    tasks, told = iter([Task("train", str(number), 1) for number in range(4)]), []
+    executor = LocalExecutor(Placed(tmp_path), 2)
+    try:
+        outcomes = list(executor.run(lambda: next(tasks, None), told.append))
+    finally:
+        executor.close()
+    assert [outcome.error for outcome in outcomes] == [None] * 4 and set(told) == {0, 1}

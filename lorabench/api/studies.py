@@ -104,9 +104,9 @@ def carry_out(
 
 
 def suitable_workers(plan: Plan) -> int:
-    """One process an accelerator; on the CPU one a core for small models, whose one-thread processes scale better."""
+    """One process a GPU; on the CPU one a core for small models, whose one-thread processes scale better."""
     if torch.device(plan.device).type != "cpu":
-        return 1
+        return len(plan.devices)
     base = Path(parse_base(plan.study.base).place)
     files = base.rglob("*.safetensors") if base.is_dir() else [base]
     size = sum(file.stat().st_size for file in files if file.is_file())

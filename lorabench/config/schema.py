@@ -204,7 +204,9 @@ class Explain(Section):
 class Run(Section):
     """How the work is done; of all this only the precision changes numbers."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    device: str = Field(
+        "auto", description="auto (every GPU there is), cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:2"
+    )
     workers: Workers = Field(0, description="processes; 0 = one, or with a small model on the CPU one a core")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",

@@ -116,7 +116,10 @@ class LocalExecutor:
     def _started_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
             threads = max(1, (os.cpu_count() or 1) // self._workers)
-            arguments = (self._work, self._progress, os.getpid(), threads)
+            places = self._context.SimpleQueue()
+            for place in range(self._workers):
+                places.put(place)
+            arguments = (self._work, self._progress, os.getpid(), threads, places)
             self._pool = ProcessPoolExecutor(self._workers, self._context, _start, arguments)
         return self._pool
 
@@ -132,10 +135,16 @@ _work: Work
 _report: Tell
 
 
-def _start(work: Work, progress: multiprocessing.Queue[Any], parent: int, threads: int) -> None:
+def _start(
+    work: Work,
+    progress: multiprocessing.Queue[Any],
+    parent: int,
+    threads: int,
+    places: multiprocessing.SimpleQueue[int],
+) -> None:
     """Prepare a worker, which ends when its parent does."""
     global _work, _report
-    _work, _report = work, progress.put
+    _work, _report = work.at(places.get()), progress.put
     leave_with(parent)
     import torch
 

@@ -4,7 +4,7 @@ are rooms of their own."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,11 +45,19 @@ class Plan:
     requests: tuple[MetricRequest, ...]
     base: Base | None  # None: nothing is drawn here, the pictures were made elsewhere
     encoder_ids: Mapping[str, str]
-    device: str
+    devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
     )  # checkpoint id -> pictures made elsewhere
+
+    @property
+    def device(self) -> str:
+        return self.devices[0]
+
+    def on(self, place: int) -> Plan:
+        """The same for the process of this number, counted from 0: each has a device of its own as far as there are."""
+        return replace(self, devices=(self.devices[place % len(self.devices)],))
 
     @cached_property
     def keys(self) -> Keys:

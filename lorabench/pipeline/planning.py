@@ -73,7 +73,7 @@ def plan_of_pictures(
         requests=requests,
         base=None,
         encoder_ids=_encoder_ids(study, requests),
-        device=str(diffusion.pick_device(study.run.device)),
+        devices=diffusion.pick_devices(study.run.device),
         remarks=(*dataset.assumptions, *remarks, *lacking),
         own_sets=own_sets,
     )
@@ -124,7 +124,7 @@ def _plan(
         requests=requests,
         base=base,
         encoder_ids=_encoder_ids(study, requests),
-        device=str(diffusion.pick_device(study.run.device)),
+        devices=diffusion.pick_devices(study.run.device),
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *_untold(study, runs, prompt_sets),

@@ -234,6 +234,9 @@ class _Execute:
     def __call__(self, task: Task, advance: Callable[[Step], None]) -> None:
         execute(self.plan, task, lambda units: advance((task.stage, units)))
 
+    def at(self, place: int) -> _Execute:
+        return _Execute(self.plan.on(place))
+
 
 def stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:
     """DiskFull, a sentence, where that is what the system said."""
