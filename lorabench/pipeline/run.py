@@ -1,4 +1,4 @@
-"""The stages in order: each skips what is complete, does the rest, and tells failed from skipped from interrupted."""
+"""The work of a run: it skips what is complete, does the rest, and tells failed from skipped from interrupted."""
 
 from __future__ import annotations
 
@@ -74,14 +74,15 @@ def run(
     verify: bool = False,
     replace: bool = False,
 ) -> Result:
-    """Bring the results of a study up to date, stage by stage.
+    """Bring the results of a study up to date: artifacts in the order of their inputs, then tables and page.
 
     `refused` are inputs that were left out before; they are listed first. A task that fails leaves the rest running;
     what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
     be kept. What is damaged counts as missing and is made again; with `verify` every file is read for it, else those
     whose size or times changed and those that are needed. An interrupt passes through after the processes are stopped.
     UserError before any work where the folder is another study's, or where finished checkpoints or images would be
-    replaced and `replace` does not say so.
+    replaced, or images drawn again that were not kept, and `replace` does not say so. Where another run is at work
+    there, tables and page alone are made of what it has finished; FolderInUse if anything else is asked for.
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     replacing.require_own_folder(plan.root, [plan.study.name])
@@ -181,6 +182,10 @@ class _Run:
                 written = tables.update(self._plan, self._stages, self.result.failures, *tell, self._is_alone)
             self.result.done |= {stage: self.result.done.get(stage, 0) + n for stage, n in written.items()}
         except DamagedArtifact as error:
+            if not self._is_alone:  # the run at work there names it and makes it again
+                raise UserError(
+                    f"{error.folder} cannot be read: {error.reason}. Try again when the run is over."
+                ) from error
             if error.folder in self._mended:
                 raise UserError(_message(error)) from error
             self._damaged.append(error)
