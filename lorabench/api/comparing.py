@@ -70,7 +70,7 @@ def _said(run: RunTables) -> dict[str, str]:
     return found
 
 
-_NO_SETTINGS = ("description", "n_checkpoints", "n_configs", "assumptions")
+_NO_SETTINGS = ("description", "n_checkpoints", "n_configs", "n_images", "still_to_come", "assumptions")
 
 
 def _flat(prefix: str, value: object) -> dict[str, str]:

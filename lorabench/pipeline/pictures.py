@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,20 +15,28 @@ from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE
 from lorabench.records import Checkpoint, PromptSet
 from lorabench.statistics.columns import METRIC, with_whole_numbers
+from lorabench.values import LARGEST_SEED
 
 _SET = ["concept", "prompt_type"]
+COLUMNS = ["concept", "category", "class_name", "subclass", "prompt_type", "checkpoint"]
+COLUMNS += ["index", "prompt", "noise_seed", "file", "thumbnail"]
 
 
-def picture_rows(plan: Plan) -> pd.DataFrame:
-    """One row an image; the data set's own pictures that are shown come as "dataset".
+def picture_parts(plan: Plan) -> Iterator[pd.DataFrame]:
+    """One row an image, a part a checkpoint; the data set's own pictures that are shown come last, as "dataset".
 
     A metric that has a value for every image has a column, `metric/encoder/resize`, missing where it was measured by a
     version that did not keep them.
     """
-    parts = [*(_of_checkpoint(plan, checkpoint) for checkpoint in plan.checkpoints), _of_dataset(plan)]
-    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    values = [name for name in table if "/" in name]
-    return with_whole_numbers(table[[*(name for name in table if name not in values), *values]])
+    columns = [*COLUMNS, *dict.fromkeys(name for each in plan.checkpoints for name in _values_of(plan, each))]
+    seeds = (request.noise_seed or 0 for _, each in plan.every_set for request in each.requests)
+    kind = "UInt64" if max(seeds, default=0) > LARGEST_SEED else "Int64"
+    of_checkpoints = (_of_checkpoint(plan, checkpoint) for checkpoint in plan.checkpoints)
+    for part in itertools.chain(of_checkpoints, (_of_dataset(each) for each in [plan])):  # one at a time in memory
+        if len(part):
+            values = {name: part[name] if name in part else np.float32("nan") for name in columns if "/" in name}
+            told = part.assign(**values).astype({name: np.float32 for name in values} | {"noise_seed": kind})
+            yield with_whole_numbers(told[columns])
 
 
 def _of_checkpoint(plan: Plan, checkpoint: Checkpoint) -> pd.DataFrame:
@@ -52,7 +61,13 @@ def _of_checkpoint(plan: Plan, checkpoint: Checkpoint) -> pd.DataFrame:
         file=list(_files(plan, checkpoint, sets)),
     )
     table = table.merge(thumbnails.read(plan, checkpoint.id), on=[*_SET, "index"], how="left")
-    return _with_values(plan, checkpoint, table)
+    rows = table.groupby(_SET).indices
+    for name, measured in _values_of(plan, checkpoint).items():
+        column = np.full(len(table), np.nan, np.float32)
+        for row in measured.itertuples():
+            column[rows[row.concept, row.prompt_type]] = row.per_image  # in the order of its set
+        table[name] = column
+    return table
 
 
 def _files(plan: Plan, checkpoint: Checkpoint, sets: list[PromptSet]) -> Iterator[str | None]:
@@ -64,24 +79,18 @@ def _files(plan: Plan, checkpoint: Checkpoint, sets: list[PromptSet]) -> Iterato
         yield from (None if name in gone else f"{folder}/{name}" for name in names)
 
 
-def _with_values(plan: Plan, checkpoint: Checkpoint, table: pd.DataFrame) -> pd.DataFrame:
-    """A column more for each measurement that says what every image has: in the order of its set."""
+def _values_of(plan: Plan, checkpoint: Checkpoint) -> dict[str, pd.DataFrame]:
+    """The rows of a checkpoint's scores that say what every image has, by the name of their column."""
     folder = plan.places.scores(checkpoint)
     if not plan.folder.holds(folder, plan.keys.scores(checkpoint)):
-        return table
+        return {}
     scores = store.read_table(plan.folder.intact(folder, SCORES_FILE))
     if "per_image" not in scores:
-        return table
+        return {}
     scores = scores[(scores["checkpoint_id"] == checkpoint.id) & (scores["per_image"].map(len) > 0)]
     place = [scores[name] for name in ("category", "class_name", "subclass")]
     scores = scores.assign(concept=["/".join(filter(None, parts)) for parts in zip(*place)])
-    rows = table.groupby(_SET).indices
-    for measured, of in scores.groupby(METRIC[1:], sort=False, dropna=False):
-        column = np.full(len(table), np.nan, np.float32)
-        for row in of.itertuples():
-            column[rows[row.concept, row.prompt_type]] = row.per_image
-        table["/".join(measured)] = column
-    return table
+    return {"/".join(name): rows for name, rows in scores.groupby(METRIC[1:], sort=False, dropna=False)}
 
 
 def _of_dataset(plan: Plan) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def _plan(
         notes = prompts.stand_ins(dataset, Path(study.images.prompts))
         dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
     requests, lacking = measurable(study, dataset, has_base=True)
-    _check_explained(study, dataset, checkpoints)
+    absent = _checked_explanation(study, dataset, checkpoints)
     _check_adapters(base, runs)
     floor = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
@@ -127,7 +127,7 @@ def _plan(
         devices=diffusion.pick_devices(study.run.device),
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
-            *_untold(study, runs, prompt_sets),
+            *(*absent, *_untold(study, runs, prompt_sets)),
         ),
     )
 
@@ -200,18 +200,21 @@ def _check_ids(checkpoints: Sequence[Checkpoint]) -> None:
         raise UserError(f"A checkpoint cannot be called '{name}': {why}; rename the file, the folder or the config.")
 
 
-def _check_explained(study: Study, dataset: Dataset, checkpoints: Sequence[Checkpoint]) -> None:
-    """UserError where the explanation is to be of what this study has not."""
+def _checked_explanation(study: Study, dataset: Dataset, checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """UserError where the explanation is to be of what this study has not; a sentence on what was not chosen."""
     categories = (*dict.fromkeys(concept.category for concept in dataset.concepts), ALL)
-    known = {checkpoint.epoch for checkpoint in checkpoints}
+    known, absent = {checkpoint.epoch for checkpoint in checkpoints}, []
     for category, epochs in study.explain.epochs.items():
         place = f"study '{study.name}', explain.epochs"
-        if category not in categories and not study.data.concepts:  # a choice of concepts may leave a category out
+        if category not in categories and not study.data.concepts:
             raise UserError(unknown("category", category, categories, place))
+        if category not in categories:  # a choice of concepts may leave one out
+            absent.append(f"explain.epochs names category '{category}', of which data.concepts chooses nothing.")
         lacking = [epoch for epoch in epochs if epoch not in known]
         if lacking:
             have = ", ".join(str(epoch) for epoch in sorted(known - {None}))
             raise UserError(f"No checkpoint is of epoch {lacking[0]} ({place}.{category}). Epochs: {have}.")
+    return absent
 
 
 def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:

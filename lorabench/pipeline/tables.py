@@ -20,7 +20,7 @@ from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
-from lorabench.pipeline.pictures import picture_rows
+from lorabench.pipeline.pictures import picture_parts
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
 from lorabench.records import Checkpoint, Failure, Score
@@ -34,7 +34,7 @@ from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, factor_colu
 from lorabench.statistics.comparisons import compare_files_with_best
 from lorabench.statistics.moments import CHOICE_COLUMNS, compare_moments_with_best
 
-FAILURES_FILE, REPORT_FILE = "failures.parquet", "report.html"
+FAILURES_FILE, IMAGES_FILE, REPORT_FILE = "failures.parquet", "images.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
 
 
@@ -120,10 +120,13 @@ def still_to_come(plan: Plan) -> int:
 
 
 def read(plan: Plan) -> RunTables:
-    """All tables of a run, for the report."""
-    tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES}
+    """All tables of a run, for the report: of its pictures those that a page can show."""
+    tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES if name != "images"}
+    tables["images"] = store.read_table(plan.root / IMAGES_FILE, with_value="thumbnail")
+    drawn = (each for checkpoint in plan.checkpoints for each in thumbnails.drawn_sets(plan, checkpoint))
     provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))
     facts = study_facts(plan) | {"still_to_come": still_to_come(plan)}
+    facts["n_images"] = sum(len(prompt_set.requests) for prompt_set in drawn)
     return RunTables(study=facts, metrics=metric_facts_of(plan), provenance=provenance, **tables)
 
 
@@ -132,7 +135,7 @@ _WRITES: dict[str, tuple[str, ...]] = {
     "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet", "choices.parquet"),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *("images.parquet", "costs.parquet", "losses.parquet", FAILURES_FILE, PROBES_FILE),
+        *(IMAGES_FILE, "costs.parquet", "losses.parquet", FAILURES_FILE, PROBES_FILE),
         *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
@@ -335,8 +338,9 @@ def _directions(plan: Plan) -> dict[str, bool]:
 
 
 def _report(plan: Plan, failures: Sequence[Failure]) -> int:
-    pictures = factors(plan).merge(picture_rows(plan), on="checkpoint", how="right")
-    store.write_table(pictures, plan.root / "images.parquet")
+    of_checkpoints = factors(plan)
+    parts = (of_checkpoints.merge(part, on="checkpoint", how="right") for part in picture_parts(plan))
+    store.write_parts(parts, plan.root / IMAGES_FILE)
     store.write_table(costs(plan), plan.root / "costs.parquet")
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)

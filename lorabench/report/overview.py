@@ -72,7 +72,7 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
     if to_come:
         note = "not measured when this page was made; lorabench report makes it anew"
         found.insert(2, Fact("Still to come", count(to_come, "checkpoint"), note))
-    generated = int((tables.images["checkpoint"] != DATASET).sum())
+    generated = tables.study.get("n_images") or int((tables.images["checkpoint"] != DATASET).sum())
     if generated:
         found.insert(3, Fact("Images", f"{generated:,}", _sampling_note(tables.study)))
     return found

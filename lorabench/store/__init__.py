@@ -12,7 +12,7 @@ from lorabench.store.manifest import (
     write_manifest,
 )
 from lorabench.store.provenance import begin_task, provenance_of
-from lorabench.store.tables import read_arrays, read_table, write_arrays, write_records, write_table
+from lorabench.store.tables import read_arrays, read_table, write_arrays, write_parts, write_records, write_table
 
 __all__ = [
     "META",
@@ -39,6 +39,7 @@ __all__ = [
     "write_arrays",
     "write_json",
     "write_manifest",
+    "write_parts",
     "write_records",
     "write_table",
 ]

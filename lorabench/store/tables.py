@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from lorabench.errors import UserError
 from lorabench.store.files import let_read, replace_file
@@ -19,15 +23,46 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     replace_file(path, lambda scratch: table.to_parquet(scratch, engine="pyarrow", index=False))
 
 
+def write_parts(parts: Iterable[pd.DataFrame], path: Path) -> int:
+    """A parquet file of parts with the same columns, one of them in memory at a time; returns its rows.
+
+    A column of objects is text, or bytes where its name is "thumbnail": a part may have none, which says no kind.
+    """
+    rows = 0
+
+    def write(scratch: Path) -> None:
+        nonlocal rows
+        with contextlib.ExitStack() as open_file:
+            writer = None
+            for part in parts:
+                if writer is None:
+                    writer = open_file.enter_context(pq.ParquetWriter(scratch, _schema_of(part)))
+                writer.write_table(pa.Table.from_pandas(part, schema=writer.schema, preserve_index=False))
+                rows += len(part)
+
+    replace_file(path, write)
+    return rows
+
+
+def _schema_of(part: pd.DataFrame) -> pa.Schema:
+    inferred = pa.Schema.from_pandas(part, preserve_index=False)
+    for place, name in enumerate(inferred.names):
+        if pd.api.types.is_object_dtype(part[name]) or pd.api.types.is_string_dtype(part[name]):
+            kind = pa.binary() if name == "thumbnail" else pa.string()
+            inferred = inferred.set(place, pa.field(name, kind))
+    return inferred
+
+
 def write_records(records: Sequence[Any], path: Path) -> None:
     """Records (dataclasses) of one type as the rows of a parquet file, inside an artifact that is being written."""
     pd.DataFrame([asdict(record) for record in records]).to_parquet(path, engine="pyarrow", index=False)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A parquet file. UserError if it is missing or broken."""
+def read_table(path: Path, with_value: str = "") -> pd.DataFrame:
+    """A parquet file, or its rows that have a value in one column. UserError if it is missing or broken."""
     try:
-        return pd.read_parquet(path, engine="pyarrow")
+        chosen = ds.field(with_value).is_valid() if with_value else None
+        return pd.read_parquet(path, engine="pyarrow", filters=chosen)
     except FileNotFoundError as error:
         raise UserError(f"There is no {path.name} in {path.parent}; is this the folder of a finished run?") from error
     except MemoryError:

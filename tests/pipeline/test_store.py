@@ -67,3 +67,16 @@ def test_broken_table_is_a_sentence(tmp_path):
         store.read_table(tmp_path / "x.parquet")
     store.write_table(pd.DataFrame({"a": [1]}), tmp_path / "scores.parquet")
     assert store.read_table(tmp_path / "scores.parquet")["a"].tolist() == [1]
+
+
+def test_a_table_of_parts_is_the_table_of_all(tmp_path):
+    """Also where the first part lacks what later ones have: nothing in it says of which kind that is."""
+    first = pd.DataFrame({"file": [None, None], "thumbnail": [None, None], "seed": pd.array([None, 1], "Int64")})
+    second = pd.DataFrame({"file": ["x"], "thumbnail": [b"\x00"], "seed": pd.array([2**62 + 1], "Int64")})
+    assert store.write_parts(iter([first, second]), tmp_path / "parts.parquet") == 3
+    whole = store.read_table(tmp_path / "parts.parquet")
+    assert whole["seed"].tolist() == [pd.NA, 1, 2**62 + 1] and whole["seed"].dtype == "Int64"
+    for name, last in (("file", "x"), ("thumbnail", b"\x00")):
+        assert whole[name].isna().tolist() == [True, True, False] and whole[name].iloc[-1] == last
+    shown = store.read_table(tmp_path / "parts.parquet", with_value="thumbnail")
+    assert shown["file"].tolist() == ["x"]
