@@ -7,6 +7,7 @@ a stage.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -31,6 +32,7 @@ class Flow:
         self._waiting: dict[Task, set[Task]] = {}
         self._makes: dict[Task, list[Task]] = defaultdict(list)
         self._ready: list[tuple[_Place, int, Task]] = []
+        self._turn = itertools.count()  # of two at one place the one that was possible first
         makers = _Makers(self.tasks)
         for task in self.tasks:
             needs = set(makers.of(plan, task))
@@ -59,7 +61,7 @@ class Flow:
             self.blocked.append(Failure(task.stage, task.item, "skipped", reason))
             self.ended(task)
         else:
-            heapq.heappush(self._ready, (self._order[task], len(self._ready), task))
+            heapq.heappush(self._ready, (self._order[task], next(self._turn), task))
 
 
 class _Makers:
