@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from lorabench.api import dataset as dataset
     from lorabench.api import diversity as diversity
     from lorabench.api import evaluate as evaluate
+    from lorabench.api import fetch as fetch
     from lorabench.api import grid as grid
     from lorabench.api import init as init
     from lorabench.api import inspect as inspect
     from lorabench.api import join as join
     from lorabench.api import open_run as open_run
+    from lorabench.api import plan as plan
     from lorabench.api import replay as replay
     from lorabench.api import score_images as score_images
     from lorabench.errors import UserError as UserError
 
 __all__ = [
-    *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "grid", "init"),
-    *("inspect", "join", "open_run", "replay", "score_images"),
+    *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "fetch", "grid"),
+    *("init", "inspect", "join", "open_run", "plan", "replay", "score_images"),
 ]
 
 

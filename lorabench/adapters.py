@@ -149,7 +149,7 @@ def cheaper_apart(components: Components, adapter: Adapter) -> frozenset[str]:
     Layers of their own cost three times their multiplications and what they write. A merged update costs the gradient
     of the whole weight: for each position a multiplication for each of its numbers.
     """
-    costs = {name: _apart(components, adapter, name) for name in adapter.modules}
+    costs = {name: apart_of(components, adapter, name) for name in adapter.modules}
     return frozenset(
         name
         for name, apart in costs.items()
@@ -162,7 +162,7 @@ def cheaper_apart(components: Components, adapter: Adapter) -> frozenset[str]:
 def run_apart(components: Components, adapter: Adapter, names: frozenset[str]) -> Iterator[Adapter]:
     """Inside, the updates of those modules run beside their frozen weights; yields the adapter of the others."""
     hooks = [
-        module_of(components, name).register_forward_hook(partial(_add_answer, _apart(components, adapter, name)))
+        module_of(components, name).register_forward_hook(partial(_add_answer, apart_of(components, adapter, name)))
         for name in names
     ]
     others = {name: params for name, params in adapter.modules.items() if name not in names}
@@ -173,7 +173,8 @@ def run_apart(components: Components, adapter: Adapter, names: frozenset[str]) -
             hook.remove()
 
 
-def _apart(components: Components, adapter: Adapter, name: str) -> Apart | None:
+def apart_of(components: Components, adapter: Adapter, name: str) -> Apart | None:
+    """How the update of a module runs beside its frozen weight; None where it must be merged."""
     params = adapter.modules[name]
     if adapter.algorithm.apart is None or {"w_norm", "diff_b"} & params.keys():
         return None

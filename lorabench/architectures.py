@@ -39,8 +39,34 @@ _SDXL_UNET = {
 _SD1_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _SD2_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
 
+# The autoencoder that all of them share, but for the scale of its latents. Keys are those of AutoencoderKL.
+AUTOENCODER: Mapping[str, Any] = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 512,
+}
+
 ARCHITECTURES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "sd15": {"unet": _SD1_UNET, "text_encoder": _SD1_TEXT},
     "sd2": {"unet": _SD2_UNET, "text_encoder": _SD2_TEXT},
     "sdxl": {"unet": _SDXL_UNET},
 }
+
+# Repositories of the hub that hold one of them: its U-Net, and the side of its latents where it is another.
+_REPOSITORIES = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": ("sd15", 64),
+    "runwayml/stable-diffusion-v1-5": ("sd15", 64),
+    "compvis/stable-diffusion-v1-4": ("sd15", 64),
+    "stabilityai/stable-diffusion-2": ("sd2", 96),
+    "stabilityai/stable-diffusion-2-1": ("sd2", 96),
+    "stabilityai/stable-diffusion-2-base": ("sd2", 64),
+    "stabilityai/stable-diffusion-2-1-base": ("sd2", 64),
+}
+
+
+def published_as(repository: str) -> tuple[str, int] | None:
+    """Name of the architecture in a repository of the hub, and the side of its latents; None of one not known here."""
+    return _REPOSITORIES.get(repository.lower())

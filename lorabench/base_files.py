@@ -163,12 +163,31 @@ def _cached_snapshot(name: BaseName) -> Path:
         ) from None
 
 
-def _how_to_get(name: BaseName) -> str:
-    """The command that downloads what `find_base` looks for."""
+def download_base(source: str) -> None:
+    """Bring what `find_base` looks for, of the hub's repository that a base names; of a file here, its configs.
+
+    Errors are the hub's own.
+    """
+    name = parse_base(source)
+    if Path(name.place).expanduser().is_file():
+        snapshot_download(CONFIG_SOURCE, allow_patterns=list(_CONFIGS))
+    elif not _looks_like_path(name.place):
+        snapshot_download(name.place, revision=name.revision or None, allow_patterns=_files_of(name))
+
+
+_CONFIGS = ("*.json", "*.txt")
+
+
+def _files_of(name: BaseName) -> list[str]:
+    """Patterns of the files of a repository that `find_base` looks for."""
     # Parts other than the U-Net may lack the variant: a pattern that matches nothing downloads nothing.
     files = [f"{part}/{_variant_of(file, name.variant)}" for part, file in WEIGHTS.items()]
-    files += [f"{part}/{file}" for part, file in WEIGHTS.items() if name.variant and part != "unet"]
-    includes = " ".join(f'"{file}"' for file in ("*.json", "*.txt", *files))
+    return [*_CONFIGS, *files, *(f"{part}/{file}" for part, file in WEIGHTS.items() if name.variant and part != "unet")]
+
+
+def _how_to_get(name: BaseName) -> str:
+    """The command that downloads what `find_base` looks for."""
+    includes = " ".join(f'"{file}"' for file in _files_of(name))
     revision = f" --revision {name.revision}" if name.revision else ""
     return f"download it with `hf download {name.place}{revision} --include {includes}`"
 

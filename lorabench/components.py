@@ -133,6 +133,14 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
+class Outline:
+    """An encoder's network without its weights: what it takes is counted on it (pipeline.flops)."""
+
+    network: Callable[[torch.Tensor], torch.Tensor]  # float [n, 3, side, side] -> [n, d], on the meta device
+    side: int  # pixels
+
+
+@dataclass(frozen=True)
 class EncoderSpec:
     """How an encoder is made: `load(weights, device)`; weights None = the published ones from their hub."""
 
@@ -144,6 +152,8 @@ class EncoderSpec:
     description: str = ""
     version: int = 1  # rises when its features change
     published: tuple[str, ...] = ()  # the hub's repository of its weights, and its files: the first there is read
+    needs_weights: bool = False  # there are none to download: the study must name them
+    outline: Callable[[], Outline] | None = None  # of the network with the published weights
 
 
 def encoder(
@@ -152,12 +162,17 @@ def encoder(
     stored: bool = True,
     resize_modes: tuple[str, ...] = ("letterbox", "center_crop", "stretch"),
     published: tuple[str, ...] = (),
+    needs_weights: bool = False,
+    outline: Callable[[], Outline] | None = None,
 ) -> Callable[[Callable[[Path | None, torch.device], Encoder]], EncoderSpec]:
     """Turn a loader function, named after the encoder, into an EncoderSpec."""
 
     def wrap(load: Callable[[Path | None, torch.device], Encoder]) -> EncoderSpec:
         description = (load.__doc__ or "").strip()
-        return EncoderSpec(load.__name__, load, reads_text, stored, resize_modes, description, published=published)
+        return EncoderSpec(
+            load.__name__, load, reads_text, stored, resize_modes, description,
+            published=published, needs_weights=needs_weights, outline=outline,
+        )  # fmt: skip
 
     return wrap
 

@@ -23,7 +23,7 @@ from torch.func import functional_call
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from lorabench.architectures import ARCHITECTURES
+from lorabench.architectures import ARCHITECTURES, AUTOENCODER
 from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
 from lorabench.errors import UserError
 from lorabench.records import Sampling
@@ -71,6 +71,13 @@ class Base:
         """The modules that adapters may change, on the meta device: names and shapes. UserError for broken configs."""
         try:
             return _made({name: _config(self.files.path, name) for name in ("unet", "text_encoder")})
+        except Exception as error:
+            raise _not_loaded(self.files.path, error) from error
+
+    def autoencoder(self) -> AutoencoderKL:
+        """The autoencoder on the meta device. UserError for broken configs."""
+        try:
+            return autoencoder(_config(self.files.path, "vae"))
         except Exception as error:
             raise _not_loaded(self.files.path, error) from error
 
@@ -217,6 +224,12 @@ def _no_progress_bars() -> Iterator[None]:
 def architecture(source: str) -> dict[str, torch.nn.Module]:
     """`Base.architecture` of a base model, or of a name of `architectures.ARCHITECTURES`, which needs no file."""
     return _made(ARCHITECTURES[source]) if source in ARCHITECTURES else base_of(source).architecture()
+
+
+def autoencoder(config: Mapping[str, Any] = AUTOENCODER) -> AutoencoderKL:
+    """An autoencoder on the meta device, by default the published one of all `architectures`."""
+    with torch.device("meta"):
+        return AutoencoderKL.from_config(dict(config))
 
 
 def _made(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, torch.nn.Module]:

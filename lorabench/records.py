@@ -70,6 +70,11 @@ class Dataset:
     contents: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of its pictures and captions
     assumptions: tuple[str, ...] = ()  # what no dataset.toml says, and what is left out
 
+    @property
+    def samples(self) -> int:
+        """That an epoch shows: pictures, each with its repeats."""
+        return sum(image.repeats for image in self.images)
+
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
         return tuple(image for image in self.images if image.concept_id == concept_id)
 

@@ -18,6 +18,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "notebooks/README.m
 LEFT_OUT = {
     "mini build": "trains for hours; its first steps for a minute (tests/mini/test_training.py)",
     "mini audit": "takes ten minutes",
+    "fetch configs/paper.toml": "asks the hub (tests/test_fetching.py)",
     "evaluate my_loras/ --data my_images/ --anchors": "anchors of other pictures: tests/test_early_checks.py",
     "join": "of two parts of a study: tests/pipeline/test_joining.py",
     "replay": "draws all figures, for a minute (tests/pipeline/test_replay.py)",

@@ -10,7 +10,7 @@ import pytest
 from command_line import lorabench, lorabench_here
 
 from lorabench import components
-from lorabench.api import machine
+from lorabench.api import fetching, machine
 from lorabench.base_files import BaseFiles
 from lorabench.encoders import clip as clip_file  # noqa: F401 - registers the module
 from lorabench.errors import UserError
@@ -18,7 +18,7 @@ from lorabench.errors import UserError
 
 def rows(monkeypatch, **changes) -> dict[str, dict]:
     for name, value in changes.items():
-        monkeypatch.setattr(machine, name, value)
+        monkeypatch.setattr(fetching if name == "try_to_load_from_cache" else machine, name, value)
     return {str(row["check"]): row for row in machine.checks()}
 
 

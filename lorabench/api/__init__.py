@@ -21,7 +21,9 @@ from lorabench.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lorabench.api.fetching import Weights
     from lorabench.formats import DType
+    from lorabench.pipeline.outlook import Outlook
     from lorabench.pipeline.plan import Plan
     from lorabench.records import Failure
 
@@ -181,6 +183,42 @@ def dataset(
         return pictures.skeleton(Path(folder), skeleton)
     found = pictures.dataset(Path(folder), Words(trigger, class_word))
     return pictures.write(found) if write else found
+
+
+def plan(
+    study: PathName,
+    *,
+    out: PathName | None = None,
+    device: str | None = None,
+    only: Sequence[str] = (),
+    limit: int | None = None,
+    trigger: str = "",
+    class_word: str = "",
+    tflops: float | None = None,
+) -> Outlook:
+    """What a study takes before it is run: trainings, images, FLOP, bytes on disk and of memory, seconds, what to turn.
+
+    Weights and pictures need not be here: FLOP are counted on the architectures, pictures as dataset.toml states them;
+    `Outlook.notes` says what stands for what. Times are those of the run in `out` where it has begun, else at `tflops`
+    (10^12 FLOP/s that the machine sustains) or at what a matrix product of two seconds says of this one. UserError for
+    a study that cannot be, and for pictures that are here and no data set.
+    """
+    words = Words(trigger, class_word)
+    config.expand(config.load_study(Path(study)))
+    from lorabench.api import planned_work
+
+    return planned_work.foreseen(Path(study), _path(out), device, only, limit, words, tflops)
+
+
+def fetch(study: PathName, *, dry_run: bool = False) -> tuple[Weights, ...]:
+    """Bring the weights that a study needs from the hub into its cache; what there is of each model then.
+
+    Nothing is downloaded in a dry run, or where HF_HUB_OFFLINE is set. What could not be brought has the state
+    "missing", and its `detail` says how to get it. UserError for a study that cannot be.
+    """
+    from lorabench.api import fetching
+
+    return fetching.fetch(Path(study), dry_run)
 
 
 def join(

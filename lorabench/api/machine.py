@@ -9,10 +9,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 from packaging.requirements import Requirement
 
 from lorabench import base_files, components, mini
+from lorabench.api import fetching
 from lorabench.config import Study
 from lorabench.errors import UserError
 
@@ -101,9 +102,9 @@ def _encoders() -> Iterator[Row]:
         repository, *files = components.find("encoders", name).published or ("",)
         if not repository:
             continue
-        found = [path for file in files if isinstance(path := try_to_load_from_cache(repository, file), str)]
-        get = f"not in the hub cache: `hf download {repository} {files[0]}`, or [encoders.{name}] weights = a file"
-        yield _row(f"encoder {name}", "ok", found[0]) if found else _row(f"encoder {name}", "note", get)
+        found = fetching.cached(repository, files)
+        get = f"not in the hub cache: {fetching.how_to_get(name, repository, files[0])}"
+        yield _row(f"encoder {name}", "ok", str(found)) if found else _row(f"encoder {name}", "note", get)
 
 
 def _extras() -> Iterator[Row]:

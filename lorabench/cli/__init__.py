@@ -3,6 +3,8 @@
 # They register their commands, in the order in which --help lists them.
 from lorabench.cli import study_commands as study_commands  # isort: split
 
+from lorabench.cli import plan_commands as plan_commands  # isort: split
+
 from lorabench.cli import evaluate_command as evaluate_command  # isort: split
 
 from lorabench.cli import world_commands as world_commands  # isort: split

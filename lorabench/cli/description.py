@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import numpy as np
-
-from lorabench import adapters, components, config, formats, images
+from lorabench import config
 from lorabench.api import auditing, studies
 from lorabench.cli.choice_words import judges as judge_lines
 from lorabench.cli.output import on_screen, show
-from lorabench.pipeline import effort, replacing
+from lorabench.pipeline import disk, effort, replacing
 from lorabench.pipeline.integrity import costs, stored
 from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.pending import outstanding
@@ -21,7 +17,6 @@ from lorabench.pipeline.plan import Plan
 from lorabench.report.words import duration, size
 
 Row = dict[str, object]
-SAMPLE = 8  # pictures of the data set whose size as PNG stands for that of those to draw
 
 
 def say(plan: Plan, again: str, as_json: bool = False, before: Sequence[Row] = (), after: Sequence[Row] = ()) -> None:
@@ -152,14 +147,7 @@ def _adapter_bytes(plan: Plan) -> int:
     """Bytes of the checkpoints that are still to be trained."""
     to_train = {task.source for task in outstanding(plan, "train")}
     runs = [run for run in plan.runs if run.id in to_train]
-    model = plan.base.architecture() if runs else {}
-    sizes = {
-        each.name: formats.file_size(
-            adapters.create(model, components.find("algorithms", each.adapter.algorithm), each.adapter, seed=0), each
-        )
-        for each in {run.config.name: run.config for run in runs}.values()
-    }
-    return sum(sizes[run.config.name] * len(run.config.training.checkpoint_epochs) for run in runs)
+    return disk.adapter_bytes(plan.base.architecture(), runs) if runs else 0
 
 
 def _picture_bytes(plan: Plan) -> tuple[int, int]:
@@ -177,18 +165,6 @@ def _picture_bytes(plan: Plan) -> tuple[int, int]:
     if made:
         size_of_all = sum(picture.path.stat().st_size for picture in made)
         return size_of_all, size_of_all
-    side = plan.study.sampling.size
-    pictures = [images.fit(images.read(each.path), side, side) for each in plan.dataset.images[:SAMPLE]]
-    most = 3 * side**2
-    least = _mean_png(pictures) if pictures else most
-    return round(min(least, most) * count), most * count
-
-
-def _mean_png(pictures: Iterable[np.ndarray]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = []
-        for number, picture in enumerate(pictures):
-            file = Path(folder) / f"{number}.png"
-            images.write(file, picture)
-            sizes.append(file.stat().st_size)
-    return sum(sizes) / len(sizes)
+    most = disk.largest_picture(plan.study.sampling.size)
+    least, stay = disk.picture_bytes(plan) if plan.dataset.images else most, count * disk.kept_share(plan)
+    return round(least * stay), round(most * stay)

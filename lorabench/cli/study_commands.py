@@ -101,8 +101,11 @@ def grid(
         finally:
             if plan is None:
                 show(rows, as_json)
-        again = "run with --limit 1, which trains one config; then a dry run without it says"
-        description.say(plan, again, as_json, before=rows)
+        from lorabench.api import planned_work
+        from lorabench.cli import plan_words
+
+        again = "`lorabench plan` estimates it; or run with --limit 1: then a dry run without it says"
+        description.say(plan, again, as_json, before=rows, after=plan_words.rows(planned_work.of_plan(plan)))
         return
     run = api.grid(
         study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors,

@@ -7,6 +7,7 @@ from lorabench.datasets.concepts import parts_of as parts_of
 from lorabench.datasets.concepts import training_images as training_images
 from lorabench.datasets.description import DESCRIPTION as DESCRIPTION
 from lorabench.datasets.description import written as written
+from lorabench.datasets.foretold import foretell as foretell
 from lorabench.datasets.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from lorabench.datasets.pictures import images_below as images_below
 from lorabench.datasets.reading import assume as assume

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +29,30 @@ class Part:
 
 def parts_of(assumed: Assumed, name: str) -> list[Part]:
     """The entries in order of their concepts' ids. UserError for entries that contradict each other or the folders."""
+
+    def read(entry: ConceptEntry) -> Captions:
+        images = [image for folder in folders_of(entry, assumed.root) for image in images_in(folder)]
+        captions = read_captions(images, assumed.root, entry)
+        if not captions.texts:
+            raise UserError(_no_images(assumed, entry))
+        return captions
+
+    parts = _parts(assumed, name, read)
+    _require_captions(parts, assumed)
+    return parts
+
+
+def stated_parts(assumed: Assumed) -> list[Part]:
+    """The entries as `parts_of` has them, each with as many pictures as it states: none is there, nor is a caption."""
+
+    def state(entry: ConceptEntry) -> Captions:
+        (folder, *_) = folders_of(entry, assumed.root)
+        return Captions({folder / f"{place}.png": "" for place in range(entry.pictures or 0)})
+
+    return _parts(assumed, assumed.name, state)
+
+
+def _parts(assumed: Assumed, name: str, captions_of: Callable[[ConceptEntry], Captions]) -> list[Part]:
     where = assumed.where
     paths = [_normal_path(entry.path, where) for entry in assumed.description.concept]
     _require_distinct(paths, assumed)
@@ -38,12 +62,7 @@ def parts_of(assumed: Assumed, name: str) -> list[Part]:
         concept = concept_at(path, entry, name)
         if concepts.setdefault(path, concept) != concept:
             raise UserError(f"{where}: two entries have the path '{path}', and do not say the same of that concept.")
-        images = [image for folder in folders_of(entry, assumed.root) for image in images_in(folder)]
-        captions = read_captions(images, assumed.root, entry)
-        if not captions.texts:
-            raise UserError(_no_images(assumed, entry))
-        parts.append(Part(concept, entry, captions))
-    _require_captions(parts, assumed)
+        parts.append(Part(concept, entry, captions_of(entry)))
     return sorted(parts, key=lambda part: part.concept.id)
 
 

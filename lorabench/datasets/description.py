@@ -29,7 +29,10 @@ class ConceptEntry(BaseModel):
     repeats: Many | Literal["balance"] = Field(
         1, description='how often an epoch shows each image; "balance": every class about equally often'
     )
-    pictures: Many | None = Field(None, description="how many belong to it; another number is said")
+    pictures: Many | None = Field(
+        None,
+        description="how many belong to it; another number is said, and `plan` counts with it before they are there",
+    )
     caption: str | None = Field(
         None, description="of images that have none, {} = the descriptor; default: such images are an error"
     )

@@ -45,10 +45,15 @@ def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
 
 def dataset_of(assumed: Assumed, *, needs_words: bool = True) -> Dataset:
     """The checked data set of what was assumed. UserError for what cannot be."""
-    description = assumed.description
     parts = concepts.parts_of(assumed, assumed.name)
     if needs_words:
         concepts.require_words(parts, assumed)
+    return of_parts(assumed, parts, assumptions(assumed, parts))
+
+
+def of_parts(assumed: Assumed, parts: Sequence[Part], said: tuple[str, ...]) -> Dataset:
+    """The data set of the entries of a description, and the sentences about it. UserError for too many samples."""
+    description = assumed.description
     images = concepts.training_images(parts)
     samples = sum(image.repeats for image in images)
     if samples > MOST_SAMPLES:
@@ -63,7 +68,7 @@ def dataset_of(assumed: Assumed, *, needs_words: bool = True) -> Dataset:
         concepts=tuple(dict.fromkeys(part.concept for part in parts)),
         images=images,
         fingerprint="",
-        assumptions=assumptions(assumed, parts),
+        assumptions=said,
     )
 
 

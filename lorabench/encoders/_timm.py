@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ import torch
 from pydantic import StringConstraints
 from torch import nn
 
+from lorabench.components import Outline
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
@@ -81,6 +83,20 @@ def _from_folder(
     return _encoder(name, config.architecture, network, file, preprocessing, device, resize_modes)
 
 
+def outline(name: str, published: Published, classes: int = 0) -> Outline:
+    """The published network without its weights."""
+    with torch.device("meta"):
+        network = _network(name, published.architecture, published.model_args, classes, published.hub_id)
+    return Outline(_features_of(network), published.size)
+
+
+def _features_of(network: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    def features(batch: torch.Tensor) -> torch.Tensor:
+        return network.forward_head(network.forward_features(batch), pre_logits=network.num_classes == 0)
+
+    return features
+
+
 def _network(name: str, architecture: str, model_args: dict[str, Any], classes: int, where: str) -> nn.Module:
     import timm  # takes seconds: only when an encoder is used
 
@@ -107,11 +123,8 @@ def _encoder(
     _fit_positions(network, state)
     _weights.load_strictly(name, network, state, file)
     network.to(device)
-
-    def features(batch: torch.Tensor) -> torch.Tensor:
-        return network.forward_head(network.forward_features(batch), pre_logits=network.num_classes == 0)
-
-    return PictureEncoder(name, architecture, sha256_of(file), features, preprocessing, device, resize_modes)
+    features, sha256 = _features_of(network), sha256_of(file)
+    return PictureEncoder(name, architecture, sha256, features, preprocessing, device, resize_modes)
 
 
 def _fit_positions(network: nn.Module, state: dict[str, torch.Tensor]) -> None:

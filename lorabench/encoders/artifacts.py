@@ -24,7 +24,7 @@ _FAULTS = (OSError, pickle.UnpicklingError, RuntimeError, ValueError, TypeError,
 _LAYERS = (0, 2, 4, 6, 7)  # of the file; between them are dropouts, which do nothing here
 
 
-@components.encoder(resize_modes=RESIZE_MODES)
+@components.encoder(resize_modes=RESIZE_MODES, needs_weights=True)
 def artifacts(weights: Path | None, device: torch.device) -> PictureEncoder:
     """5 less the artifact score of a picture at 224 pixels, trained on ratings of the AI Horde (LyCORIS H.2).
 

@@ -12,6 +12,7 @@ from pydantic import StringConstraints
 from torch import nn
 
 from lorabench import components
+from lorabench.components import Outline
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import BATCH_SIZE, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
@@ -20,16 +21,23 @@ from lorabench.untrusted import FileRecord, checked, clean_folder, read_json, to
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 ARCHITECTURE, PRETRAINED = "ViT-L-14", "datacomp_xl_s13b_b90k"
+SIZE = 224  # pixels
 HUB_ID = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"  # of these weights in open_clip's own list
 FOLDER_CONFIG, FOLDER_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 _FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError)
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
+def outline() -> Outline:
+    """The published network without its weights, as it reads pictures."""
+    return Outline(_empty().encode_image, SIZE)
+
+
 @components.encoder(
     reads_text=True,
     resize_modes=RESIZE_MODES,
     published=(HUB_ID, "open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
+    outline=outline,
 )
 def clip(weights: Path | None, device: torch.device) -> ClipEncoder:
     """OpenCLIP ViT-L/14 trained on DataComp-1B, features after the projection (768), pictures at 224 (LyCORIS D.5).
@@ -45,14 +53,20 @@ def clip(weights: Path | None, device: torch.device) -> ClipEncoder:
     else:
         file = _weights.safetensors_file("clip", Path(weights))
         state = _weights.read_state("clip", file)
-    # On "meta": initialising 430 M weights that are replaced at once would take longer than loading them.
-    with torch.device("meta"):
-        network = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
+    network = _empty()
     _weights.load_strictly("clip", network, state, file)
     length = network.context_length
     network.attn_mask = torch.full((length, length), float("-inf")).triu(1)  # causal; no part of the state dict
-    preprocessing = Preprocessing(224, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    preprocessing = Preprocessing(SIZE, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     return ClipEncoder(ARCHITECTURE, file, network, open_clip.get_tokenizer(ARCHITECTURE), preprocessing, device)
+
+
+def _empty() -> Any:
+    # On "meta": initialising 430 M weights that are replaced at once would take longer than loading them.
+    import open_clip
+
+    with torch.device("meta"):
+        return open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
 
 
 class ClipEncoder(PictureEncoder):

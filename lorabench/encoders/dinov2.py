@@ -8,7 +8,7 @@ import torch
 
 from lorabench import components
 from lorabench.encoders._pictures import PictureEncoder
-from lorabench.encoders._timm import Published, timm_encoder
+from lorabench.encoders._timm import Published, outline, timm_encoder
 from lorabench.encoders._weights import WEIGHTS
 
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
@@ -17,7 +17,9 @@ PUBLISHED = Published(
 )
 
 
-@components.encoder(resize_modes=RESIZE_MODES, published=(PUBLISHED.hub_id, WEIGHTS))
+@components.encoder(
+    resize_modes=RESIZE_MODES, published=(PUBLISHED.hub_id, WEIGHTS), outline=lambda: outline("dinov2", PUBLISHED)
+)
 def dinov2(weights: Path | None, device: torch.device) -> PictureEncoder:
     """DINOv2 ViT-L/14, class token after the last norm (1024), pictures at 224 pixels (LyCORIS D.5)."""
     return timm_encoder("dinov2", PUBLISHED, weights, device, RESIZE_MODES)

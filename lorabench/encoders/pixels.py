@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lorabench import components
+from lorabench.components import Outline
 from lorabench.encoders._pictures import PictureEncoder, Preprocessing
 from lorabench.errors import UserError
 
@@ -14,7 +15,7 @@ SIDE = 64
 RESIZE_MODES = ("letterbox", "center_crop", "stretch")
 
 
-@components.encoder(resize_modes=RESIZE_MODES)
+@components.encoder(resize_modes=RESIZE_MODES, outline=lambda: Outline(_flattened, SIDE))
 def pixels(weights: Path | None, device: torch.device) -> PictureEncoder:
     """Colours in [0, 1] of the picture at 64 x 64 pixels: rows, columns, channels (12,288 numbers). No weights."""
     if weights is not None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from lorabench import components
+from lorabench.components import Outline
 from lorabench.encoders import _weights
 from lorabench.encoders._pictures import IMAGENET_MEAN, IMAGENET_STD, PictureEncoder, Preprocessing
 from lorabench.errors import UserError
@@ -31,7 +32,12 @@ class VggConfig(_weights.PictureConfig):
     layers: list[Annotated[int, Field(ge=1, le=2**14)] | Literal["M"]]
 
 
-@components.encoder(stored=False, resize_modes=RESIZE_MODES, published=(HUB_ID, _weights.WEIGHTS))
+def outline() -> Outline:
+    """The published network without its weights."""
+    return Outline(_empty(FULL_LAYERS, False).grams, FULL_SIZE)
+
+
+@components.encoder(stored=False, resize_modes=RESIZE_MODES, published=(HUB_ID, _weights.WEIGHTS), outline=outline)
 def vgg19(weights: Path | None, device: torch.device) -> PictureEncoder:
     """Gram matrices of conv1_1, 2_1, 3_1, 4_1, 5_1, each divided by c h w, flattened and joined (610,304 numbers).
 
@@ -73,9 +79,9 @@ class Grams(nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         with torch.autocast(batch.device.type, torch.float16, enabled=self.half_precision):
-            return self._grams(batch)
+            return self.grams(batch)
 
-    def _grams(self, batch: torch.Tensor) -> torch.Tensor:
+    def grams(self, batch: torch.Tensor) -> torch.Tensor:
         grams = []
         for index, layer in enumerate(self.features[: self.taps[-1] + 1]):
             batch = layer(batch)
@@ -90,17 +96,22 @@ class Grams(nn.Module):
 
 
 def _grams(name: str, layers: tuple[int | str, ...], file: Path, half: bool) -> Grams:
+    grams = _empty(layers, half)
+    state = _weights.read_state(name, file, prefix="features.")
+    # What comes after conv5_1 is in every file and never used.
+    used = {key: value for key, value in state.items() if int(key.split(".")[1]) <= grams.taps[-1]}
+    _weights.load_strictly(name, grams, used, file)
+    return grams
+
+
+def _empty(layers: tuple[int | str, ...], half: bool) -> Grams:
+    """The network up to the last layer that is looked at, on the meta device."""
     from torchvision.models.vgg import make_layers
 
     with torch.device("meta"):
         whole = make_layers(list(layers), batch_norm=False)
     taps = gram_taps(whole)
-    grams = Grams(whole[: taps[-1] + 1], taps, half)
-    state = _weights.read_state(name, file, prefix="features.")
-    # What comes after conv5_1 is in every file and never used.
-    used = {key: value for key, value in state.items() if int(key.split(".")[1]) <= taps[-1]}
-    _weights.load_strictly(name, grams, used, file)
-    return grams
+    return Grams(whole[: taps[-1] + 1], taps, half)
 
 
 def gram_taps(features: nn.Sequential) -> tuple[int, ...]:

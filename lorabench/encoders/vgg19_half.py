@@ -9,10 +9,10 @@ import torch
 from lorabench import components
 from lorabench.encoders._pictures import PictureEncoder
 from lorabench.encoders._weights import WEIGHTS
-from lorabench.encoders.vgg19 import HUB_ID, RESIZE_MODES, vgg19_encoder
+from lorabench.encoders.vgg19 import HUB_ID, RESIZE_MODES, outline, vgg19_encoder
 
 
-@components.encoder(stored=False, resize_modes=RESIZE_MODES, published=(HUB_ID, WEIGHTS))
+@components.encoder(stored=False, resize_modes=RESIZE_MODES, published=(HUB_ID, WEIGHTS), outline=outline)
 def vgg19_half(weights: Path | None, device: torch.device) -> PictureEncoder:
     """The Gram matrices of vgg19 in float16, by autocast, as the authors' code has them."""
     return vgg19_encoder("vgg19_half", weights, device, half=True)

@@ -14,15 +14,20 @@ def drop_images(plan: Plan, checkpoint: Checkpoint) -> None:
     Of the base model those stay that are looked at again for every checkpoint, by encoders that store no features; and
     pictures that were made elsewhere.
     """
-    keep = plan.study.images.keep
-    if keep == "all" or checkpoint.id in plan.own_sets:
-        return
-    most = thumbnails.shown(plan, checkpoint) if keep == "shown" else 0
-    needed = {id(each) for each in _looked_at_fresh(plan, checkpoint)} if checkpoint.is_base else set()
-    for prompt_set in plan.sets_of(checkpoint):
-        if id(prompt_set) not in needed:
+    for prompt_set, most in kept(plan, checkpoint):
+        if most < len(prompt_set.requests):
             names = [image_name(request.index) for request in prompt_set.requests[most:]]
             plan.folder.drop(plan.places.images(checkpoint, prompt_set), names)
+
+
+def kept(plan: Plan, checkpoint: Checkpoint) -> list[tuple[PromptSet, int]]:
+    """Each set of a checkpoint, and how many of its images stay: the first."""
+    keep, sets = plan.study.images.keep, plan.sets_of(checkpoint)
+    if keep == "all" or checkpoint.id in plan.own_sets:
+        return [(each, len(each.requests)) for each in sets]
+    most = thumbnails.shown(plan, checkpoint) if keep == "shown" else 0
+    needed = {id(each) for each in _looked_at_fresh(plan, checkpoint)} if checkpoint.is_base else set()
+    return [(each, len(each.requests) if id(each) in needed else min(most, len(each.requests))) for each in sets]
 
 
 def needed_again(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:

@@ -13,7 +13,7 @@ from lorabench import adapters, components, config, datasets, diffusion, prompts
 from lorabench.config import Study
 from lorabench.diffusion import Base
 from lorabench.errors import UserError, unknown
-from lorabench.pipeline.measuring import MetricRequest, measurable
+from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan, TrainingRun
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, TrainConfig
@@ -26,18 +26,34 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
     """
     base = diffusion.base_of(study.base)
-    study = _with_sizes(study, base)
-    configs = _selected(_checked_configs(study), only)
-    runs = tuple(TrainingRun(each, seed) for each in configs for seed in study.seeds)[:limit]
-    if not runs:
-        raise UserError(f"Study '{study.name}' trains nothing: add a [[grid]] row with algorithm and lr.")
-    trained = [
-        _trained_checkpoint(run, epoch, scale)
-        for run in runs
-        for epoch in run.config.training.checkpoint_epochs
-        for scale in study.images.scales
-    ]
-    return _plan(study, root, base, dataset_of(study), runs, trained)
+    study = _with_sizes(study, base.side)
+    runs = _runs(study, only, limit)
+    return _plan(study, root, base, dataset_of(study), runs, _trained(study, runs))
+
+
+def outline(
+    study: Study, root: Path, dataset: Dataset, side: int | None, *, only: Sequence[str] = (), limit: int | None = None
+) -> Plan:
+    """The plan of a study whose base model and pictures need not be here: for its numbers, since nothing has a key.
+
+    `side` is that of the pictures that the base model was made for, in pixels. Without concepts in the data set nothing
+    is drawn. UserError for a study that cannot be.
+    """
+    study = _with_sizes(study, side)
+    runs, requests = _runs(study, only, limit), metric_requests(study)
+    return Plan(
+        study=study,
+        root=root.resolve(),
+        dataset=dataset,
+        prompt_sets=_prompt_sets(study, dataset),
+        runs=runs,
+        checkpoints=(_FLOOR, *_trained(study, runs)),
+        requests=requests,
+        base=None,
+        encoder_ids=dict.fromkeys((request.encoder for request in requests), ""),
+        devices=(study.run.device,),
+        remarks=dataset.assumptions,
+    )
 
 
 def plan_of_checkpoints(
@@ -47,7 +63,7 @@ def plan_of_checkpoints(
 
     A data set without pictures leaves out what is measured against them.
     """
-    return _plan(_with_sizes(study, base), root, base, dataset, (), list(checkpoints))
+    return _plan(_with_sizes(study, base.side), root, base, dataset, (), list(checkpoints))
 
 
 def plan_of_pictures(
@@ -93,14 +109,7 @@ def _plan(
     checkpoints: list[Checkpoint],
 ) -> Plan:
     _check_root(root)
-    prompt_sets = prompts.build_prompt_sets(
-        dataset,
-        Path(study.images.prompts),
-        study.images.prompt_types,
-        study.images.per_set,
-        study.images.noise_seed,
-        study.images.noise,
-    )
+    prompt_sets = _prompt_sets(study, dataset)
     if not prompt_sets:
         raise UserError(_nothing_to_draw(study, dataset))
     if "alter" in study.images.prompt_types:
@@ -109,16 +118,15 @@ def _plan(
     requests, lacking = measurable(study, dataset, has_base=True)
     absent = _checked_explanation(study, dataset, checkpoints)
     _check_adapters(base, runs)
-    floor = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
     # The id of its content names the base in tables: a path would mean nothing on another machine.
-    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (floor, *checkpoints))
+    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (_FLOOR, *checkpoints))
     _check_ids(every)
     base.check_size(study.sampling.size)
     return Plan(
         study=study,
         root=root.resolve(),
         dataset=dataset,
-        prompt_sets=tuple(prompt_sets),
+        prompt_sets=prompt_sets,
         runs=runs,
         checkpoints=every,
         requests=requests,
@@ -132,6 +140,33 @@ def _plan(
     )
 
 
+_FLOOR = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
+
+
+def _runs(study: Study, only: Sequence[str], limit: int | None) -> tuple[TrainingRun, ...]:
+    configs = _selected(_checked_configs(study), only)
+    runs = tuple(TrainingRun(each, seed) for each in configs for seed in study.seeds)[:limit]
+    if not runs:
+        raise UserError(f"Study '{study.name}' trains nothing: add a [[grid]] row with algorithm and lr.")
+    return runs
+
+
+def _trained(study: Study, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
+    return [
+        _trained_checkpoint(run, epoch, scale)
+        for run in runs
+        for epoch in run.config.training.checkpoint_epochs
+        for scale in study.images.scales
+    ]
+
+
+def _prompt_sets(study: Study, dataset: Dataset) -> tuple[PromptSet, ...]:
+    drawn = study.images
+    folder = Path(drawn.prompts)
+    found = prompts.build_prompt_sets(dataset, folder, drawn.prompt_types, drawn.per_set, drawn.noise_seed, drawn.noise)
+    return tuple(found)
+
+
 def _check_root(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise UserError(f"Cannot write results to {root}: it is a file. Choose another folder with --out.")
@@ -141,12 +176,12 @@ def _encoder_ids(study: Study, requests: Sequence[MetricRequest]) -> dict[str, s
     return {name: encoder_id(study, name) for name in dict.fromkeys(request.encoder for request in requests)}
 
 
-def _with_sizes(study: Study, base: Base) -> Study:
+def _with_sizes(study: Study, side: int | None) -> Study:
     """The study with a size and a resolution, the base model's own where the file sets none, and prompts' length."""
     images, training = study.images, study.training
     size, resolution = images.size, training.resolution
     if size is None or resolution is None:
-        own = base.side or Sampling().size
+        own = side or Sampling().size
         size, resolution = size or own, resolution or own
     sizes = {"size": size, "max_tokens": images.max_tokens or training.max_tokens}
     changes = {"images": images.model_copy(update=sizes)}
@@ -265,7 +300,11 @@ def dataset_of(study: Study, *, needs_words: bool = True) -> Dataset:
     if not study.data.folder:
         raise UserError(f"Study '{study.name}' names no data set: set data.folder.")
     words = datasets.Words(study.data.trigger, study.data.class_word)
-    dataset = datasets.load_dataset(Path(study.data.folder), words, needs_words=needs_words)
+    return chosen_concepts(study, datasets.load_dataset(Path(study.data.folder), words, needs_words=needs_words))
+
+
+def chosen_concepts(study: Study, dataset: Dataset) -> Dataset:
+    """The data set with the concepts that a study selects. UserError for patterns that match none."""
     if any(concept.category == ALL for concept in dataset.concepts):
         raise UserError(f"Data set {study.data.folder}: a category cannot be called '{ALL}', which means all of them.")
     if not study.data.concepts:

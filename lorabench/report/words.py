@@ -77,7 +77,7 @@ def learning_rate(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: "34 s", "12 min 05 s", "3 h 20 min"."""
+    """Seconds for people: "34 s", "12 min 05 s", "3 h 20 min", "1,200 h"."""
     if not math.isfinite(seconds):
         return "not recorded"
     if seconds < 60:
@@ -85,7 +85,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = minutes / 60
+    return f"{hours:,.0f} h" if hours >= 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def size(count: float) -> str:

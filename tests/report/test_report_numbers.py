@@ -196,7 +196,13 @@ def test_merge_ratios_are_moments_of_their_own():
 
 
 def test_numbers_for_people():
-    assert [duration(s) for s in (3.21, 59, 125, 12_000)] == ["3.2 s", "59 s", "2 min 05 s", "3 h 20 min"]
+    assert [duration(s) for s in (3.21, 59, 125, 12_000, 500_000)] == [
+        "3.2 s",
+        "59 s",
+        "2 min 05 s",
+        "3 h 20 min",
+        "139 h",
+    ]
     assert [size(b) for b in (12, 520_000, 999_700, 2.1e9)] == ["12 B", "520 kB", "1 MB", "2.1 GB"]
     assert [number(v) for v in (-0.01234, float("nan"))] == ["−0.0123", "–"]
 

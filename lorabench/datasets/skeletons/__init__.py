@@ -19,6 +19,11 @@ def skeleton_names() -> list[str]:
     return sorted(file.stem for file in _FOLDER.glob("*.toml"))
 
 
+def skeleton_file(name: str) -> Path:
+    """The description of a known data set."""
+    return _FOLDER / f"{name}.toml"
+
+
 def begin_skeleton(name: str, folder: Path) -> Path | None:
     """Write the dataset.toml of a known data set into a folder, and its folders; None where it is there already.
 
@@ -29,14 +34,14 @@ def begin_skeleton(name: str, folder: Path) -> Path | None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a folder for the data set.")
     target = folder / DESCRIPTION
-    skeleton = read_description(_FOLDER / f"{name}.toml")
+    skeleton = read_description(skeleton_file(name))
     if target.exists():
         if read_description(target).name != skeleton.name:
             raise UserError(f"{target} exists, and is not of the data set '{skeleton.name}'; name another folder.")
         return None
     for entry in skeleton.concept:
         (folder / entry.path).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(_FOLDER / f"{name}.toml", target)
+    shutil.copyfile(skeleton_file(name), target)
     return target
 
 
