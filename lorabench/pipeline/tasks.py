@@ -8,6 +8,8 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
 from lorabench.pipeline import auditing, keeping, models, thumbnails
+from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
@@ -25,6 +28,7 @@ from lorabench.stages import generate, score, train
 WEIGHTS_FILE = "adapter.safetensors"
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.pt"
+SETS_BEHIND = 2  # drawn, and not written yet: their pictures are in memory
 TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
 
 
@@ -158,13 +162,20 @@ def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing
         wanted=[id(prompt_set) in missing for prompt_set in plan.prompt_sets],
         on_images=advance,
     )
-    for result in drawn:
+    threads = ThreadPoolExecutor(torch.get_num_threads())
+
+    def write(result: generate.Generated, since: float, until: float) -> None:
         folder = plan.places.images(checkpoint, result.prompt_set)
-        key = plan.keys.images(checkpoint, result.prompt_set)
-        with plan.folder.writing(folder, key, made_from, inputs=inputs, device=plan.device, since=since) as scratch:
-            for request, picture in zip(result.prompt_set.requests, result.images, strict=True):
-                images.write(scratch / image_name(request.index), picture)
-        since = time.perf_counter()
+        key, took = plan.keys.images(checkpoint, result.prompt_set), (since, until)
+        with plan.folder.writing(folder, key, made_from, inputs=inputs, device=plan.device, took=took) as scratch:
+            places = [scratch / image_name(request.index) for request in result.prompt_set.requests]
+            list(threads.map(images.write, places, result.images))
+
+    # A GPU would wait for the files: seconds for the hundred images of a set.
+    with threads, Behind(limit=SETS_BEHIND) as behind:
+        for result in drawn:
+            behind.do(partial(write, result, since, time.perf_counter()))
+            since = time.perf_counter()
 
 
 def _take_in(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:

@@ -144,21 +144,24 @@ class RunFolder:
         inputs: Sequence[str] = (),
         device: str = "cpu",
         since: float | None = None,
+        took: tuple[float, float] | None = None,
     ) -> Iterator[Path]:
         """Prepare an artifact in the yielded folder; it appears at `folder` when the block ends well, else never.
 
         `made_from`: the artifacts that were read for it. `inputs`: ids of what else was. `since`:
-        `time.perf_counter()` when the work on it began, where that was before the block.
+        `time.perf_counter()` when the work on it began, where that was before the block; `took`: when it began and
+        ended, where the block only writes what came of it.
         """
-        clock = time.perf_counter() if since is None else since
-        started = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - clock)
+        begun, until = took or (time.perf_counter() if since is None else since, None)
+        started = datetime.now(UTC) - timedelta(seconds=time.perf_counter() - begun)
         with self._prepared() as scratch:
             with system_errors(folder):
                 yield scratch
             written = sorted(file for file in scratch.rglob("*") if file.is_file())
             files = {file.relative_to(scratch).as_posix(): record_of(file) for file in written}
             origins = {self.name(each): self.content(each) for each in made_from}
-            provenance = provenance_of(device, started, time.perf_counter() - clock, inputs)
+            seconds = (time.perf_counter() if until is None else until) - begun
+            provenance = provenance_of(device, started, seconds, inputs)
             write_sealed(scratch / META, Meta(key, self._study, files, origins, provenance))
             sync(scratch)
             self._move(scratch, folder)

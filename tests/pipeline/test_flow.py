@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import threading
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from lorabench import store
 from lorabench.api import studies
 from lorabench.errors import DamagedArtifact
 from lorabench.pipeline import flow
+from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.run import STAGES
 
 TABLES = ("scores", "normalized", "category_scores", "files", "choices", "losses")
@@ -56,6 +58,26 @@ def test_a_task_without_its_inputs_is_blocked_and_says_why(plan):
     blocked = {(each.item, each.status) for each in work.blocked}
     assert blocked == {(f"{failed.source}-e{epoch}", "skipped") for epoch in (1, 2)}
     assert all("has not been trained to epoch" in each.message for each in work.blocked)
+
+
+def test_what_is_done_behind_keeps_its_order_its_bound_and_its_errors():
+    """The third piece waits for the first where two may be behind; what was begun is finished whatever comes."""
+    done, gate = [], threading.Event()
+    with Behind(limit=2) as behind:
+        behind.do(lambda: (gate.wait(5), done.append(1)))
+        behind.do(lambda: done.append(2))
+        threading.Timer(0.05, gate.set).start()
+        behind.do(lambda: done.append(3))
+        assert done[0] == 1
+    assert done == [1, 2, 3]
+    with pytest.raises(OSError, match="full"), Behind(limit=2) as behind:
+        behind.do(lambda: (_ for _ in ()).throw(OSError("full")))
+        behind.do(lambda: done.append(4))
+    assert done[-1] == 4
+    with pytest.raises(KeyboardInterrupt), Behind(limit=2) as behind:
+        behind.do(lambda: done.append(5))
+        raise KeyboardInterrupt
+    assert done[-1] == 5
 
 
 def test_an_artifact_stays_what_it_was_when_files_are_dropped(tmp_path):
