@@ -53,16 +53,20 @@ class WholeRun:
         return f"{self.done[stage]}/{self.units[stage]} {_UNITS.get(stage, '')}".rstrip()
 
 
-class BarProgress:
-    """A bar a stage and one for the whole run, each with the time that is left; closing lines scroll above."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
+class _OneStage:
+    """A stage by itself is work that has no other."""
 
     @contextmanager
     def stage(self, name: str, items: int, units: int) -> Iterator[Callable[[int], None]]:
         with self.work({name: items}, {name: units}, {name: 1.0}) as advance:
             yield lambda done: advance((name, done))
+
+
+class BarProgress(_OneStage):
+    """A bar a stage and one for the whole run, each with the time that is left; closing lines scroll above."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     @contextmanager
     def work(
@@ -97,13 +101,8 @@ class BarProgress:
         self._console.print(text, highlight=False, markup=False, style="dim")
 
 
-class LogProgress:
+class LogProgress(_OneStage):
     """Plain lines, at most one in 20 seconds, for logs and pipes."""
-
-    @contextmanager
-    def stage(self, name: str, items: int, units: int) -> Iterator[Callable[[int], None]]:
-        with self.work({name: items}, {name: units}, {name: 1.0}) as advance:
-            yield lambda done: advance((name, done))
 
     @contextmanager
     def work(
