@@ -187,28 +187,35 @@ def _add_answer(apart: Apart, module: nn.Module, inputs: tuple[Tensor, ...], out
 
 
 @contextmanager
-def swapped(components: Components, *scaled: tuple[Adapter, float]) -> Iterator[None]:
+def swapped(components: Components, *scaled: tuple[Adapter, float], into: Components | None = None) -> Iterator[None]:
     """Inside, the live model has the weights W0 + the sum of scale * dW over (adapter, scale); outside, its own bytes.
 
     Every dW is of the pristine weight. Sums are float32 and rounded once to the model's dtype, in the parameters' own
-    storage. Do not train or read `merged_weights` inside: the weights are not pristine there.
+    storage. `into` names modules that draw in the place of `components`, copies of another precision: those take the
+    sums, and `components` stay pristine where they are not the same. Do not train or read `merged_weights` inside on
+    components that are.
     """
+    live = components if into is None else into
     pristine: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.no_grad():
             for name in dict.fromkeys(name for adapter, _ in scaled for name in adapter.modules):
-                for parameter, merged in _sums(components, name, scaled):
-                    pristine.append((parameter, parameter.detach().clone()))
-                    parameter.copy_(merged)
+                drawing = module_of(live, name)
+                for kind, parameter, merged in _sums(components, name, scaled):
+                    target = getattr(drawing, kind)
+                    pristine.append((target, parameter.detach().clone() if target is parameter else parameter))
+                    target.copy_(merged)
         yield
     finally:
         with torch.no_grad():
-            for parameter, saved in pristine:
-                parameter.copy_(saved)
+            for target, saved in pristine:
+                target.copy_(saved)
 
 
-def _sums(components: Components, name: str, scaled: Sequence[tuple[Adapter, float]]) -> list[tuple[Tensor, Tensor]]:
-    """(the model's parameter, its merged value in float32) of one module."""
+def _sums(
+    components: Components, name: str, scaled: Sequence[tuple[Adapter, float]]
+) -> list[tuple[str, Tensor, Tensor]]:
+    """("weight" or "bias", the model's parameter, its merged value in float32) of one module."""
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     for adapter, scale in scaled:
         if name not in adapter.modules:
@@ -216,7 +223,7 @@ def _sums(components: Components, name: str, scaled: Sequence[tuple[Adapter, flo
         for kind, parameter, update in updates(components, adapter, name):
             _, so_far = sums.get(kind, (parameter, parameter.float()))
             sums[kind] = (parameter, torch.add(so_far, update, alpha=scale))
-    return list(sums.values())
+    return [(kind, *found) for kind, found in sums.items()]
 
 
 def updates(components: Components, adapter: Adapter, name: str) -> list[tuple[str, Tensor, Tensor]]:

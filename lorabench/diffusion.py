@@ -1,4 +1,4 @@
-"""The one file that knows diffusers: load a base model, encode, noise-prediction loss, sample.
+"""Load a base model, encode, noise-prediction loss. `sampler` draws with it; these two know diffusers.
 
 Weights stay float32; `BaseModel.dtype` is what training's matrix products are computed in (autocast). A bfloat16 base
 encodes pictures and prompts in float32 and draws in float16.
@@ -26,13 +26,10 @@ from transformers.utils import logging as transformers_logging
 from lorabench.architectures import ARCHITECTURES, AUTOENCODER
 from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
 from lorabench.errors import UserError
-from lorabench.records import Sampling
 from lorabench.untrusted import known
 from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE
 
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
-# The decoder's activations are the largest of all (3 GB for 8 pictures of 512 x 512); smaller batches cost no time.
-DECODER_BATCH = 8
 # The protocol's DDIM (LyCORIS D.4); only the noise schedule and the prediction type come from the base model.
 STOCK_DDIM = {
     "clip_sample": False,
@@ -102,7 +99,7 @@ class BaseModel:
     scheduler_config: Mapping[str, Any]
     alphas_cumprod: torch.Tensor  # float32 [training timesteps], on the device
     device: torch.device
-    dtype: torch.dtype  # of training's matrix products; bfloat16 holds for it only, see `encode_prompts` and `sample`
+    dtype: torch.dtype  # of training's matrix products; bfloat16 holds for it only, see `encode_prompts` and `sampler`
     words: Mapping[str, Sequence[int]] = field(default_factory=dict)  # in small letters: token ids, see `with_words`
 
     @property
@@ -415,42 +412,6 @@ def noise_prediction_loss(
         predicted = _call(base.unet, "unet", weights, noisy, timesteps, embeddings, return_dict=False)[0]
     target = signal * noise - spread * latents if base.predicts_velocity else noise
     return (predicted.float() - target).square().mean(dim=(1, 2, 3))
-
-
-@torch.inference_mode()
-def sample(
-    base: BaseModel, embeddings: torch.Tensor, unconditional: torch.Tensor, noise: torch.Tensor, sampling: Sampling
-) -> np.ndarray:
-    """Draw uint8 [n, height, width, 3] by DDIM (eta 0) with classifier-free guidance, as the stock pipeline does.
-
-    embeddings [n, tokens, d]; unconditional [1, tokens, d]; noise float32 [n, c, h, w]. Guidance <= 1 means none.
-    A bfloat16 base draws in float16: bfloat16 rounds a merged weight W0 + dW so coarsely that an update of
-    |dW|/|W| = 1e-3 is off by 78 %.
-    """
-    scheduler = DDIMScheduler.from_config(base.scheduler_config, **STOCK_DDIM)
-    scheduler.set_timesteps(sampling.steps)
-    dtype = torch.float16 if base.dtype == torch.bfloat16 else base.dtype
-    guided = sampling.guidance > 1
-    context = torch.cat([unconditional.expand_as(embeddings), embeddings]) if guided else embeddings
-    latents = noise.to(base.device)
-    on_device = scheduler.timesteps.to(base.device)  # one copy instead of one a step
-    for step, timestep in enumerate(scheduler.timesteps.tolist()):
-        doubled = torch.cat([latents, latents]) if guided else latents
-        with _autocast(base.device, dtype):
-            predicted = base.unet(doubled, on_device[step], context, return_dict=False)[0].float()
-        if guided:
-            without, with_prompt = predicted.chunk(2)
-            predicted = without + sampling.guidance * (with_prompt - without)
-        latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
-    with _autocast(base.device, dtype):
-        return _decode(base, latents)
-
-
-def _decode(base: BaseModel, latents: torch.Tensor) -> np.ndarray:
-    scaled = latents / base.vae.config.scaling_factor
-    pixels = torch.cat([base.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODER_BATCH)])
-    bytes_ = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return bytes_.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:

@@ -28,7 +28,7 @@ LAYERS = (
         "architectures",
     },
     {"diffusion", "adapters", "statistics", "picture_metadata"},
-    {"algorithms", "formats", "encoders", "metrics", "published"},
+    {"algorithms", "formats", "encoders", "metrics", "published", "sampler"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},
     {"api"},
@@ -37,7 +37,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 KNOWERS = {
-    "diffusers": {"diffusion", "mini"},  # mini makes the models that diffusion loads
+    "diffusers": {"diffusion", "sampler", "mini"},  # mini makes the models that diffusion loads
     "catboost": {"stages"},
     "shap": {"stages", "report"},  # values, and their plots
     "vendi_score": {"statistics"},

@@ -19,6 +19,7 @@ from lorabench import diffusion
 from lorabench.base_files import find_base
 from lorabench.errors import UserError
 from lorabench.records import Sampling
+from lorabench.sampler import sampler_of
 
 TEXTS = [
     "a red robot on the beach",
@@ -75,8 +76,8 @@ def test_long_captions_are_chunks_without_inner_frames(base, pipeline):
 def test_sampling_is_the_stock_pipeline(base, pipeline):
     noise = torch.stack([diffusion.gaussian_noise(seed, base.latent_shape(16, 16)) for seed in range(4)])
     with torch.no_grad():
-        ours = diffusion.sample(
-            base, diffusion.encode_prompts(base, TEXTS, 14), diffusion.encode_prompts(base, [""], 14), noise, SAMPLING
+        ours = sampler_of(base).sample(
+            diffusion.encode_prompts(base, TEXTS, 14), diffusion.encode_prompts(base, [""], 14), noise, SAMPLING
         )
     theirs = pipeline(
         TEXTS, latents=noise, num_inference_steps=6, guidance_scale=5.0, height=16, width=16, output_type="np"
@@ -97,7 +98,7 @@ def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp
     for model in (base, diffusion.load_base(diffusion.base_of(str(other)), CPU)):
         with torch.no_grad():
             text = diffusion.encode_prompts(model, ["a dog"], 14)
-        pictures.append(diffusion.sample(model, text, text, noise, SAMPLING))
+        pictures.append(sampler_of(model).sample(text, text, noise, SAMPLING))
     assert np.array_equal(*pictures)
 
 
@@ -170,7 +171,7 @@ def test_half_precision_is_close(base):
         losses = [diffusion.noise_prediction_loss(model, latents, text, noise, steps) for model in (base, half)]
         torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
         assert not torch.equal(losses[1], losses[0])
-        pictures = [diffusion.sample(model, text, none, noise, SAMPLING).astype(int) for model in (base, half)]
+        pictures = [sampler_of(model).sample(text, none, noise, SAMPLING).astype(int) for model in (base, half)]
     assert np.abs(pictures[0] - pictures[1]).mean() < 1
 
 

@@ -212,6 +212,9 @@ class Run(Section):
         "float32",
         description="of training's matrix products; bfloat16 draws in float16 and encodes in float32",
     )
+    compile: bool = Field(
+        False, description="the U-Net's blocks for drawing, by torch.compile: minutes at the start, faster pictures"
+    )
 
 
 DEFAULT_METRICS = (

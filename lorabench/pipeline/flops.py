@@ -158,6 +158,7 @@ def training_memory(counted: Drawer, adapter: Adapter, batch: int, chunks: int, 
 
 
 def drawing_memory(counted: Drawer, batch: int, decoded: int, half: bool) -> Memory:
-    """Of drawing: all weights in float32; the widest layer of U-Net (two passes with guidance) or decoder."""
+    """Of drawing: all weights in float32, with `half` copies in float16 beside them; the widest layer of U-Net (two
+    passes with guidance) or decoder."""
     numbers = max(2 * batch * counted.unet.widest, decoded * counted.decode.widest)
-    return Memory(4.0 * counted.weights, float(numbers * (2 if half else 4)))
+    return Memory((6.0 if half else 4.0) * counted.weights, float(numbers * (2 if half else 4)))

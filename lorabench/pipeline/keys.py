@@ -47,10 +47,15 @@ class Keys:
             parameters: list[Any] = []
             if not owner:
                 inputs = [self.checkpoint(checkpoint), *inputs]
-                parameters = [study.sampling, study.run.precision, checkpoint.scale]
+                parameters = [study.sampling, self._drawn_in, checkpoint.scale]
                 parameters += [study.unused_keys] if study.unused_keys else []
             self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._images[place]
+
+    @property
+    def _drawn_in(self) -> str:
+        """The precision, and where it rounds: since modules are float16, no longer by autocast, by another name."""
+        return {"bfloat16": "float16 modules"}.get(self._plan.study.run.precision, self._plan.study.run.precision)
 
     # A study of the paper's size asks for each of its 35,000 keys several times.
     @cached_property

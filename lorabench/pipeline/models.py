@@ -17,6 +17,7 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
+from lorabench.sampler import Sampler, sampler_of
 from lorabench.stages import optimizers, train
 
 
@@ -32,6 +33,19 @@ def base_model(plan: Plan) -> diffusion.BaseModel:
 
 
 _loaded: dict[tuple[str, str, str], diffusion.BaseModel] = {}
+
+
+def sampler(plan: Plan) -> Sampler:
+    """What draws with the base model, made once a process."""
+    base, compiled = base_model(plan), plan.study.run.compile
+    made = _samplers.get(base.id)
+    if made is None or made.base is not base or made.is_compiled != compiled:
+        _samplers.clear()
+        _samplers[base.id] = made = sampler_of(base, compiled)
+    return made
+
+
+_samplers: dict[str, Sampler] = {}
 
 
 def latents(plan: Plan) -> tuple[torch.Tensor, ...]:

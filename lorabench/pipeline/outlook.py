@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lorabench import adapters, components, diffusion
+from lorabench import adapters, components
 from lorabench.pipeline import disk, flops
 from lorabench.pipeline.flops import Drawer, Forward
 from lorabench.pipeline.measuring import DATASET
 from lorabench.pipeline.pending import training_steps
 from lorabench.pipeline.plan import Plan
 from lorabench.records import TrainConfig
+from lorabench.sampler import DECODER_BATCH
 
 FEW_STEPS = 15  # of DDIM: what a hurried person draws with
 
@@ -206,7 +207,7 @@ def _memory(plan: Plan, drawing: Drawer, training: Drawer) -> dict[str, float]:
         found = flops.training_memory(training, adapter, how.batch_size, training.chunks(how.max_tokens), half, small)
         needs[config.name] = found.fixed + found.activations
     most = max(needs, key=lambda name: needs[name])
-    draw = flops.drawing_memory(drawing, plan.study.images.batch_size, diffusion.DECODER_BATCH, half)
+    draw = flops.drawing_memory(drawing, plan.study.images.batch_size, DECODER_BATCH, half)
     return {f"training {most}": needs[most], "drawing": draw.fixed + draw.activations}
 
 

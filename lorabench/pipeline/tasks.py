@@ -9,6 +9,7 @@ import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
+from lorabench.sampler import Sampler
 from lorabench.stages import generate, score, train
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -122,15 +124,17 @@ def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
 
 
 def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
-    base = models.base_model(plan)
+    sampler = models.sampler(plan)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:
-        _draw(plan, checkpoint, base, missing, advance)
+        _draw(plan, checkpoint, sampler, missing, advance)
         return
+    base = sampler.base
     adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)
     words = adapter.words if checkpoint.scale else {}  # at no merge ratio is half a word; at 0 all is the base model's
-    with adapters.swapped(base.components, (adapter, checkpoint.scale)), diffusion.with_words(base, words) as knowing:
-        _draw(plan, checkpoint, knowing, missing, advance)
+    merged = adapters.swapped(base.components, (adapter, checkpoint.scale), into=sampler.components)
+    with merged, diffusion.with_words(base, words) as knowing:
+        _draw(plan, checkpoint, replace(sampler, base=knowing), missing, advance)
 
 
 def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
@@ -150,12 +154,12 @@ def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
     return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
 
-def _draw(plan: Plan, checkpoint: Checkpoint, base: diffusion.BaseModel, missing: set[int], advance: Advance) -> None:
+def _draw(plan: Plan, checkpoint: Checkpoint, sampler: Sampler, missing: set[int], advance: Advance) -> None:
     settings = plan.study.images
     since, made_from = time.perf_counter(), [folder for folder in [plan.places.weights(checkpoint)] if folder]
     inputs = [plan.keys.checkpoint(checkpoint)]
     drawn = generate.generate(
-        base,
+        sampler,
         plan.prompt_sets,
         plan.study.sampling,
         settings.batch_size,

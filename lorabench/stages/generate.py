@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from lorabench import diffusion
-from lorabench.diffusion import BaseModel
 from lorabench.records import ImageRequest, PromptSet, Sampling
+from lorabench.sampler import Sampler
 
 # Libraries choose their kernels, and with them the order of sums, by the size of the matrices; from about this many
 # rows on the choice stays the same. Tiny models are drawn in batches that reach it, so that batch_size moves no pixel.
@@ -18,6 +18,8 @@ STEADY_ROWS = 2048
 # A batch holds prompts of one number of chunks. Few are long: their batch is drawn before it is full when one of them
 # has waited for so many sets, because the other pictures of its set are held in memory until then.
 HELD_SETS = 32
+# A GPU takes as long for one prompt as for so many; a CPU takes as many times longer.
+TEXTS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Generated:
 
 
 def generate(
-    base: BaseModel,
+    sampler: Sampler,
     prompt_sets: Sequence[PromptSet],
     sampling: Sampling,
     batch_size: int,
@@ -45,16 +47,21 @@ def generate(
     `on_images` is told how many wanted pictures each batch brought.
     """
     wanted = [True] * len(prompt_sets) if wanted is None else wanted
-    _, height, width = base.latent_shape(sampling.size, sampling.size)
+    _, height, width = sampler.base.latent_shape(sampling.size, sampling.size)
     count = sum(len(prompt_set.requests) for prompt_set in prompt_sets)
     batch_size = max(min(batch_size, count), STEADY_ROWS // (height * width))
-    embeddings = _Embeddings(base, sampling)
+    embeddings = _Embeddings(sampler.base, sampling)
     drawn: dict[int, dict[int, np.ndarray]] = {owner: {} for owner in range(len(prompt_sets)) if wanted[owner]}
+    is_checked = False
     for batch in _batches(prompt_sets, embeddings.tokens_for, batch_size):
         owners = [owner for owner, _ in batch if wanted[owner]]
         if not owners:
             continue
-        pictures = _draw(base, embeddings, [request for _, request in batch], sampling, batch_size)
+        texts, unconditional, noise = _inputs(sampler.base, embeddings, [request for _, request in batch], batch_size)
+        if not is_checked:
+            sampler.check(texts, noise, sampling)
+            is_checked = True
+        pictures = sampler.sample(texts, unconditional, noise, sampling)
         for (owner, request), picture in zip(batch, pictures):
             if wanted[owner]:
                 drawn[owner][request.index] = picture
@@ -90,39 +97,43 @@ def initial_noise(request: ImageRequest, shape: Sequence[int]) -> torch.Tensor:
 
 
 class _Embeddings:
-    """Text vectors, each distinct text encoded once, by itself, so that its rounding depends on nothing else."""
+    """Text vectors, each distinct one encoded once, in batches of one size, whatever else there is to encode."""
 
-    def __init__(self, base: BaseModel, sampling: Sampling) -> None:
+    def __init__(self, base: diffusion.BaseModel, sampling: Sampling) -> None:
         self._base = base
-        self._sampling = sampling
+        self.sampling = sampling
+        self._batch = 1 if base.device.type == "cpu" else TEXTS_AT_ONCE
         self._needed: dict[str, int] = {}
         self._known: dict[tuple[str, int], torch.Tensor] = {}
 
     def tokens_for(self, text: str) -> int:
         """In whole chunks what a prompt needs; as many as the negative prompt, since guidance pairs the two."""
-        return max(self._needs(text), self._needs(self._sampling.negative_prompt))
+        return max(self._needs(text), self._needs(self.sampling.negative_prompt))
 
     def of(self, texts: Sequence[str], tokens: int) -> torch.Tensor:
         """[n, tokens + 2, d]"""
-        for text in texts:
-            if (text, tokens) not in self._known:
-                with torch.no_grad():
-                    self._known[text, tokens] = diffusion.encode_prompts(self._base, [text], tokens)[0]
+        new = [text for text in dict.fromkeys(texts) if (text, tokens) not in self._known]
+        for start in range(0, len(new), self._batch):
+            part = new[start : start + self._batch]
+            padded = part + part[:1] * (self._batch - len(part))
+            with torch.no_grad():
+                vectors = diffusion.encode_prompts(self._base, padded, tokens)
+            self._known |= {(text, tokens): vectors[row] for row, text in enumerate(part)}
         return torch.stack([self._known[text, tokens] for text in texts])
 
     def _needs(self, text: str) -> int:
         if text not in self._needed:
-            self._needed[text] = diffusion.tokens_needed(self._base, text, self._sampling.max_tokens)
+            self._needed[text] = diffusion.tokens_needed(self._base, text, self.sampling.max_tokens)
         return self._needed[text]
 
 
-def _draw(
-    base: BaseModel, embeddings: _Embeddings, requests: list[ImageRequest], sampling: Sampling, batch_size: int
-) -> np.ndarray:
+def _inputs(
+    base: diffusion.BaseModel, embeddings: _Embeddings, requests: list[ImageRequest], batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Text vectors, the negative prompt's, and noise of a batch, as `Sampler.sample` takes them."""
     padded = requests + requests[:1] * (batch_size - len(requests))
-    shape = base.latent_shape(sampling.size, sampling.size)
-    noise = torch.stack([initial_noise(request, shape) for request in padded])
+    sampling = embeddings.sampling
+    noise = torch.stack([initial_noise(request, base.latent_shape(sampling.size, sampling.size)) for request in padded])
     tokens = embeddings.tokens_for(requests[0].prompt.text)
     texts = embeddings.of([request.prompt.text for request in padded], tokens)
-    unconditional = embeddings.of([sampling.negative_prompt], tokens)
-    return diffusion.sample(base, texts, unconditional, noise, sampling)[: len(requests)]
+    return texts, embeddings.of([sampling.negative_prompt], tokens), noise

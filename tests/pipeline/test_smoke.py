@@ -18,6 +18,7 @@ from scipy import stats
 from lorabench import mini
 from lorabench.diffusion import base_of, load_base
 from lorabench.records import ImageRequest, Prompt, PromptSet, Sampling
+from lorabench.sampler import sampler_of
 from lorabench.stages.generate import generate
 from lorabench.statistics.columns import INTEGERS
 
@@ -118,7 +119,7 @@ def test_a_picture_is_drawn_again_from_the_words_of_the_page(smoke_run):
     request = ImageRequest(prompt, column["index"], int(column["noise"]))
     sampling = Sampling(**{name: facts[name] for name in ("steps", "guidance", "size", "max_tokens")})
     base = load_base(base_of(str(mini.base_path())), torch.device("cpu"))
-    drawn = next(generate(base, [PromptSet(None, "trigger", (request,))], sampling, batch_size=1))
+    drawn = next(generate(sampler_of(base), [PromptSet(None, "trigger", (request,))], sampling, batch_size=1))
     stored = Image.open(smoke_run / "images/base" / concept["name"] / "trigger" / f"{column['index']:04d}.png")
     assert np.abs(drawn.images[0].astype(int) - np.asarray(stored)).max() <= 1
 

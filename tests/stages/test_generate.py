@@ -12,6 +12,7 @@ from tiny_base import write_tiny_base
 
 from lorabench import diffusion
 from lorabench.records import Concept, ImageRequest, Prompt, PromptSet, Sampling
+from lorabench.sampler import sampler_of
 from lorabench.stages.generate import generate, initial_noise
 
 SAMPLING = Sampling(steps=5, guidance=5.0, size=16, max_tokens=14, negative_prompt="snow")
@@ -48,12 +49,14 @@ def base(folder):
 
 
 def pictures(base, batch_size, **options):
-    return {g.prompt_set.type: np.stack(g.images) for g in generate(base, SETS, SAMPLING, batch_size, **options)}
+    return {
+        g.prompt_set.type: np.stack(g.images) for g in generate(sampler_of(base), SETS, SAMPLING, batch_size, **options)
+    }
 
 
 def test_sets_come_whole_and_in_order(base):
     counts = []
-    drawn = list(generate(base, SETS, SAMPLING, 4, on_images=counts.append))
+    drawn = list(generate(sampler_of(base), SETS, SAMPLING, 4, on_images=counts.append))
     assert [result.prompt_set for result in drawn] == SETS
     assert [len(result.images) for result in drawn] == [5, 3, 1, 2]
     assert sum(counts) == 11
@@ -89,7 +92,7 @@ def test_company_changes_no_bit(base):
     some = pictures(base, 4, wanted=[False, True, False, True])
     assert set(some) == {"alter", "drift"}
     assert all(np.array_equal(some[type_], everything[type_]) for type_ in some)
-    alone = np.stack(next(generate(base, SETS[1:2] + SETS[2:3], SAMPLING, 4)).images)
+    alone = np.stack(next(generate(sampler_of(base), SETS[1:2] + SETS[2:3], SAMPLING, 4)).images)
     assert np.array_equal(alone, everything["alter"])
 
 
@@ -120,7 +123,7 @@ TWO_CHUNKS = replace(SAMPLING, max_tokens=28)
 
 
 def drawn_with(base, sets, sampling, batch_size=4):
-    return {g.prompt_set.type: np.stack(g.images) for g in generate(base, sets, sampling, batch_size)}
+    return {g.prompt_set.type: np.stack(g.images) for g in generate(sampler_of(base), sets, sampling, batch_size)}
 
 
 def test_long_prompts_are_drawn_whole_and_short_ones_as_ever(base):
@@ -133,7 +136,7 @@ def test_long_prompts_are_drawn_whole_and_short_ones_as_ever(base):
     request = WITH_LONG[0].requests[1]
     text, negative = (diffusion.encode_prompts(base, [each], 28) for each in (LONG, "snow"))
     assert text.shape[1] == negative.shape[1] == 30
-    alone = diffusion.sample(base, text, negative, initial_noise(request, (4, 8, 8))[None], TWO_CHUNKS)[0]
+    alone = sampler_of(base).sample(text, negative, initial_noise(request, (4, 8, 8))[None], TWO_CHUNKS)[0]
     assert np.abs(drawn["train"][1].astype(int) - alone).max() <= 1  # another batch size, as above
 
 
@@ -145,5 +148,5 @@ def test_a_long_negative_prompt_makes_all_prompts_long(base):
 def test_sets_with_long_prompts_wait_for_their_batch_but_not_for_ever(base):
     """One long prompt, then many sets of short ones: drawn after 32 sets, and every set comes once."""
     sets = [prompt_set("train", [LONG], 0), *(prompt_set(f"set {n}", ["a dog"] * 32, n) for n in range(40))]
-    order = [result.prompt_set.type for result in generate(base, sets, replace(TWO_CHUNKS, steps=1), 4)]
+    order = [result.prompt_set.type for result in generate(sampler_of(base), sets, replace(TWO_CHUNKS, steps=1), 4)]
     assert order == [f"set {n}" for n in range(32)] + ["train"] + [f"set {n}" for n in range(32, 40)]

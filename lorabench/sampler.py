@@ -1,0 +1,133 @@
+"""Draw pictures with a base model: by its own modules, or by copies in half precision that stay beside them.
+
+A cast of every weight at every step is what autocast would cost: SD1.5 has 860 M, and a picture takes 50 passes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
+from torch import Tensor, nn
+
+from lorabench.diffusion import STOCK_DDIM, BaseModel
+from lorabench.records import Sampling
+
+# The decoder's activations are the largest of all (3 GB for 8 pictures of 512 x 512); smaller batches cost no time.
+DECODER_BATCH = 8
+# How far a compiled U-Net may be from the eager one, in norms of the answer: other orders of sums, no other weights.
+FAITHFUL = {torch.float32: 1e-4, torch.float16: 1e-2}
+BLOCKS = (BasicTransformerBlock, ResnetBlock2D)  # that are compiled, nearly all that a U-Net does
+# Blocks share the code that is compiled; SD1.5's need some thirty versions of it, one for each shape.
+VERSIONS = 128
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A base model ready to draw, whatever weights its modules hold now."""
+
+    base: BaseModel  # encodes the prompts, in float32
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    is_compiled: bool = False
+
+    @property
+    def components(self) -> dict[str, nn.Module]:
+        """The modules that draw: where `adapters.swapped` puts the merged weights."""
+        return {"unet": self.unet, "text_encoder": self.base.text_encoder}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @torch.inference_mode()
+    def sample(self, embeddings: Tensor, unconditional: Tensor, noise: Tensor, sampling: Sampling) -> np.ndarray:
+        """Draw uint8 [n, height, width, 3] by DDIM (eta 0) with classifier-free guidance, as the stock pipeline does.
+
+        embeddings [n, tokens, d]; unconditional [1, tokens, d]; noise float32 [n, c, h, w]. Guidance <= 1 means none.
+        The steps between two passes of the U-Net are float32.
+        """
+        scheduler = DDIMScheduler.from_config(self.base.scheduler_config, **STOCK_DDIM)
+        scheduler.set_timesteps(sampling.steps)
+        guided = sampling.guidance > 1
+        context = torch.cat([unconditional.expand_as(embeddings), embeddings]) if guided else embeddings
+        context, latents = context.to(self.dtype), noise.to(self.base.device)
+        on_device = scheduler.timesteps.to(self.base.device)  # one copy instead of one a step
+        for step, timestep in enumerate(scheduler.timesteps.tolist()):
+            doubled = torch.cat([latents, latents]) if guided else latents
+            predicted = self._predicted(doubled, on_device[step], context)
+            if guided:
+                without, with_prompt = predicted.chunk(2)
+                predicted = without + sampling.guidance * (with_prompt - without)
+            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+        return self._decode(latents)
+
+    @torch.inference_mode()
+    def check(self, embeddings: Tensor, noise: Tensor, sampling: Sampling) -> None:
+        """Compare a pass of the compiled U-Net with the eager one's, on the shapes of `sample`.
+
+        RuntimeError where they differ by more than rounding: a compiled graph must see the weights that are there now.
+        """
+        if not self.is_compiled:
+            return
+        times = 2 if sampling.guidance > 1 else 1
+        latents, context = (
+            each.to(self.base.device).repeat(times, 1, *[1] * (each.dim() - 2)) for each in (noise, embeddings)
+        )
+        timestep = torch.tensor(len(self.base.alphas_cumprod) // 2, device=self.base.device)
+        inputs = latents, timestep, context.to(self.dtype)
+        compiled = self._predicted(*inputs)
+        with torch.compiler.set_stance("force_eager"):
+            eager = self._predicted(*inputs)
+        distance = float((compiled - eager).norm() / eager.norm())
+        if not distance <= FAITHFUL[self.dtype]:
+            raise RuntimeError(
+                f"the compiled U-Net is {distance:.2g} of the answer away from the same U-Net uncompiled; rounding "
+                f"explains {FAITHFUL[self.dtype]:g}. Run again without --compile"
+            )
+
+    def _predicted(self, latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+        return self.unet(latents.to(self.dtype), timestep, context, return_dict=False)[0].float()
+
+    def _decode(self, latents: Tensor) -> np.ndarray:
+        scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
+        pixels = torch.cat([self.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODER_BATCH)])
+        bytes_ = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+        return bytes_.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def sampler_of(base: BaseModel, compiled: bool = False) -> Sampler:
+    """The sampler of a base model: its own modules in float32, float16 copies for a base that trains in bfloat16.
+
+    bfloat16 would round a merged weight W0 + dW so coarsely that an update of |dW|/|W| = 1e-3 is off by 78 %. With
+    `compiled`, the blocks of the U-Net are compiled at their first pass, once for each shape.
+    """
+    unet, vae = base.unet, base.vae
+    if base.dtype != torch.float32 or compiled:  # what training uses is never compiled
+        dtype = torch.float16 if base.dtype == torch.bfloat16 else base.dtype
+        unet, vae = _copy(base.unet, dtype), _copy(base.vae, dtype) if dtype != torch.float32 else vae
+    if compiled:
+        _compile_blocks(unet)
+    return Sampler(base, unet, vae, compiled)
+
+
+def _copy(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module with weights of that precision, kernels with channels last; no copy in the old precision is made."""
+    weights: Mapping[int, nn.Parameter] = {
+        id(weight): nn.Parameter(weight.detach().to(dtype, copy=True), requires_grad=False)
+        for weight in module.parameters()
+    }
+    return copy.deepcopy(module, dict(weights)).to(memory_format=torch.channels_last)
+
+
+def _compile_blocks(unet: nn.Module) -> None:
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, VERSIONS)
+    for module in unet.modules():
+        if isinstance(module, BLOCKS):
+            module.compile(dynamic=False)
