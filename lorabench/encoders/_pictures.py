@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from lorabench import images as pictures
 from lorabench.errors import UserError, unknown
+from lorabench.processes import map_in_threads
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH_SIZE = 32
@@ -62,7 +64,8 @@ class PictureEncoder:
         mode = self._mode(images, resize)
         features: np.ndarray | None = None
         for rows in _rows_of_equal_shape(images, mode):
-            batch = np.stack([pictures.resize(images[row], self._preprocessing.size, mode) for row in rows])
+            resized = partial(pictures.resize, size=self._preprocessing.size, mode=mode)
+            batch = np.stack(map_in_threads(resized, [images[row] for row in rows], torch.get_num_threads()))
             answer = self._network(self._normalised(batch)).float().cpu().numpy()
             if features is None:
                 features = np.empty((len(images), answer.shape[1]), np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,30 +28,75 @@ def image_name(index: int) -> str:
 
 
 def encode_source(plan: Plan, task: Task, advance: Advance) -> None:
-    """Features of one source (a checkpoint, the data set or the texts) through one encoder, as one artifact."""
-    since = time.perf_counter()
+    """Features of one source (a checkpoint, the data set or the texts) through one encoder, as one artifact.
+
+    Those of a checkpoint may have been taken while it was drawn, see `Looking`.
+    """
     view = View(task.source, task.encoder, task.resize)
-    encoder = models.encoder(plan, view.encoder)
+    if plan.folder.holds(plan.places.features(view), plan.keys.features(view)):
+        advance(task.units)
+        return
+    since = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     if view.source == TEXTS:
+        encoder = models.encoder(plan, view.encoder)
         arrays = {TEXTS: encoder.encode_texts(plan.measuring.texts)} if plan.measuring.texts else {}
         advance(1)
     else:
         for image_set in _image_sets(plan, view):
-            arrays[set_name(image_set.concept.id, image_set.prompt_type)] = _looked_at(plan, view, image_set)
+            arrays[set_name(image_set.concept.id, image_set.prompt_type)] = _looked_at(plan, view, image_set.paths)
             advance(1)
-    folder, key = plan.places.features(view), plan.keys.features(view)
-    seen = _seen_by(plan, view.source, view.encoder)
-    with plan.folder.writing(folder, key, seen, device=plan.device, since=since) as scratch:
-        store.write_arrays(scratch / FEATURES_FILE, arrays, {"encoder_id": encoder.id})
+    _write(plan, view, arrays, (since, time.perf_counter()))
 
 
-def _looked_at(plan: Plan, view: View, image_set: ImageSet) -> np.ndarray:
+def _write(plan: Plan, view: View, arrays: Mapping[str, np.ndarray], took: tuple[float, float]) -> None:
+    folder, key, seen = plan.places.features(view), plan.keys.features(view), _seen_by(plan, view.source, view.encoder)
+    with plan.folder.writing(folder, key, seen, device=plan.device, took=took) as scratch:
+        store.write_arrays(scratch / FEATURES_FILE, arrays, {"encoder_id": models.encoder(plan, view.encoder).id})
+
+
+def _looked_at(plan: Plan, view: View, pictures: Sequence[np.ndarray | Path]) -> np.ndarray:
     """Features of the pictures of a set, float32 [n, d]."""
     quality = None if view.source in (DATASET, *plan.own_sets) else plan.study.images.webp_quality
     resize = view.resize or plan.measuring.resize_modes(view.encoder)[0]
-    encoder = models.encoder(plan, view.encoder)
-    return encode.encode_set(encoder, image_set, resize, ENCODER_BATCH, webp_quality=quality).array
+    return encode.encode_images(models.encoder(plan, view.encoder), pictures, resize, ENCODER_BATCH, quality)
+
+
+class Looking:
+    """The features of a checkpoint, taken from its pictures while they are in memory.
+
+    What fails here is left to the encoder's own task, which says why.
+    """
+
+    def __init__(self, plan: Plan, checkpoint: Checkpoint) -> None:
+        self._plan = plan
+        self._checkpoint = checkpoint
+        encoders = plan.measuring.encoders_where(stored=True)
+        views = [view for encoder in encoders for view in plan.measuring.views(encoder, checkpoint.id)]
+        views = [view for view in views if not plan.folder.holds(plan.places.features(view), plan.keys.features(view))]
+        self._arrays: dict[View, dict[str, np.ndarray]] = {view: {} for view in views}
+        self._seconds = dict.fromkeys(views, 0.0)
+
+    def look(self, prompt_set: PromptSet, pictures: Sequence[np.ndarray]) -> None:
+        """At a set that has just been drawn."""
+        for view in list(self._arrays):
+            if prompt_set not in self._plan.measuring.sets_for(view.encoder, self._checkpoint):
+                continue
+            since = time.perf_counter()
+            try:
+                found = _looked_at(self._plan, view, pictures)
+            except Exception:
+                del self._arrays[view]
+            else:
+                self._arrays[view][set_name(prompt_set.concept.id, prompt_set.type)] = found
+                self._seconds[view] += time.perf_counter() - since
+
+    def write(self) -> None:
+        """The artifacts of what has seen all sets; what was drawn by an earlier run is on disk, for the task."""
+        for view, arrays in self._arrays.items():
+            if len(arrays) == len(self._plan.measuring.sets_for(view.encoder, self._checkpoint)):
+                now = time.perf_counter()
+                _write(self._plan, view, arrays, (now - self._seconds[view], now))
 
 
 def set_name(concept_id: str, prompt_type: str) -> str:
@@ -179,7 +224,7 @@ class FeatureReader:
         else:
             checkpoint = plan.checkpoint_by_id[view.source]
             image_set = _generated_images(plan, checkpoint, self._set(checkpoint, concept_id, prompt_type))
-        return _looked_at(plan, view, image_set)
+        return _looked_at(plan, view, image_set.paths)
 
 
 def _ids(prompt_set: PromptSet) -> tuple[str, ...]:

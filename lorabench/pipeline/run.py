@@ -104,7 +104,7 @@ def run(
         if verify:
             _verify(plan, progress)
         replacing.set_aside(plan, replacing.finished(plan, stages))
-        executor = open_executor(_Execute(plan))
+        executor = open_executor(_Execute(plan, tuple(working)))
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), is_alone)
         going.say_faults(STAGES)
         try:
@@ -235,12 +235,13 @@ class _Execute:
     """`execute` bound to a plan, as a value that travels to other processes."""
 
     plan: Plan
+    stages: tuple[str, ...]  # of the run
 
     def __call__(self, task: Task, advance: Callable[[Step], None]) -> None:
-        execute(self.plan, task, lambda units: advance((task.stage, units)))
+        execute(self.plan, task, lambda units: advance((task.stage, units)), self.stages)
 
     def at(self, place: int) -> _Execute:
-        return _Execute(self.plan.on(place))
+        return _Execute(self.plan.on(place), self.stages)
 
 
 def stop_if_disk_is_full(error: BaseException, plan: Plan) -> None:

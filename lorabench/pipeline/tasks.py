@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
 from lorabench.pipeline import auditing, keeping, models, thumbnails
 from lorabench.pipeline.behind import Behind
-from lorabench.pipeline.features import FeatureReader, encode_source, image_name, scored_from
+from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
 from lorabench.sampler import Sampler
@@ -34,12 +34,15 @@ SETS_BEHIND = 2  # drawn, and not written yet: their pictures are in memory
 TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
 
 
-def execute(plan: Plan, task: Task, advance: Advance) -> None:
-    """Do one task of any stage."""
+def execute(plan: Plan, task: Task, advance: Advance, stages: Collection[str] = ()) -> None:
+    """Do one task of any stage; `stages` are those of the run, so that a task can begin what comes next."""
     for path in plan.study.plugins:  # a fresh process knows the package's own components only
         components.load_plugin(Path(path))
     store.begin_task(plan.device)
-    _STAGES[task.stage](plan, task, advance)
+    if task.stage == "generate":
+        generate_images(plan, task, advance, looks="encode" in stages)
+    else:
+        _STAGES[task.stage](plan, task, advance)
 
 
 # --- train -----------------------------------------------------------------------------------------------------------
@@ -113,28 +116,31 @@ def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState |
 # --- generate --------------------------------------------------------------------------------------------------------
 
 
-def generate_images(plan: Plan, task: Task, advance: Advance) -> None:
-    """Draw every missing image set of one checkpoint, or take in the pictures that were made of it elsewhere."""
+def generate_images(plan: Plan, task: Task, advance: Advance, looks: bool = False) -> None:
+    """Draw every missing image set of one checkpoint, or take in the pictures that were made of it elsewhere.
+
+    With `looks` its features are taken as the pictures come, in one pass over all encoders that store any.
+    """
     checkpoint = plan.checkpoint_by_id[task.source]
     if checkpoint.id in plan.own_sets:
         _take_in(plan, checkpoint, advance)
     else:
-        _draw_missing(plan, checkpoint, advance)
+        _draw_missing(plan, checkpoint, advance, Looking(plan, checkpoint) if looks else None)
     thumbnails.make(plan, checkpoint)
 
 
-def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
+def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance, looking: Looking | None) -> None:
     sampler = models.sampler(plan)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:
-        _draw(plan, checkpoint, sampler, missing, advance)
+        _draw(plan, checkpoint, sampler, missing, advance, looking)
         return
     base = sampler.base
     adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)
     words = adapter.words if checkpoint.scale else {}  # at no merge ratio is half a word; at 0 all is the base model's
     merged = adapters.swapped(base.components, (adapter, checkpoint.scale), into=sampler.components)
     with merged, diffusion.with_words(base, words) as knowing:
-        _draw(plan, checkpoint, replace(sampler, base=knowing), missing, advance)
+        _draw(plan, checkpoint, replace(sampler, base=knowing), missing, advance, looking)
 
 
 def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
@@ -154,7 +160,14 @@ def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
     return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
 
-def _draw(plan: Plan, checkpoint: Checkpoint, sampler: Sampler, missing: set[int], advance: Advance) -> None:
+def _draw(
+    plan: Plan,
+    checkpoint: Checkpoint,
+    sampler: Sampler,
+    missing: set[int],
+    advance: Advance,
+    looking: Looking | None,
+) -> None:
     settings = plan.study.images
     since, made_from = time.perf_counter(), [folder for folder in [plan.places.weights(checkpoint)] if folder]
     inputs = [plan.keys.checkpoint(checkpoint)]
@@ -179,7 +192,11 @@ def _draw(plan: Plan, checkpoint: Checkpoint, sampler: Sampler, missing: set[int
     with threads, Behind(limit=SETS_BEHIND) as behind:
         for result in drawn:
             behind.do(partial(write, result, since, time.perf_counter()))
+            if looking is not None:
+                looking.look(result.prompt_set, result.images)
             since = time.perf_counter()
+    if looking is not None:
+        looking.write()
 
 
 def _take_in(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
@@ -227,7 +244,6 @@ def _prompt_index(prompt_set: PromptSet) -> np.ndarray:
 
 _STAGES: dict[str, Callable[[Plan, Task, Advance], None]] = {
     "train": train_run,
-    "generate": generate_images,
     "encode": encode_source,
     "score": score_checkpoint,
     "audit": auditing.probe_encoder,

@@ -6,6 +6,7 @@ import fcntl
 import shutil
 import threading
 
+import numpy as np
 import pandas as pd
 import pytest
 from command_line import ROOT, SMALL, lorabench_here
@@ -13,8 +14,10 @@ from command_line import ROOT, SMALL, lorabench_here
 from lorabench import store
 from lorabench.api import studies
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import flow
+from lorabench.pipeline import flow, models
 from lorabench.pipeline.behind import Behind
+from lorabench.pipeline.features import Looking
+from lorabench.pipeline.measuring import View
 from lorabench.pipeline.run import STAGES
 
 TABLES = ("scores", "normalized", "category_scores", "files", "choices", "losses")
@@ -127,6 +130,33 @@ def test_images_that_are_not_kept_change_no_number(small_run, tmp_path):
     before, after = (pd.read_parquet(run / "scores.parquet") for run in (small_run, out))
     same = after[after["metric"].isin(before["metric"])].reset_index(drop=True)
     assert same.equals(before) and len(after) > len(before)
+
+
+def test_features_are_taken_while_the_pictures_come(small_run, tmp_path, monkeypatch):
+    """They are those of the files; where an encoder fails then, its own task takes them, or says why it cannot."""
+    study, out = tmp_path / "study.toml", tmp_path / "run"
+    study.write_text(SMALL)
+    shutil.copytree(small_run, out)
+    features = {file.relative_to(out): file.read_bytes() for file in out.glob("features/**/*.safetensors")}
+    assert len(features) > 6
+    shutil.rmtree(out / "features")
+    assert lorabench_here("encode", str(study), "--out", str(out), "--workers", "1").returncode == 0
+    assert {name: (out / name).read_bytes() for name in features} == features
+
+    plan = studies.planned(study, tmp_path / "other", None, None, (), None)
+    checkpoint = plan.checkpoints[0]
+    view, (prompt_set, *rest) = View(checkpoint.id, "dinov2"), plan.sets_of(checkpoint)
+    pictures = [np.zeros((64, 64, 3), np.uint8)] * len(prompt_set.requests)
+    broken = Looking(plan, checkpoint)
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "encoder", lambda *_: (_ for _ in ()).throw(ValueError("broken")))
+        broken.look(prompt_set, pictures)
+    broken.write()
+    assert not plan.folder.holds(plan.places.features(view), plan.keys.features(view))
+    half = Looking(plan, checkpoint)
+    half.look(prompt_set, pictures)
+    half.write()
+    assert rest and not plan.folder.holds(plan.places.features(view), plan.keys.features(view))
 
 
 def test_a_page_is_made_of_what_is_there_while_a_run_is_at_work(small_run, tmp_path):
