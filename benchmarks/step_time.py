@@ -108,7 +108,8 @@ def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
 
     def loss() -> torch.Tensor:
         with adapters.run_apart(base.components, adapter, apart) as others:
-            return loss_of(base, options.batch, adapters.merged_weights(base.components, others))
+            merged = adapters.merged_weights(base.components, others)
+            return diffusion.with_weights(base, merged, lambda: loss_of(base, options.batch))
 
     return Row("lorabench", name, preset, step_of(loss, adapters.parameters(adapter)))
 
@@ -120,7 +121,7 @@ def of_peft(options: argparse.Namespace, name: str) -> Row:
         of_it = [each.removeprefix(f"{component}.") for each in names if each.startswith(f"{component}.")]
         peft.inject_adapter_in_model(PEFT[name](of_it), module)
     params = [p for module in base.components.values() for p in module.parameters() if p.requires_grad]
-    return Row("peft", name, "linear", step_of(lambda: loss_of(base, options.batch, None), params))
+    return Row("peft", name, "linear", step_of(lambda: loss_of(base, options.batch), params))
 
 
 def of_lycoris(options: argparse.Namespace, name: str) -> Row:
@@ -131,17 +132,17 @@ def of_lycoris(options: argparse.Namespace, name: str) -> Row:
         module = kind(each.replace(".", "_"), layers.module_of(base.components, each), **values).to(base.device)
         module.apply_to()
         params += list(module.parameters())
-    return Row("lycoris", name, "linear", step_of(lambda: loss_of(base, options.batch, None), params))
+    return Row("lycoris", name, "linear", step_of(lambda: loss_of(base, options.batch), params))
 
 
-def loss_of(base: BaseModel, batch: int, weights: diffusion.Weights | None) -> torch.Tensor:
+def loss_of(base: BaseModel, batch: int) -> torch.Tensor:
     rng = torch.Generator().manual_seed(0)
     size = base.unet.config.sample_size
     latents = torch.randn(batch, base.unet.config.in_channels, size, size, generator=rng).to(base.device)
     timesteps = torch.randint(1000, (batch,), generator=rng).to(base.device)
     ids = diffusion.tokenize(base, ["a red robot"] * batch, 75)
-    embeddings = diffusion.embed_tokens(base, ids, weights)
-    return diffusion.noise_prediction_loss(base, latents, embeddings, latents, timesteps, weights).mean()
+    embeddings = diffusion.embed_tokens(base, ids)
+    return diffusion.noise_prediction_loss(base, latents, embeddings, latents, timesteps).mean()
 
 
 def step_of(loss: Loss, params: list[torch.Tensor]) -> Callable[[], None]:

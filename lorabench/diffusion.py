@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from lorabench.errors import UserError
 from lorabench.untrusted import known
 from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE
 
+Answer = TypeVar("Answer")
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
 # The protocol's DDIM (LyCORIS D.4); only the noise schedule and the prediction type come from the base model.
 STOCK_DDIM = {
@@ -350,14 +351,41 @@ def _token_ids(base: BaseModel, text: str, most: int) -> list[int]:
     return ids[:most]
 
 
-def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = None) -> torch.Tensor:
-    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them.
+def with_weights(base: BaseModel, weights: Weights, work: Callable[[], Answer]) -> Answer:
+    """What `work` answers while the model holds these weights in the place of its own, for as long as `work` goes on.
 
-    Differentiable in `weights`.
+    Differentiable in them. A backward pass that computes activations again (`recomputing`) belongs into `work`.
     """
+    return functional_call(_Together(base.components), dict(weights), (work,), tie_weights=False)  # the models tie none
+
+
+class _Together(torch.nn.Module):
+    """Modules under the names that weights have, whatever is done with them."""
+
+    def __init__(self, components: Mapping[str, torch.nn.Module]) -> None:
+        super().__init__()
+        for name, module in components.items():
+            self.add_module(name, module)
+
+    def forward(self, work: Callable[[], Answer]) -> Answer:
+        return work()
+
+
+@contextmanager
+def recomputing(base: BaseModel) -> Iterator[None]:
+    """Inside, the U-Net keeps the activations between its blocks only; backward passes compute those within again."""
+    base.unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        base.unet.disable_gradient_checkpointing()
+
+
+def embed_tokens(base: BaseModel, ids: torch.Tensor) -> torch.Tensor:
+    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them."""
     n, chunks, length = ids.shape
     with base.autocast():
-        states = _call(base.text_encoder, "text_encoder", weights, ids.flatten(0, 1).to(base.device)).last_hidden_state
+        states = base.text_encoder(ids.flatten(0, 1).to(base.device)).last_hidden_state
     states = states.float().unflatten(0, (n, chunks))
     if chunks == 1:
         return states[:, 0]
@@ -365,15 +393,13 @@ def embed_tokens(base: BaseModel, ids: torch.Tensor, weights: Weights | None = N
     return torch.cat([states[:, 0, :1], inner, states[:, -1, -1:]], dim=1)
 
 
-def encode_prompts(
-    base: BaseModel, texts: Sequence[str], max_tokens: int, weights: Weights | None = None
-) -> torch.Tensor:
+def encode_prompts(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
     """Text vectors float32 [n, tokens, d]; with one chunk, what the stock pipeline feeds its U-Net.
 
     Computed in float32 by a bfloat16 base too: bfloat16 would round away what a trained text encoder changes (an update
     of |dW|/|W| = 1e-3 would be off by several times its size).
     """
-    return embed_tokens(replace(base, dtype=torch.float32), tokenize(base, texts, max_tokens), weights)
+    return embed_tokens(replace(base, dtype=torch.float32), tokenize(base, texts, max_tokens))
 
 
 @torch.no_grad()
@@ -399,29 +425,19 @@ def noise_prediction_loss(
     embeddings: torch.Tensor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
-    weights: Weights | None = None,
 ) -> torch.Tensor:
     """Mean squared error of the predicted noise (or velocity) of each sample, float32 [n].
 
-    latents and noise [n, c, h, w], embeddings [n, tokens, d], timesteps int64 [n]; differentiable in `weights`.
+    latents and noise [n, c, h, w], embeddings [n, tokens, d], timesteps int64 [n].
     """
     alphas = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
     signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
     noisy = signal * latents + spread * noise
     with base.autocast():
-        predicted = _call(base.unet, "unet", weights, noisy, timesteps, embeddings, return_dict=False)[0]
+        predicted = base.unet(noisy, timesteps, embeddings, return_dict=False)[0]
     target = signal * noise - spread * latents if base.predicts_velocity else noise
     return (predicted.float() - target).square().mean(dim=(1, 2, 3))
 
 
 def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
-def _call(module: torch.nn.Module, name: str, weights: Weights | None, *inputs: torch.Tensor, **options: Any) -> Any:
-    """The module's answer with its own weights, but for those that `weights` names under `name`."""
-    if weights is None:
-        return module(*inputs, **options)
-    prefix = f"{name}."
-    replaced = {key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)}
-    return functional_call(module, replaced, inputs, options, tie_weights=False)  # these models tie none

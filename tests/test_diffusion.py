@@ -130,8 +130,11 @@ def test_given_weights_take_the_place_of_the_models_own(base):
     latents, noise = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def loss(given):
-        text = diffusion.encode_prompts(base, TEXTS[:2], 14, given)
-        return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]), given)
+        def forward():
+            text = diffusion.encode_prompts(base, TEXTS[:2], 14)
+            return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]))
+
+        return diffusion.with_weights(base, given or {}, forward)
 
     functional, untouched = loss(weights), loss(None)
     functional.sum().backward()

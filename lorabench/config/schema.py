@@ -202,7 +202,7 @@ class Explain(Section):
 
 
 class Run(Section):
-    """How the work is done; of all this only the precision changes numbers."""
+    """How the work is done; of all this only the precision changes numbers by more than their rounding."""
 
     device: str = Field(
         "auto", description="auto (every GPU there is), cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:2"
@@ -211,6 +211,14 @@ class Run(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="of training's matrix products; bfloat16 draws in float16 and encodes in float32",
+    )
+    micro_batch: Pictures | None = Field(
+        None,
+        description="pictures of a training batch that are computed at once, for small GPUs; none = all. Their "
+        "gradients are added",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="training keeps few activations and computes the others twice: less memory, a third slower"
     )
     compile: bool = Field(
         False, description="the U-Net's blocks for drawing, by torch.compile: minutes at the start, faster pictures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from lorabench.components import Advance
 from lorabench.pipeline import models
 from lorabench.pipeline.measuring import DATASET, TEXTS, View
 from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.remembered import Remembered
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
 from lorabench.stages import encode, score
 
 FEATURES_FILE = "features.safetensors"
+# SD1.5's Grams are 2.4 MB an image: eight sets of a hundred. Computing them is what a score takes longest for.
+_fresh = Remembered(2 << 30)
 ENCODER_BATCH = 16  # fixed: a batch of another size rounds differently in the last digits
 
 
@@ -159,7 +162,7 @@ class FeatureReader:
         self._plan = plan
         self._checkpoint = checkpoint
         self._read = functools.lru_cache(maxsize=None)(self._read_artifact)
-        # One set's Grams at a time are many; the base's are asked for right after the checkpoint's own.
+        # Grams of a set are many; the other sources' are asked for right after the checkpoint's own.
         self._compute = functools.lru_cache(maxsize=4)(self._compute_set)
 
     def __call__(
@@ -195,7 +198,17 @@ class FeatureReader:
     def _seen(self, view: View, concept_id: str, kind: str) -> np.ndarray | None:
         if self._plan.measuring.encoder(view.encoder).stored:
             return self._read(view).get(set_name(concept_id, kind))
-        return self._compute(view, concept_id, kind)
+        if view.source == self._checkpoint.id:
+            return self._compute(view, concept_id, kind)
+        return _fresh.of(self._content(view, concept_id, kind), lambda: self._compute(view, concept_id, kind))
+
+    def _content(self, view: View, concept_id: str, kind: str) -> tuple[Hashable, ...]:
+        """What features of the base model's or the data set's pictures depend on."""
+        plan, source = self._plan, self._plan.dataset.fingerprint
+        if view.source != DATASET:
+            checkpoint = plan.checkpoint_by_id[view.source]
+            source = plan.folder.content(plan.places.images(checkpoint, self._set(checkpoint, concept_id, kind)))
+        return plan.root, plan.device, plan.keys.features(view), source, concept_id, kind
 
     def _features(self, encoder: str, resize: str, ids: tuple[str, ...], array: np.ndarray | None) -> Features | None:
         return None if array is None else Features(encoder, self._plan.encoder_ids[encoder], resize, ids, array)

@@ -68,6 +68,8 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         latents=models.latents(plan),
         resume=state,
         on_step=lambda *_: advance(1),
+        micro_batch=plan.study.run.micro_batch,
+        recompute=plan.study.run.gradient_checkpointing,
     )
     for result in trained:
         folder, key = plan.places.checkpoint(run, result.epoch), plan.keys.training(run, result.epoch)

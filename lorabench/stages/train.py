@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,16 @@ class Batch:
     noise: torch.Tensor  # [n, c, h, w]
     timesteps: torch.Tensor  # int64 [n]
 
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def parts(self, most: int | None) -> list[Batch]:
+        """The batch in pieces of at most so many samples; None = in one."""
+        if most is None or most >= len(self):
+            return [self]
+        pieces = zip(*(each.split(most) for each in (self.latents, self.tokens, self.noise, self.timesteps)))
+        return [Batch(*piece) for piece in pieces]
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -78,11 +89,16 @@ def train(
     latents: Sequence[torch.Tensor] | None = None,
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
+    micro_batch: int | None = None,
+    recompute: bool = False,
 ) -> Iterator[Trained]:
     """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
     `latents` are those of `cache_latents`, made here if not given. A resumed run equals an uninterrupted one bit by bit
     (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not finite.
+
+    For small memories: `micro_batch` samples of a batch are computed at once (None = all), their gradients added; with
+    `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
     """
     training = config.training
     if latents is None:
@@ -104,8 +120,9 @@ def train(
                 rate = learning_rate(training, step, total // training.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["ratio"]
-                part = adapters.for_step(adapter, seed, step)
-                log.add(step, _update(base, part, apart, params, optimizer, batch, training.max_grad_norm))
+                seen, parts = adapters.for_step(adapter, seed, step), batch.parts(micro_batch)
+                with diffusion.recomputing(base) if recompute else nullcontext():
+                    log.add(step, _update(base, seen, apart, params, optimizer, parts, training.max_grad_norm))
             step += 1
         if epoch in training.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
@@ -204,20 +221,29 @@ def _update(
     apart: frozenset[str],
     params: list[torch.Tensor],
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    parts: list[Batch],
     max_grad_norm: float,
 ) -> torch.Tensor:
-    """One step of the optimizer; returns the loss, still on the device."""
-    with adapters.run_apart(base.components, adapter, apart) as others:
-        weights = adapters.merged_weights(base.components, others)
-        embeddings = diffusion.embed_tokens(base, batch.tokens, weights)
-        losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps, weights)
-    loss = losses.mean()
+    """One step of the optimizer on the parts of a batch together; returns the loss, still on the device."""
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss = sum(_backward(base, adapter, apart, part, len(part) / sum(map(len, parts))) for part in parts)
     torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
     optimizer.step()
-    return loss.detach()
+    return loss
+
+
+def _backward(base: BaseModel, adapter: Adapter, apart: frozenset[str], batch: Batch, share: float) -> torch.Tensor:
+    """Add the gradient of that share of the loss."""
+
+    def forward_and_back() -> torch.Tensor:
+        embeddings = diffusion.embed_tokens(base, batch.tokens)
+        losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps)
+        loss = losses.mean() * share
+        loss.backward()
+        return loss.detach()
+
+    with adapters.run_apart(base.components, adapter, apart) as others:
+        return diffusion.with_weights(base, adapters.merged_weights(base.components, others), forward_and_back)
 
 
 class _LossLog:

@@ -110,6 +110,35 @@ def _tensors_in(value):
     return [value] if isinstance(value, torch.Tensor) else []
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_activations_computed_again_are_the_same(base, pictures, monkeypatch, name):
+    """Gradient checkpointing, of updates merged and beside their weights: the same training to the bit.
+
+    Blocks of the U-Net run twice a step, the second time in the backward pass, where the merged weights have to be.
+    """
+    passes = []
+    hook = base.unet.mid_block.resnets[1].norm1.register_forward_hook(lambda *_: passes.append(1))
+    config = changed(OTHERS[name], epochs=1, checkpoint_epochs=(1,), trained_layers="full")
+    monkeypatch.setattr(adapters, "WRITE", 0)  # so that LoRA and LoKr have some of each in a tiny model
+    (plain,) = run(base, pictures, config)
+    once = len(passes)
+    (again,) = run(base, pictures, config, recompute=True)
+    hook.remove()
+    assert len(passes) == 3 * once > 0
+    assert plain.losses == again.losses
+    assert all(torch.equal(*pair) for pair in zip(tensors(plain), tensors(again), strict=True))
+    assert not base.unet.is_gradient_checkpointing
+
+
+def test_a_batch_in_pieces_is_the_same_batch(base, pictures):
+    """Gradients of one and two samples, added: rounding, which AdamW blows up where a gradient is next to nothing."""
+    whole, pieces = (run(base, pictures, OTHERS["lokr"], micro_batch=most) for most in (None, 3))
+    for ours, theirs in zip(whole, pieces, strict=True):
+        np.testing.assert_allclose(ours.losses, theirs.losses, rtol=1e-4)
+        apart = [float((a - b).norm() / a.norm().clamp(min=1e-9)) for a, b in zip(tensors(ours), tensors(theirs))]
+        assert max(apart) < 1e-2 and float(np.median(apart)) < 1e-4
+
+
 def test_an_optimizer_without_its_package_is_said_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package bitsandbytes.*pip install 'lorabench\[gpu\]'"):
