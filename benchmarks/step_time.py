@@ -66,10 +66,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+
+    def base() -> BaseModel:
+        return diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
+
     rows = []
     for preset in ("linear", "full"):
-        rows += [ours(options, name, preset) for name in SIZES]
-    rows += [of_peft(options, name) for name in PEFT] + [of_lycoris(options, name) for name in LYCORIS]
+        rows += [ours(base(), name, preset, options.batch) for name in SIZES]
+    rows += [of_peft(base(), name, options.batch) for name in PEFT]
+    rows += [of_lycoris(base(), name, options.batch) for name in LYCORIS]
     table = measured(rows, options.rounds, options.device)
     if options.json:
         print(json.dumps(table, indent=1))
@@ -99,8 +104,7 @@ def measured(rows: list[Row], rounds: int, device: str) -> list[dict[str, object
     ]
 
 
-def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
-    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
+def ours(base: BaseModel, name: str, preset: str, batch: int) -> Row:
     config = AdapterConfig(name, preset, **SIZES[name])
     adapter = adapters.create(base.components, components.find("algorithms", name), config, seed=1)
 
@@ -109,30 +113,28 @@ def ours(options: argparse.Namespace, name: str, preset: str) -> Row:
     def loss() -> torch.Tensor:
         with adapters.run_apart(base.components, adapter, apart) as others:
             merged = adapters.merged_weights(base.components, others)
-            return diffusion.with_weights(base, merged, lambda: loss_of(base, options.batch))
+            return diffusion.with_weights(base, merged, lambda: loss_of(base, batch))
 
     return Row("lorabench", name, preset, step_of(loss, adapters.parameters(adapter)))
 
 
-def of_peft(options: argparse.Namespace, name: str) -> Row:
-    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
+def of_peft(base: BaseModel, name: str, batch: int) -> Row:
     names = layers.trained_modules(base.components, "linear")
     for component, module in base.components.items():
         of_it = [each.removeprefix(f"{component}.") for each in names if each.startswith(f"{component}.")]
         peft.inject_adapter_in_model(PEFT[name](of_it), module)
     params = [p for module in base.components.values() for p in module.parameters() if p.requires_grad]
-    return Row("peft", name, "linear", step_of(lambda: loss_of(base, options.batch), params))
+    return Row("peft", name, "linear", step_of(lambda: loss_of(base, batch), params))
 
 
-def of_lycoris(options: argparse.Namespace, name: str) -> Row:
-    base = diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
+def of_lycoris(base: BaseModel, name: str, batch: int) -> Row:
     kind, values = LYCORIS[name]
     params = []
     for each in layers.trained_modules(base.components, "linear"):
         module = kind(each.replace(".", "_"), layers.module_of(base.components, each), **values).to(base.device)
         module.apply_to()
         params += list(module.parameters())
-    return Row("lycoris", name, "linear", step_of(lambda: loss_of(base, options.batch), params))
+    return Row("lycoris", name, "linear", step_of(lambda: loss_of(base, batch), params))
 
 
 def loss_of(base: BaseModel, batch: int) -> torch.Tensor:
