@@ -12,11 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lorabench
 from lorabench import adapters, components, diffusion, images
+from lorabench.config import Run
 from lorabench.errors import UserError
 from lorabench.layers import Components
 from lorabench.pipeline import flops
 from lorabench.pipeline.outlook import Outlook
-from lorabench.records import AdapterConfig
+from lorabench.records import AdapterConfig, TrainingConfig
 
 TERA = 1e12
 
@@ -108,6 +109,29 @@ def _passes(unet: Components, adapter: adapters.Adapter, forward: float) -> floa
             answer = torch.func.functional_call(model, weights, (*inputs, context), {"return_dict": False})
             answer[0].sum().backward()
     return counter.get_total_flops() / forward
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "batch", "micro", "recompute", "gib"),
+    [
+        ("lora", 8, None, False, 12.7),
+        ("lora", 8, None, True, 6.2),
+        ("lora", 1, None, False, 6.4),
+        ("native", 8, None, False, 26.9),
+        ("native", 8, None, True, 22.3),
+        ("native", 8, 1, True, 24.8),
+    ],
+)
+def test_memory_of_training_is_about_what_a_step_allocates(counted, algorithm, batch, micro, recompute, gib):
+    """Against the most that lived at once in a step of `stages.train` on fake tensors of SD1.5's shapes, bfloat16, the
+    autoencoder's 0.3 GiB left out; AdamW in 32 bits, the text encoder trained."""
+    config = AdapterConfig(algorithm, "full" if algorithm == "native" else "linear", dim=8, alpha=4.0)
+    config = replace(config, dim=None, alpha=None) if algorithm == "native" else config
+    adapter = adapters.create(counted.components, components.find("algorithms", algorithm), config, seed=0)
+    training = TrainingConfig(1e-4, batch_size=batch, max_tokens=75)
+    run = Run(precision="bfloat16", micro_batch=micro, gradient_checkpointing=recompute)
+    memory = flops.training_memory(counted, adapter, training, run)
+    assert (memory.fixed + memory.activations) / 2**30 - 0.3 == pytest.approx(gib, rel=0.15)
 
 
 # --- studies that lack something --------------------------------------------------------------------------------------

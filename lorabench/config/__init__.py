@@ -12,4 +12,5 @@ from lorabench.config.reading import study_from as study_from
 from lorabench.config.schema import DEFAULT_METRICS as DEFAULT_METRICS
 from lorabench.config.schema import Data as Data
 from lorabench.config.schema import MetricChoice as MetricChoice
+from lorabench.config.schema import Run as Run
 from lorabench.config.schema import Study as Study

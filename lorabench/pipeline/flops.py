@@ -17,7 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from lorabench import adapters
 from lorabench.adapters import Adapter
 from lorabench.components import EncoderSpec
+from lorabench.config import Run
 from lorabench.layers import Components, module_of
+from lorabench.records import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,10 @@ def encoder(spec: EncoderSpec, weights: str, side: int) -> Forward | None:
     return Forward(float(counter.get_total_flops()), width=features.shape[1])
 
 
+# Of the activations of SD1.5's U-Net, what is kept or computed at one time where they are computed again.
+RECOMPUTED = 0.1
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes, roughly."""
@@ -147,14 +153,21 @@ class Memory:
     activations: float  # of a batch
 
 
-def training_memory(counted: Drawer, adapter: Adapter, batch: int, chunks: int, half: bool, small: bool) -> Memory:
-    """Of a training: all weights in float32; of what is trained the value, its gradient and AdamW's two moments
-    (`small`: in 8 bits); the merged copy of every weight whose update does not run beside it; what layers answered."""
+def training_memory(counted: Drawer, adapter: Adapter, training: TrainingConfig, run: Run) -> Memory:
+    """Of a training: all weights in float32, and with half precision the casts that the backward pass needs; of what is
+    trained the value, its gradient and AdamW's two moments; the merged copy of every weight whose update does not run
+    beside it; what layers answered, of a batch or a piece of it."""
     beside = adapters.cheaper_apart(counted.components, adapter)
     merged = sum(module_of(counted.components, name).weight.numel() for name in adapter.modules if name not in beside)
-    trained = adapters.count_parameters(adapter) * (10 if small else 16)
-    kept = counted.unet.kept + counted.text.kept * chunks
-    return Memory(4.0 * (counted.weights + merged) + trained, float(kept * batch * (2 if half else 4)))
+    numbers = 4 if run.precision == "float32" else 2
+    casts = 0 if numbers == 4 else numbers * counted.weights
+    at_once = min(training.batch_size, run.micro_batch or training.batch_size)
+    trained = 10 if training.optimizer == "adamw8bit" else 16
+    trained += 4 if at_once < training.batch_size else 0  # a piece's gradient beside the sum
+    kept = counted.unet.kept + counted.text.kept * counted.chunks(training.max_tokens)
+    kept *= RECOMPUTED if run.gradient_checkpointing else 1
+    fixed = 4.0 * (counted.weights + merged) + casts + adapters.count_parameters(adapter) * trained
+    return Memory(fixed, float(kept * at_once * numbers))
 
 
 def drawing_memory(counted: Drawer, batch: int, decoded: int, half: bool) -> Memory:

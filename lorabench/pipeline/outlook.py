@@ -202,9 +202,7 @@ def _memory(plan: Plan, drawing: Drawer, training: Drawer) -> dict[str, float]:
     half = plan.study.run.precision == "bfloat16"
     needs = {}
     for config in {repr(run.config.adapter): run.config for run in plan.runs}.values():
-        how = config.training
-        adapter, small = _adapter(training, config), how.optimizer == "adamw8bit"
-        found = flops.training_memory(training, adapter, how.batch_size, training.chunks(how.max_tokens), half, small)
+        found = flops.training_memory(training, _adapter(training, config), config.training, plan.study.run)
         needs[config.name] = found.fixed + found.activations
     most = max(needs, key=lambda name: needs[name])
     draw = flops.drawing_memory(drawing, plan.study.images.batch_size, DECODER_BATCH, half)
