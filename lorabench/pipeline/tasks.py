@@ -5,6 +5,7 @@ The stages know nothing of files; this module knows nothing of mathematics.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
 from collections.abc import Callable, Collection
@@ -192,6 +193,8 @@ def _draw(
 
     # A GPU would wait for the files: seconds for the hundred images of a set.
     with threads, Behind(limit=SETS_BEHIND) as behind:
+        if torch.device(plan.device).type != "cpu":
+            threads.submit(_read_ahead, plan, checkpoint)
         for result in drawn:
             behind.do(partial(write, result, since, time.perf_counter()))
             if looking is not None:
@@ -199,6 +202,18 @@ def _draw(
             since = time.perf_counter()
     if looking is not None:
         looking.write()
+
+
+def _read_ahead(plan: Plan, checkpoint: Checkpoint) -> None:
+    """Read and check the weights that are drawn with next, so that they are in the system's cache when they are swapped
+    in: 1.7 GB after full fine-tuning. Where it is not so, or another process draws them, a read is lost."""
+    position = plan.checkpoints.index(checkpoint)
+    following = next((each for each in plan.checkpoints[position + 1 :] if missing_sets(plan, each)), None)
+    with contextlib.suppress(DamagedArtifact, OSError):  # not trained yet, say
+        if following is not None:
+            with weights_of(plan, following).open("rb") as file:
+                while file.read(1 << 24):
+                    pass
 
 
 def _take_in(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import threading
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from command_line import ROOT, SMALL, lorabench_here
 from lorabench import store
 from lorabench.api import studies
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import flow, models
+from lorabench.pipeline import flow, models, tasks
 from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import Looking
 from lorabench.pipeline.measuring import View
@@ -157,6 +158,21 @@ def test_features_are_taken_while_the_pictures_come(small_run, tmp_path, monkeyp
     half.look(prompt_set, pictures)
     half.write()
     assert rest and not plan.folder.holds(plan.places.features(view), plan.keys.features(view))
+
+
+def test_the_weights_that_come_next_are_read_ahead(small_run, tmp_path):
+    """The next checkpoint that is still to be drawn; what is not trained yet is no error."""
+    study, out = tmp_path / "study.toml", tmp_path / "run"
+    study.write_text(SMALL)
+    shutil.copytree(small_run, out)
+    plan = studies.planned(study, out, None, None, (), None)
+    base, first, second = plan.checkpoints
+    shutil.rmtree(plan.places.images(second, plan.sets_of(second)[0]))
+    with mock.patch.object(tasks, "weights_of", wraps=tasks.weights_of) as asked:
+        tasks._read_ahead(plan, base)
+    assert [call.args for call in asked.call_args_list] == [(plan, second)]
+    shutil.rmtree(plan.places.weights(second))
+    tasks._read_ahead(plan, first)
 
 
 def test_a_page_is_made_of_what_is_there_while_a_run_is_at_work(small_run, tmp_path):
