@@ -303,6 +303,10 @@ class Work(Protocol):
 class Executor(Protocol):
     """Runs tasks in this process or others; a failing task does not stop the rest."""
 
+    def start(self) -> None:
+        """Make sure that work can be done, before any is; `run` does so too. UserError where it cannot."""
+        ...
+
     def run(self, next_task: Callable[[], Task | None], tell: Tell) -> Iterator[Outcome]:
         """Do tasks as they come; yields the outcome of each as it ends, and calls `tell` in between.
 

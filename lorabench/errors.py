@@ -18,6 +18,10 @@ class DiskFull(Exception):
     """The disk is full: nothing more can be kept, so a run ends; what is finished stays."""
 
 
+class LeaseLost(Exception):
+    """Another run may be at work in the same folder by now, so this one ends; what is finished stays."""
+
+
 class DamagedArtifact(Exception):
     """What lies in a folder of a run is not what was written: it counts as missing, and can be made again."""
 

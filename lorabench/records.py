@@ -11,6 +11,7 @@ import numpy as np
 
 PromptType = Literal["train", "trigger", "alter", "style", "drift"]
 OptimizerName = Literal["adamw", "adamw8bit"]
+ExecutorName = Literal["local", "ray"]
 ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
 
 PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "drift")

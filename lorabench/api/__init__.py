@@ -36,6 +36,8 @@ def grid(
     out: PathName | None = None,
     device: str | None = None,
     workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
     anchors: PathName | None = None,
@@ -56,7 +58,7 @@ def grid(
     early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
-    plan = studies.planned(file, _path(out), device, workers, only, limit, population, words)
+    plan = studies.planned(file, _path(out), device, workers, only, limit, population, words, executor, address)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
     return Run(plan.root, plan.study.name, result)
 
@@ -82,6 +84,8 @@ def evaluate(
     out: PathName | None = None,
     device: str | None = None,
     workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -100,7 +104,7 @@ def evaluate(
         folder=Path(checkpoints), data=_path(data), words=Words(trigger, class_word), base=base, study=_path(study),
         concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
         drawing=Drawing(per_set, steps, guidance, tuple(scales), paper), anchors=_path(anchors), sheet=_path(sheet),
-        out=_path(out), device=device, workers=workers,
+        out=_path(out), device=device, workers=workers, executor=executor, address=address,
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -120,6 +124,8 @@ def score_images(
     out: PathName | None = None,
     device: str | None = None,
     workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -137,7 +143,7 @@ def score_images(
         folder=Path(images), reference=_path(reference), words=Words(trigger, class_word),
         prompts=prompts if isinstance(prompts, Mapping) else _path(prompts), templates=_path(templates),
         study=_path(study), concepts=tuple(concepts), anchors=_path(anchors), sheet=_path(sheet), out=_path(out),
-        device=device, workers=workers,
+        device=device, workers=workers, executor=executor, address=address,
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -261,6 +267,8 @@ def audit(
     out: PathName | None = None,
     device: str | None = None,
     workers: int | None = None,
+    executor: str | None = None,
+    address: str | None = None,
     verify: bool = False,
     quiet: bool = False,
 ) -> pd.DataFrame:
@@ -272,7 +280,7 @@ def audit(
     early_checks.check_study(Path(study))
     from lorabench.api import auditing, studies
 
-    plan = studies.planned(Path(study), _path(out), device, workers, (), None)
+    plan = studies.planned(Path(study), _path(out), device, workers, executor=executor, address=address)
     result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
     if result.failures:
         raise UserError("; ".join(f"{each.stage} {each.item}: {each.message}" for each in result.failures))

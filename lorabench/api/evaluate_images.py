@@ -67,7 +67,8 @@ def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
     study = evaluation_study(given.study, None, result_name(folder))
     data, _ = pictures.chosen(study.data, given.reference, given.concepts, given.words, ())
     study = with_templates(study.model_copy(update={"data": data}), given.templates)
-    study = studies.anchored(studies.prepared(study, given.device, given.workers), given.anchors)
+    study = studies.prepared(study, given.device, given.workers, given.executor, given.address)
+    study = studies.anchored(study, given.anchors)
     name = folder.resolve().name
     dataset = dataset_of(study, needs_words=False) if data.folder else datasets.without_pictures(given.words, name)
     known = picture_prompts.known_prompts(dataset, Path(study.images.prompts), study.images.prompt_types)

@@ -74,7 +74,7 @@ def _planned(parts: Sequence[Part], out: Path, file: Path | None, device: str | 
 
 
 def _plan(study: Study, out: Path, device: str | None, workers: int | None) -> Plan:
-    plan = make_plan(studies.prepared(study, device or "auto", workers or 0), out)
+    plan = make_plan(studies.prepared(study, device or "auto", workers or 0, "local"), out)
     check_measured(plan)
     return plan
 

@@ -38,6 +38,8 @@ class GivenAdapters:
     out: Path | None
     device: str | None
     workers: int | None
+    executor: str | None = None
+    address: str | None = None  # of a cluster
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,5 @@ class GivenImages:
     out: Path | None
     device: str | None
     workers: int | None
+    executor: str | None = None
+    address: str | None = None  # of a cluster

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -15,18 +15,21 @@ from lorabench import components, config, mini, store
 from lorabench.api.early_checks import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
 from lorabench.base_names import parse_base
+from lorabench.components import Executor, Work
 from lorabench.config import Study
 from lorabench.datasets import Words
-from lorabench.errors import UserError
+from lorabench.errors import UserError, unknown
 from lorabench.executors.local import LocalExecutor
+from lorabench.executors.nodes import Needs, Room, require_ray
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, run
 from lorabench.pipeline.tables import check_measured
-from lorabench.records import Failure
+from lorabench.records import ExecutorName, Failure
 
 ALL_STAGES = STAGES
 MEASURING_STAGES = STAGES[1:]
+EXECUTORS = get_args(ExecutorName)
 RESULTS = Path("results")
 SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory
 
@@ -36,22 +39,34 @@ def planned(
     out: Path | None,
     device: str | None,
     workers: int | None,
-    only: Sequence[str],
-    limit: int | None,
+    only: Sequence[str] = (),
+    limit: int | None = None,
     anchors: Path | None = None,
     words: Words = NO_WORDS,
+    executor: str | None = None,
+    address: str | None = None,
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
-    study = anchored(prepared(with_words(config.load_study(path), words), device, workers), anchors)
+    study = prepared(with_words(config.load_study(path), words), device, workers, executor, address)
+    study = anchored(study, anchors)
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
     check_measured(plan)
     return plan
 
 
-def prepared(study: Study, device: str | None, workers: int | None) -> Study:
-    """The study with options applied, plug-ins loaded and the miniature world's pictures written if it uses them."""
-    changes = {"device": device, "workers": workers}
+def prepared(
+    study: Study, device: str | None, workers: int | None, executor: str | None = None, address: str | None = None
+) -> Study:
+    """The study with options applied, plug-ins loaded and the miniature world's pictures written if it uses them.
+
+    UserError for an executor that there is not.
+    """
+    if executor not in (None, *EXECUTORS):
+        raise UserError(unknown("executor", executor, EXECUTORS))
+    changes = {"device": device, "workers": workers, "executor": executor, "address": address}
     run_ = study.run.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    if run_.executor == "ray":
+        require_ray()
     data = study.data
     if data.folder == str(MINI_DATASET):
         data = data.model_copy(update={"folder": str(mini_dataset_folder())})
@@ -95,22 +110,47 @@ def carry_out(
     verify: bool = False,
     replace: bool = False,
 ) -> Result:
-    """Run stages of a plan on this machine, after reading all that is there if `verify`.
+    """Run stages of a plan on this machine or on a cluster, after reading all that is there if `verify`.
 
     `refused` are inputs left out before, to be listed with what fails.
     """
-    workers, progress = plan.study.run.workers or suitable_workers(plan), open_progress(quiet)
-    return run(plan, stages, lambda work: LocalExecutor(work, workers), progress, refused, verify, replace)
+    progress = open_progress(quiet)
+
+    def open_executor(work: Work) -> Executor:
+        if plan.study.run.executor == "local":
+            return LocalExecutor(work, plan.study.run.workers or suitable_workers(plan))
+        from lorabench.executors.ray import RayExecutor
+
+        return RayExecutor(work, _needs(plan), _room(plan), plan.study.run.address, progress.line)
+
+    return run(plan, stages, open_executor, progress, refused, verify, replace)
+
+
+def _needs(plan: Plan) -> Needs:
+    """What every machine of a cluster has to see before it works."""
+    of_mini = plan.study.data.folder == str(mini_dataset_folder())
+    return Needs(plan.root, plan.inputs, mini_dataset_folder if of_mini else None)
+
+
+def _room(plan: Plan) -> Room:
+    """How much of a cluster's machines a process takes."""
+    run_ = plan.study.run
+    return Room(run_.device, run_.workers, is_small=_has_small_models(plan))
 
 
 def suitable_workers(plan: Plan) -> int:
     """One process a GPU; on the CPU one a core for small models, whose one-thread processes scale better."""
+    if plan.study.run.executor != "local":
+        return 1  # nobody knows yet what the cluster has
     if torch.device(plan.device).type != "cpu":
         return len(plan.devices)
+    return (os.cpu_count() or 1) if _has_small_models(plan) else 1
+
+
+def _has_small_models(plan: Plan) -> bool:
     base = Path(parse_base(plan.study.base).place)
     files = base.rglob("*.safetensors") if base.is_dir() else [base]
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    return (os.cpu_count() or 1) if 0 < size < SMALL_MODEL_BYTES else 1
+    return 0 < sum(file.stat().st_size for file in files if file.is_file()) < SMALL_MODEL_BYTES
 
 
 def summary(result: Result, root: Path) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from lorabench.api.requests import Drawing, GivenAdapters, GivenImages
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
+    Address,
     AllowUnused,
     Anchors,
     ClassWord,
     Device,
     DryRun,
+    ExecutorChoice,
     Json,
     Out,
     Quiet,
@@ -74,6 +76,8 @@ def evaluate(
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
+    executor: ExecutorChoice = None,
+    address: Address = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -100,14 +104,16 @@ def evaluate(
         given: GivenAdapters | GivenImages = GivenImages(
             folder=images, reference=data, words=words, prompts=None if is_folder else prompts,
             templates=prompts if is_folder else None, study=_settings(base, study), concepts=tuple(concept or ()),
-            anchors=anchors, sheet=sheet, out=out, device=device, workers=workers,
+            anchors=anchors, sheet=sheet, out=out, device=device, workers=workers, executor=executor,
+            address=address,
         )  # fmt: skip
     else:
         given = GivenAdapters(
             folder=checkpoints, data=data, words=words, base=base, study=study, concepts=tuple(concept or ()),
             templates=prompts, unused=tuple(allow_unused or ()),
             drawing=drawing, anchors=anchors, sheet=sheet, out=out,
-            device=device, workers=workers,
+            device=device, workers=workers, executor=executor,
+            address=address,
         )  # fmt: skip
     if not dry_run:
         run = api.score(given, verify=verify, replace=replace, quiet=quiet)

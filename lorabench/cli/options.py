@@ -15,6 +15,12 @@ StudyFile = Annotated[
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
 Workers = Annotated[int | None, typer.Option(min=0, max=MOST_WORKERS, help="processes; 0 = chosen by device and model")]
+ExecutorChoice = Annotated[
+    str | None, typer.Option("--executor", help="local: this machine; ray: all machines of a Ray cluster")
+]
+Address = Annotated[
+    str | None, typer.Option(help="of the Ray cluster: auto (the one of this machine), or HOST:PORT of its head")
+]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
 Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
 Anchors = Annotated[

@@ -13,10 +13,12 @@ from lorabench.api import early_checks
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
+    Address,
     Anchors,
     ClassWord,
     Device,
     DryRun,
+    ExecutorChoice,
     Json,
     Limit,
     Only,
@@ -77,6 +79,8 @@ def grid(
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
+    executor: ExecutorChoice = None,
+    address: Address = None,
     only: Only = None,
     limit: Limit = None,
     anchors: Anchors = None,
@@ -97,7 +101,7 @@ def grid(
             from lorabench.api import studies
             from lorabench.cli import description
 
-            plan = studies.planned(study, out, device, workers, only or (), limit, anchors, words)
+            plan = studies.planned(study, out, device, workers, only or (), limit, anchors, words, executor, address)
         finally:
             if plan is None:
                 show(rows, as_json)
@@ -108,8 +112,9 @@ def grid(
         description.say(plan, again, as_json, before=rows, after=plan_words.rows(planned_work.of_plan(plan)))
         return
     run = api.grid(
-        study, out=out, device=device, workers=workers, only=only or (), limit=limit, anchors=anchors,
-        trigger=trigger or "", class_word=class_word or "", verify=verify, replace=replace, quiet=quiet,
+        study, out=out, device=device, workers=workers, executor=executor, address=address, only=only or (),
+        limit=limit, anchors=anchors, trigger=trigger or "", class_word=class_word or "", verify=verify,
+        replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True)
 
@@ -120,6 +125,8 @@ def _stage_command(stage: str, help_text: str) -> None:
         out: Out = None,
         device: Device = None,
         workers: Workers = None,
+        executor: ExecutorChoice = None,
+        address: Address = None,
         only: Only = None,
         limit: Limit = None,
         verify: Verify = False,
@@ -130,7 +137,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         early_checks.check_study(study)
         from lorabench.api import studies
 
-        plan = studies.planned(study, out, device, workers, only or (), limit)
+        plan = studies.planned(study, out, device, workers, only or (), limit, executor=executor, address=address)
         finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
 
     command.__doc__ = help_text

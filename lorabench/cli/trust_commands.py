@@ -10,7 +10,19 @@ import typer
 from lorabench.api import early_checks
 from lorabench.cli.app import app
 from lorabench.cli.closing import closing_words, finish
-from lorabench.cli.options import Device, Json, Limit, Only, Out, Quiet, StudyFile, Verify, Workers
+from lorabench.cli.options import (
+    Address,
+    Device,
+    ExecutorChoice,
+    Json,
+    Limit,
+    Only,
+    Out,
+    Quiet,
+    StudyFile,
+    Verify,
+    Workers,
+)
 from lorabench.cli.output import print_json, rows_of, show
 
 
@@ -57,6 +69,8 @@ def audit(
     out: Out = None,
     device: Device = None,
     workers: Workers = None,
+    executor: ExecutorChoice = None,
+    address: Address = None,
     only: Only = None,
     limit: Limit = None,
     verify: Verify = False,
@@ -72,7 +86,7 @@ def audit(
     from lorabench.api import auditing, studies
     from lorabench.cli import finding_words
 
-    plan = studies.planned(study, out, device, workers, only or (), limit)
+    plan = studies.planned(study, out, device, workers, only or (), limit, executor=executor, address=address)
     result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
     found = auditing.verdicts(plan)
     if as_json:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from lorabench.errors import unknown
-from lorabench.records import OptimizerName, PromptType, Sampling
+from lorabench.records import ExecutorName, OptimizerName, PromptType, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
     Few,
@@ -207,7 +207,14 @@ class Run(Section):
     device: str = Field(
         "auto", description="auto (every GPU there is), cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:2"
     )
-    workers: Workers = Field(0, description="processes; 0 = one, or with a small model on the CPU one a core")
+    workers: Workers = Field(
+        0,
+        description="processes; 0 = one, or with a small model on the CPU one a core; of ray: as many as there is room",
+    )
+    executor: ExecutorName = Field("local", description="local: this machine; ray: all of a Ray cluster")
+    address: Name = Field(
+        "auto", description="of the cluster: auto (the one of this machine), or HOST:PORT of its head"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="of training's matrix products; bfloat16 draws in float16 and encodes in float32",

@@ -14,7 +14,7 @@ from typing import Any
 
 from lorabench import interrupts
 from lorabench.components import Tell, Work
-from lorabench.errors import DamagedArtifact, UserError
+from lorabench.executors import doing
 from lorabench.processes import leave_with
 from lorabench.records import Outcome, Task
 
@@ -29,6 +29,9 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("spawn")  # torch does not survive a fork of its threads
         with interrupts.held():  # a queue starts a process of its own
             self._progress = self._context.Queue()
+
+    def start(self) -> None:
+        """This machine is ready as it is."""
 
     def run(self, next_task: Callable[[], Task | None], tell: Tell) -> Iterator[Outcome]:
         """Do tasks as they come; yields the outcome of each as it ends."""
@@ -101,7 +104,7 @@ class LocalExecutor:
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             self.close()
-            error = RuntimeError("the process doing it died twice; out of memory is the usual reason")
+            error = doing.died_twice()
         return Outcome(task, error)
 
     def _submitted(self, task: Task) -> Future[None] | None:
@@ -152,10 +155,4 @@ def _start(
 
 
 def _do(task: Task) -> None:
-    try:
-        _work(task, _report)
-    except (UserError, DamagedArtifact, OSError):
-        raise  # the pipeline tells these apart
-    except Exception as error:
-        # Some libraries' exceptions do not survive the way between processes, and would take the pool with them.
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    doing.do(_work, task, _report)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lorabench.pipeline.pending import obstacle, outstanding
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan
+from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
+from lorabench.pipeline.tasks import missing_epochs
 from lorabench.records import Failure, Task
 
 _Place = tuple[int, int, int]
@@ -39,7 +40,8 @@ class Flow:
             self._waiting[task] = needs
             for each in needs:
                 self._makes[each].append(task)
-        self._order = {task: _place(plan, task) for task in self.tasks}
+        turns = _turns(plan)
+        self._order = {task: _place(plan, task, turns) for task in self.tasks}
         for task in [task for task, needs in self._waiting.items() if not needs]:
             self._release(task)
 
@@ -85,17 +87,27 @@ class _Makers:
                 yield from self._by_stage["generate", source]
 
 
-def _place(plan: Plan, task: Task) -> _Place:
+def _turns(plan: Plan) -> dict[str, int]:
+    """The order of trainings: first those that are over, then the longest of what is left, so that several processes
+    end together."""
+    left = {run.id: _epochs_left(plan, run) for run in plan.runs}
+    order = sorted(left, key=lambda run: (left[run] > 0, -left[run]))
+    return {run: turn for turn, run in enumerate(order)}
+
+
+def _epochs_left(plan: Plan, run: TrainingRun) -> int:
+    missing = missing_epochs(plan, run)
+    saved = (epoch for epoch in run.config.training.checkpoint_epochs if missing and epoch < missing[0])
+    return missing[-1] - max(saved, default=0) if missing else 0
+
+
+def _place(plan: Plan, task: Task, turns: Mapping[str, int]) -> _Place:
     """What is done first: what all are compared with, then training by training all that is made of it."""
     stage = ("train", "generate", "encode", "score", "audit").index(task.stage)
     if task.stage == "train":
-        return 1 + _number(plan, task.source), 0, stage
+        return 1 + turns[task.source], 0, stage
     checkpoint = plan.checkpoint_by_id.get(task.source)
     if checkpoint is None or checkpoint.is_base:
         return 0, 0, stage
     position = plan.checkpoints.index(checkpoint)
-    return 1 + (_number(plan, plan.run_of(checkpoint).id) if plan.runs else position), position, stage
-
-
-def _number(plan: Plan, run: str) -> int:
-    return list(plan.run_by_id).index(run)
+    return 1 + (turns[plan.run_of(checkpoint).id] if plan.runs else position), position, stage

@@ -29,7 +29,7 @@ _MACHINES = {
     "": ("description", "base", "plugins", "anchors"),
     "data": ("folder",),
     "images": ("prompts", "batch_size"),
-    "run": ("device", "workers"),
+    "run": ("device", "workers", "executor", "address"),
 }
 # By the folder of an artifact that two parts made from different things: what those may be. The tellings first.
 _MADE_FROM = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorabench import store
 from lorabench.config import Study
-from lorabench.diffusion import Base
+from lorabench.diffusion import Base, pick_device
 from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
@@ -45,7 +45,7 @@ class Plan:
     requests: tuple[MetricRequest, ...]
     base: Base | None  # None: nothing is drawn here, the pictures were made elsewhere
     encoder_ids: Mapping[str, str]
-    devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`
+    devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`; "auto" on a cluster
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -56,8 +56,22 @@ class Plan:
         return self.devices[0]
 
     def on(self, place: int) -> Plan:
-        """The same for the process of this number, counted from 0: each has a device of its own as far as there are."""
-        return replace(self, devices=(self.devices[place % len(self.devices)],))
+        """The same for the process of this number, counted from 0, in which it is called: each has a device of its own
+        as far as there are."""
+        return replace(self, devices=(str(pick_device(self.devices[place % len(self.devices)])),))
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files and folders outside of its own that tasks read; published weights of encoders lie in a cache."""
+        made = (request.made.path for _, each in self.every_set for request in each.requests if request.made)
+        weights = (choice.weights for name, choice in self.study.encoders.items() if name in self.encoder_ids)
+        given = (
+            *(Path(path) for path in (*self.study.plugins, *weights) if path),
+            *(checkpoint.weights for checkpoint in self.checkpoints if checkpoint.weights),
+            *(image.path for image in self.dataset.images),
+            *made,
+        )
+        return tuple(dict.fromkeys((self.base.files.path, *given) if self.base else given))
 
     @cached_property
     def keys(self) -> Keys:

@@ -89,10 +89,23 @@ def plan_of_pictures(
         requests=requests,
         base=None,
         encoder_ids=_encoder_ids(study, requests),
-        devices=diffusion.pick_devices(study.run.device),
+        devices=_devices(study),
         remarks=(*dataset.assumptions, *remarks, *lacking),
         own_sets=own_sets,
     )
+
+
+def _devices(study: Study) -> tuple[str, ...]:
+    """Those of this machine; of a cluster the one name, from which each of its processes picks its own."""
+    device = study.run.device
+    if study.run.executor == "local":
+        return diffusion.pick_devices(device)
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(
+            f"Device '{device}' is not for a cluster, whose processes have one GPU each: auto, cuda (wait for GPUs) or "
+            "cpu (run.device, --device)."
+        )
+    return (device,)
 
 
 def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
@@ -132,7 +145,7 @@ def _plan(
         requests=requests,
         base=base,
         encoder_ids=_encoder_ids(study, requests),
-        devices=diffusion.pick_devices(study.run.device),
+        devices=_devices(study),
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *(*absent, *_untold(study, runs, prompt_sets)),

@@ -80,40 +80,41 @@ def run(
     what depends on it is skipped and both are listed in the result. A full disk ends the run: nothing after it could
     be kept. What is damaged counts as missing and is made again; with `verify` every file is read for it, else those
     whose size or times changed and those that are needed. An interrupt passes through after the processes are stopped.
-    UserError before any work where the folder is another study's, or where finished checkpoints or images would be
-    replaced, or images drawn again that were not kept, and `replace` does not say so. Where another run is at work
-    there, tables and page alone are made of what it has finished; FolderInUse if anything else is asked for.
+    UserError before any work where the executor can do none, where the folder is another study's, or where finished
+    checkpoints or images would be replaced, or images drawn again that were not kept, and `replace` does not say so.
+    Where another run is at work there, tables and page alone are made of what it has finished; FolderInUse if anything
+    else is asked for. LeaseLost where another run may have taken over the folder, because this one was suspended.
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     replacing.require_own_folder(plan.root, [plan.study.name])
     if not replace:
         replacing.require_consent(plan, stages)
-    if any(effort(plan, outstanding(plan, stage)) for stage in working):
+    has_work = any(effort(plan, outstanding(plan, stage)) for stage in working)
+    if has_work:
         plan = check_inputs(plan)
     for remark in plan.remarks:
         progress.line(remark)
     with contextlib.ExitStack() as held:
-        is_alone = True
+        lease = None
         try:
-            held.enter_context(plan.folder.locked())
+            lease = held.enter_context(plan.folder.locked(progress.line))
         except store.FolderInUse:
             if working:
                 raise
-            is_alone = False
             progress.line(f"Another run is at work in {plan.root}: tables and page are made of what it has finished.")
+        executor = open_executor(_Execute(plan, tuple(working)))
+        held.callback(executor.close)
+        if has_work:
+            executor.start()
         if verify:
             _verify(plan, progress)
         replacing.set_aside(plan, replacing.finished(plan, stages))
-        executor = open_executor(_Execute(plan, tuple(working)))
-        going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), is_alone)
+        going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), lease)
         going.say_faults(STAGES)
-        try:
-            while not (going.work(working) and going.update_tables()):
-                going.start_again()
-        finally:
-            executor.close()
+        while not (going.work(working) and going.update_tables()):
+            going.start_again()
         # Beside a run at work every page is, a moment later.
-        going.result.report_is_stale = is_alone and tables.report_is_stale(plan)
+        going.result.report_is_stale = lease is not None and tables.report_is_stale(plan)
     return going.result
 
 
@@ -136,11 +137,12 @@ class _Run:
         executor: Executor,
         progress: Progress,
         result: Result,
-        is_alone: bool = True,
+        lease: store.Lease | None = None,
     ) -> None:
         self.result = result
         self._plan, self._stages, self._executor, self._progress = plan, stages, executor, progress
-        self._is_alone = is_alone  # no other process is at work in the folder
+        self._lease = lease  # None beside a run that is at work in the folder
+        self._is_alone = lease is not None
         self._mended: set[Path] = set()  # once is the disk's fault, twice is nothing that a run can mend
         self._damaged: list[DamagedArtifact] = []
         self._failed: set[Task] = set()  # a task that failed gets no second turn
@@ -157,13 +159,22 @@ class _Run:
             units = {stage: sum(task.units for task in tasks) for stage, tasks in by_stage.items()}
             efforts = {stage: effort(self._plan, tasks) for stage, tasks in by_stage.items()}
             with self._progress.work(items, units, efforts) as advance:
-                for outcome in self._executor.run(flow.next, advance):
+                for outcome in self._executor.run(flow.next, lambda step: self._tell(step, advance)):
                     self._took(outcome)
                     flow.ended(outcome.task)
         self.result.failures += sorted(flow.blocked, key=lambda failure: STAGES.index(failure.stage))
         return not self._damaged
 
+    def _tell(self, step: Step, advance: Callable[[Step], None]) -> None:
+        self._require_lease()
+        advance(step)
+
+    def _require_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
     def _took(self, outcome: Outcome) -> None:
+        self._require_lease()
         task, error = outcome.task, outcome.error
         if error is None:
             self.result.done[task.stage] += 1

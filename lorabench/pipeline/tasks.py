@@ -53,6 +53,8 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     """Train one config with one seed, from the last saved state on, and save a checkpoint at each wanted epoch."""
     run = plan.run_by_id[task.source]
     missing = missing_epochs(plan, run)
+    if not missing:  # a process did it all, and died before it could say so
+        return
     state = _last_state(plan, run, before=missing[0])
     if state is not None:
         advance(state.step)

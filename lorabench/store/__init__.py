@@ -3,6 +3,7 @@
 from lorabench.hashes import file_hash
 from lorabench.store.artifacts import META, FolderInUse, Meta, RunFolder, claimed, key_of
 from lorabench.store.files import let_read, read_json, safe_name, system_errors, whole_folder, write_json
+from lorabench.store.lease import Lease
 from lorabench.store.manifest import (
     RUN_FILE,
     Manifest,
@@ -18,6 +19,7 @@ __all__ = [
     "META",
     "RUN_FILE",
     "FolderInUse",
+    "Lease",
     "Manifest",
     "Meta",
     "RunFolder",

@@ -8,22 +8,24 @@ held, and what the artifacts held that it was made from; what differs from that 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic.dataclasses import dataclass
 
 from lorabench.errors import DISK_FULL, DamagedArtifact, UserError
 from lorabench.records import Provenance
+from lorabench.store import lease
 from lorabench.store.files import (
     FileRecord,
     compare,
@@ -40,6 +42,7 @@ from lorabench.store.files import (
 from lorabench.store.provenance import provenance_of
 
 META = "meta.json"
+IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # what a rename says of a target that is there
 
 
 @dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
@@ -102,33 +105,36 @@ class RunFolder:
     # Writing.
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder's artifacts for this process. UserError if it cannot be written; FolderInUse."""
-        import fcntl
+    def locked(self, say: Callable[[str], None] = lambda _: None) -> Iterator[lease.Lease]:
+        """Hold the folder's artifacts for this process, against those of all machines that share its disk.
 
-        with self._lock(".lock") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FolderInUse(
-                    f"Another run is writing to {self.root}; wait for it or choose another --out."
-                ) from error
+        `say` gets a sentence where it has to wait. UserError if it cannot be written; FolderInUse.
+        """
+
+        def in_use(holder: str) -> FolderInUse:
+            return FolderInUse(
+                f"Another run is writing to {self.root} ({holder}); wait for it or choose another --out."
+            )
+
+        with self._writable():
+            mine = lease.taken(self.root / ".lease", say, in_use)
+        with mine:
             shutil.rmtree(self._scratch, ignore_errors=True)  # leavings of a run that was killed
-            yield
+            yield mine
 
     @contextlib.contextmanager
     def tables_locked(self) -> Iterator[None]:
         """Hold the run's tables and page for this process, when whoever else makes them has done so. UserError."""
-        import fcntl
-
-        with self._lock(".tables.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._writable():
+            mine = lease.waited_for(self.root / ".tables.lease")
+        with mine:
             yield
 
-    def _lock(self, name: str) -> IO[str]:
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            return (self.root / name).open("w")
+            yield
         except OSError as error:
             raise UserError(
                 f"Cannot write results to {self.root}: {error.strerror}. Choose another folder with --out."
@@ -216,15 +222,16 @@ class RunFolder:
         shutil.rmtree(aside, ignore_errors=True)
 
     def _move(self, source: Path, target: Path) -> None:
-        """Rename into place; what stood there goes away only after it was moved aside."""
+        """Rename into place; what stood there goes away only after it was moved aside, be it put there just now."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            aside = self._scratch / uuid.uuid4().hex
-            target.rename(aside)
-            source.rename(target)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            source.rename(target)
+        while True:
+            try:
+                source.rename(target)
+                return
+            except OSError as error:
+                if error.errno not in IN_THE_WAY:
+                    raise
+            self.discard(target)
 
     # Looking.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import threading
 from unittest import mock
@@ -45,6 +44,16 @@ def test_a_training_is_measured_before_the_next_one_begins(plan, monkeypatch):
     for checkpoint in plan.checkpoints:
         stages = [stage for stage, source in of_stages if source == checkpoint.id]
         assert stages == sorted(stages, key=STAGES.index)
+
+
+def test_of_trainings_the_longest_is_first(plan, monkeypatch):
+    """One of which nothing is there before one of which half is, and what is trained already before both."""
+    monkeypatch.setattr(flow, "obstacle", lambda plan, task: "")
+    over, half = plan.runs[0], plan.runs[1]
+    missing = {over.id: (), half.id: (2,)}
+    monkeypatch.setattr(flow, "missing_epochs", lambda plan, run: missing.get(run.id, (1, 2)))
+    turns = flow._turns(plan)
+    assert sorted(turns, key=turns.get) == [over.id, *(run.id for run in plan.runs[2:]), half.id]
 
 
 def test_what_two_processes_can_do_at_once_is_handed_out(plan, monkeypatch):
@@ -185,8 +194,7 @@ def test_a_page_is_made_of_what_is_there_while_a_run_is_at_work(small_run, tmp_p
             shutil.copytree(small_run / kept, copy / kept)
     for checkpoint in plan.checkpoints[:-1]:
         shutil.copytree(plan.places.scores(checkpoint), copy / "scores" / checkpoint.id)
-    with (copy / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with store.RunFolder(copy).locked():
         done = lorabench_here("report", str(study), "--out", str(copy))
         refused = lorabench_here("score", str(study), "--out", str(copy))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -34,7 +34,7 @@ def said(*words: str) -> tuple[int, str]:
 
 def bytes_of(run: Path) -> dict[Path, bytes]:
     """Of all but meta.json, which notes the new times of a copied run."""
-    files = (file for file in run.rglob("*") if file.is_file() and file.name not in (".lock", "meta.json"))
+    files = (file for file in run.rglob("*") if file.is_file() and file.name != "meta.json")
     return {file: file.read_bytes() for file in files}
 
 

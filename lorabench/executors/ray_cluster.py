@@ -1,0 +1,203 @@
+"""A Ray cluster as places to work at: its machines come and go, and only those that see what work needs count."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that this runs
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning of Ray's
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lorabench import interrupts
+from lorabench.errors import UserError
+from lorabench.executors.nodes import Home, Needs, Room, lacks
+from lorabench.report.words import listed
+
+FIRST_LOOK = 120.0  # seconds: a fresh process there loads lorabench from a disk that may be far away
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    name: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Room for one process."""
+
+    node: Node
+    slot: int
+    threads: int
+    resources: tuple[tuple[str, float], ...]  # what Ray is to keep for it
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {**dict(self.resources), "scheduling_strategy": on(self.node)}
+
+
+class Cluster:
+    """A connection to a cluster. UserError where there is none, or where a machine of it cannot do the work."""
+
+    def __init__(self, needs: Needs, room: Room, address: str, say: Callable[[str], None]) -> None:
+        self._needs, self._room, self._say, self._address = needs, room, say, address
+        self._is_ours = _connected(address)
+        self.home = Home.here(needs.folder)
+        self._looks: dict[str, ray.ObjectRef[str]] = {}  # by node: what it lacks
+        self._refused: dict[str, str] = {}
+        nodes = self._alive()
+        self._with_gpus = room.uses_gpus(any(node.gpus for node in nodes))
+        self._require_room(nodes)
+        self._look_around()
+
+    def places(self) -> list[Place]:
+        """Room for processes now: the first of every machine, then the second of every machine, and so on."""
+        found: list[Place] = []
+        for node in self._alive():
+            if node.id not in self._refused and self._is_admitted(node):
+                found += self._places_on(node)
+        return sorted(found, key=lambda place: place.slot)
+
+    def refuse(self, node: Node, reason: str) -> None:
+        """Use a machine no more."""
+        self._refused[node.id] = f"{node.name} {reason}."
+        self._say(f"Machine {node.name} is left out: it {reason}.")
+
+    @property
+    def refusals(self) -> list[str]:
+        """Of the machines that are there, why each is left out; [] while one of them may work."""
+        said = [self._refused.get(node.id) for node in self._alive() if self._processes(node)]
+        return [] if None in said else [each for each in said if each]
+
+    def leave(self) -> None:
+        self.home.leave()
+        if self._is_ours:
+            ray.shutdown()
+
+    def _processes(self, node: Node) -> int:
+        return self._room.processes(node.cores, node.gpus, self._with_gpus)
+
+    def _alive(self) -> list[Node]:
+        return [
+            Node(each["NodeID"], _name(each), int(has.get("CPU", 0)), int(has.get("GPU", 0)))
+            for each in sorted(ray.nodes(), key=lambda each: each["NodeID"])
+            if each["Alive"] and (has := each["Resources"])
+        ]
+
+    def _places_on(self, node: Node) -> list[Place]:
+        count = self._processes(node)
+        threads = max(1, node.cores // count) if count else 1
+        resources = {"num_gpus": 1.0, "num_cpus": 0.0} if self._with_gpus else {"num_cpus": float(threads)}
+        return [Place(node, slot, threads, tuple(resources.items())) for slot in range(count)]
+
+    def _require_room(self, nodes: list[Node]) -> None:
+        if not any(map(self._processes, nodes)):
+            what = "GPU" if self._with_gpus else "CPU"
+            raise UserError(
+                f"No machine of the Ray cluster '{self._address}' offers a {what} ({len(nodes)} there): start one with "
+                "`ray start --address=...`" + (", or use --device cpu." if self._with_gpus else ".")
+            )
+
+    def _look_around(self) -> None:
+        """Let every machine say whether it can work. UserError with a sentence for each that cannot."""
+        able = [node for node in self._alive() if self._processes(node)]
+        for node in able:
+            self._ask(node)
+        pending = [self._looks[node.id] for node in able]
+        for _ in range(int(FIRST_LOOK / 0.5)):
+            interrupts.check()
+            pending = ray.wait(pending, num_returns=len(pending), timeout=0.5)[1]
+            if not pending:
+                break
+        faults = [f"{node.name} {fault}" for node in able if (fault := self._answer(node))]
+        if faults:
+            raise UserError(f"Not every machine can do the work: {listed(faults)}.")
+
+    def _ask(self, node: Node) -> None:
+        look = ray.remote(lacks).options(num_cpus=0, max_retries=0, scheduling_strategy=on(node))
+        self._looks[node.id] = look.remote(self._needs, self.home)
+
+    def _answer(self, node: Node) -> str | None:
+        """What a machine lacks, "" = nothing; None as long as it does not say."""
+        look = self._looks[node.id]
+        if not ray.wait([look], timeout=0)[0]:
+            return None
+        try:
+            return ray.get(look)
+        except RayError as error:
+            return f"cannot run lorabench: {last_line(error)}"
+
+    def _is_admitted(self, node: Node) -> bool:
+        """Has it been looked at, and lacks nothing? One that joins while work is done is asked, and may be left out."""
+        if not self._processes(node):
+            return False
+        if node.id not in self._looks:
+            self._ask(node)
+        fault = self._answer(node)
+        if fault:
+            self.refuse(node, fault)
+        return fault == ""
+
+
+def on(node: Node) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node.id, soft=False)
+
+
+def last_line(error: BaseException) -> str:
+    """What an error of Ray's comes to: it tells the whole story before."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
+def _name(node: dict[str, Any]) -> str:
+    host, address = node.get("NodeManagerHostname") or "", node["NodeManagerAddress"]
+    return f"{host} ({address})" if host and host != address else address
+
+
+def _connected(address: str) -> bool:
+    """Connect to a cluster; False where this program is connected already. UserError."""
+    if ray.is_initialized():
+        return False
+    if address.startswith("ray://"):
+        raise UserError(
+            f"'{address}' is a Ray client's address: run this on a machine of the cluster, with --address auto or "
+            "HOST:PORT of its head."
+        )
+    extra = {"include_dashboard": False} if address == "local" else {}
+    handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+    try:
+        with interrupts.held(), _quiet():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **extra)
+    except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
+        ray.shutdown()
+        raise UserError(
+            f"No Ray cluster answers at '{address}' ({_first_sentence(error)}). Start one with `ray start --head`, or "
+            "name HOST:PORT of its head with --address, on a machine that is part of it."
+        ) from error
+    finally:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            for number, handler in handlers.items():
+                signal.signal(number, handler)  # Ray has its own way to end at SIGTERM
+    return True
+
+
+@contextlib.contextmanager
+def _quiet():
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    yield
+
+
+def _first_sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()).split(". ")[0].rstrip(".") or type(error).__name__
