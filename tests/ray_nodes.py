@@ -40,9 +40,9 @@ class Node:
             time.sleep(0.1)
         return self
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes that do tasks."""
-        return [each for each in self._family() if _title(each).startswith("ray::_Doer")]
+    def busy(self) -> list[psutil.Process]:
+        """The processes that do a task now."""
+        return [each for each in self._family() if _title(each).startswith("ray::_Doer.do")]
 
     def kill(self) -> None:
         """Every process of it, as a power cut does it."""

@@ -140,7 +140,8 @@ def _base_words(plan: Plan) -> str:
     base = plan.base
     made_for = f", made for pictures of {base.side} pixels" if base.side else ""
     weights = size(sum(file.stat().st_size for file in base.files.files))
-    return f"{config.portable(base.source)}: {weights} of weights{made_for} ({base.id}), on {plan.device}"
+    place = plan.device if plan.study.run.executor == "local" else "a cluster"
+    return f"{config.portable(base.source)}: {weights} of weights{made_for} ({base.id}), on {place}"
 
 
 def _adapter_bytes(plan: Plan) -> int:

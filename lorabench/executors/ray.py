@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import queue
 import time
@@ -12,6 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import ray
+from ray.exceptions import RayError
+
 from lorabench import interrupts
 from lorabench.components import Tell, Work
 from lorabench.errors import UserError
@@ -19,9 +23,6 @@ from lorabench.executors import doing
 from lorabench.executors.nodes import Home, Needs, Room
 from lorabench.executors.ray_cluster import Cluster, Node, Place, last_line
 from lorabench.records import Outcome, Task
-
-import ray  # isort: skip - after what tells it to be silent
-from ray.exceptions import RayError  # isort: skip
 
 LOOK = 2.0  # seconds between two looks at which machines there are
 LISTEN = 0.5  # and between two questions to a worker how far it is
@@ -33,10 +34,14 @@ STARTS = 3  # of a worker on a machine that fail one after the other: then it is
 class _Doer:
     """A process on some machine that does tasks, one after the other."""
 
-    def __init__(self, work: bytes, home: Home, threads: int) -> None:
+    def __init__(self, work: bytes, home: Home, threads: int, has_gpu: bool) -> None:
         home.enter()
+        if not has_gpu:  # whatever the machine has: all processes draw alike
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         import torch
 
+        if has_gpu and not torch.cuda.is_available():
+            raise UserError("Ray offers a GPU there, and PyTorch sees none")
         self._set_threads = lambda: torch.set_num_threads(threads)
         self._work = pickle.loads(work).at(0)
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -82,14 +87,19 @@ class _Worker:
         self.task, self.awaited = task, self.doer.do.remote(task)
 
     def listen(self, tell: Tell) -> None:
-        """Pass on what it has said, as far as that is here."""
-        if self.progress is not None:
-            if not ray.wait([self.progress], timeout=0)[0]:
-                return
+        """Ask how far it is, or pass on what it has answered."""
+        if self.progress is None:
+            self.progress = self.doer.heard.remote()
+        elif ray.wait([self.progress], timeout=0)[0]:
+            self.hear(tell)
+
+    def hear(self, tell: Tell) -> None:
+        """Pass on the answer, if it was asked."""
+        asked, self.progress = self.progress, None
+        if asked is not None:
             with contextlib.suppress(RayError):  # that it died is said by its task
-                for said in ray.get(self.progress):
+                for said in ray.get(asked):
                     tell(said)
-        self.progress = self.doer.heard.remote()
 
 
 class RayExecutor:
@@ -150,7 +160,8 @@ class RayExecutor:
         for place in self._cluster.places():
             has_room = not self._room.most or len(self._workers) < self._room.most
             if has_room and (place.node.id, place.slot) not in taken:
-                doer = _Doer.options(**place.options).remote(self._sent, self._cluster.home, place.threads)
+                told = self._sent, self._cluster.home, place.threads, place.has_gpu
+                doer = _Doer.options(**place.options).remote(*told)
                 self._workers.append(_Worker(place, doer, doer.heard.remote()))
         self._say_what_does_not_happen(now)
         if not self._workers and (reasons := self._cluster.refusals):
@@ -160,10 +171,10 @@ class RayExecutor:
         for worker in self._workers:
             if not worker.has_started and now - worker.since > LONG:
                 worker.since = float("inf")
-                what = "GPU" if "num_gpus" in worker.place.options else "CPU"
+                what = "GPU" if worker.place.has_gpu else "CPU"
                 self._say(
-                    f"No worker has started on {worker.place.node.name} for a minute; other work may hold its {what}. "
-                    "Still waiting."
+                    f"No worker has started on {worker.place.node.name} for a minute: it is slow, or other work holds "
+                    f"its {what}. Still waiting."
                 )
         if self._workers:
             self._idle_since = None
@@ -211,6 +222,7 @@ class RayExecutor:
             self._failed_starts[worker.place.node] = 0
             return None
         task, worker.task = worker.task, None
+        worker.hear(tell)
         error, said = answer
         for each in said:
             tell(each)

@@ -6,15 +6,14 @@ import contextlib
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that this runs
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning of Ray's
-
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lorabench import interrupts
@@ -22,6 +21,7 @@ from lorabench.errors import UserError
 from lorabench.executors.nodes import Home, Needs, Room, lacks
 from lorabench.report.words import listed
 
+PATIENCE = 10.0  # seconds for a connection to a head
 FIRST_LOOK = 120.0  # seconds: a fresh process there loads lorabench from a disk that may be far away
 
 
@@ -42,11 +42,13 @@ class Place:
     node: Node
     slot: int
     threads: int
-    resources: tuple[tuple[str, float], ...]  # what Ray is to keep for it
+    has_gpu: bool
 
     @property
     def options(self) -> dict[str, Any]:
-        return {**dict(self.resources), "scheduling_strategy": on(self.node)}
+        """What Ray is told of it."""
+        resources = {"num_gpus": 1, "num_cpus": 0} if self.has_gpu else {"num_cpus": self.threads}
+        return {**resources, "scheduling_strategy": on(self.node)}
 
 
 class Cluster:
@@ -100,8 +102,7 @@ class Cluster:
     def _places_on(self, node: Node) -> list[Place]:
         count = self._processes(node)
         threads = max(1, node.cores // count) if count else 1
-        resources = {"num_gpus": 1.0, "num_cpus": 0.0} if self._with_gpus else {"num_cpus": float(threads)}
-        return [Place(node, slot, threads, tuple(resources.items())) for slot in range(count)]
+        return [Place(node, slot, threads, self._with_gpus) for slot in range(count)]
 
     def _require_room(self, nodes: list[Node]) -> None:
         if not any(map(self._processes, nodes)):
@@ -122,7 +123,8 @@ class Cluster:
             pending = ray.wait(pending, num_returns=len(pending), timeout=0.5)[1]
             if not pending:
                 break
-        faults = [f"{node.name} {fault}" for node in able if (fault := self._answer(node))]
+        answers = {node.name: self._answer(node) for node in able}
+        faults = [f"{name} {fault}" for name, fault in answers.items() if fault]
         if faults:
             raise UserError(f"Not every machine can do the work: {listed(faults)}.")
 
@@ -137,8 +139,11 @@ class Cluster:
             return None
         try:
             return ray.get(look)
-        except RayError as error:
+        except RayTaskError as error:
             return f"cannot run lorabench: {last_line(error)}"
+        except RayError:  # it died over it: it is asked again, if it comes back
+            del self._looks[node.id]
+            return None
 
     def _is_admitted(self, node: Node) -> bool:
         """Has it been looked at, and lacks nothing? One that joins while work is done is asked, and may be left out."""
@@ -175,17 +180,21 @@ def _connected(address: str) -> bool:
             f"'{address}' is a Ray client's address: run this on a machine of the cluster, with --address auto or "
             "HOST:PORT of its head."
         )
+    _require_answer(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    _silence()
     extra = {"include_dashboard": False} if address == "local" else {}
     handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     try:
-        with interrupts.held(), _quiet():
+        with interrupts.held():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **extra)
     except (ConnectionError, RuntimeError, ValueError, OSError, RayError) as error:
         ray.shutdown()
-        raise UserError(
-            f"No Ray cluster answers at '{address}' ({_first_sentence(error)}). Start one with `ray start --head`, or "
-            "name HOST:PORT of its head with --address, on a machine that is part of it."
-        ) from error
+        if "ersion mismatch" in str(error):
+            raise UserError(
+                f"The Ray cluster '{address}' was started with another Python or Ray; all machines need the same. "
+                f"{' '.join(str(error).split())}"
+            ) from error
+        raise _no_answer(address, _first_sentence(error)) from error
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread
             for number, handler in handlers.items():
@@ -193,10 +202,29 @@ def _connected(address: str) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _quiet():
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    yield
+def _silence() -> None:
+    """Let nobody be told that this runs, and keep what Ray says of dying machines off stdout, where results are."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    worker = sys.modules["ray._private.worker"]
+    worker.print_to_stdstream = lambda *_, **__: None  # there is no public switch for it
+
+
+def _require_answer(address: str) -> None:
+    """Ask a HOST:PORT whether anybody is there at all: Ray itself asks for minutes. UserError."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise _no_answer(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _no_answer(address: str, reason: str) -> UserError:
+    return UserError(
+        f"No Ray cluster answers at '{address}' ({reason}). Start one with `ray start --head`, or name HOST:PORT of "
+        "its head with --address, on a machine that is part of it."
+    )
 
 
 def _first_sentence(error: BaseException) -> str:
