@@ -14,12 +14,20 @@ class UserError(Exception):
     """A mistake of the user's: one clear sentence, exit code 2, never a traceback."""
 
 
-class DiskFull(Exception):
-    """The disk is full: nothing more can be kept, so a run ends; what is finished stays."""
+class CutShort(Exception):
+    """A run cannot go on, so it ends; what is finished stays: one clear sentence, exit code 1."""
 
 
-class LeaseLost(Exception):
-    """Another run may be at work in the same folder by now, so this one ends; what is finished stays."""
+class DiskFull(CutShort):
+    """The disk is full: nothing more can be kept."""
+
+
+class LeaseLost(CutShort):
+    """Another run may be at work in the same folder by now."""
+
+
+class ClusterLost(CutShort):
+    """The cluster that did the work is gone."""
 
 
 class DamagedArtifact(Exception):

@@ -12,7 +12,7 @@ import typer
 
 from lorabench.api import early_checks
 from lorabench.cli.output import on_screen
-from lorabench.errors import DISK_FULL, DiskFull, LeaseLost, UserError
+from lorabench.errors import DISK_FULL, CutShort, UserError
 
 app = typer.Typer(
     name="lorabench",
@@ -51,7 +51,7 @@ def main() -> None:
         app()
     except UserError as error:
         _leave(f"Error: {error}", 2)
-    except (DiskFull, LeaseLost) as error:
+    except CutShort as error:
         _leave(f"Error: {error}", 1)
     except BrokenPipeError:
         sys.exit(1)  # the reader of stdout went away (`| head`)

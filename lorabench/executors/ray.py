@@ -131,24 +131,25 @@ class RayExecutor:
         self.start()
         waiting: deque[Task] = deque()
         while True:
-            interrupts.check()
-            self._hire()
             busy = sum(worker.task is not None for worker in self._workers)
             while len(waiting) + busy < max(1, len(self._workers)) and (task := next_task()) is not None:
                 waiting.append(task)
             if not waiting and not busy:
                 break
-            self._hand_out(waiting)
-            yield from self._ended(waiting, tell)
+            with interrupts.held():  # an exception of ours inside a call of Ray's would be an error of Ray's
+                self._hire()
+                self._hand_out(waiting)
+                outcomes = self._ended(waiting, tell)
+            yield from outcomes
 
     def close(self) -> None:
         """Stop at once: processes are ended where they are, which no artifact minds."""
-        for worker in self._workers:
-            self._end(worker)
-        self._workers = []
         if self._cluster is not None:
+            for worker in self._workers:
+                self._cluster.end(worker.doer)
             self._cluster.leave()
             self._cluster = None
+        self._workers = []
 
     def _hire(self) -> None:
         """A worker for every place that has none. UserError where no machine is left that could have one."""
@@ -193,7 +194,7 @@ class RayExecutor:
             free.remove(worker)
             worker.take(task)
 
-    def _ended(self, waiting: deque[Task], tell: Tell) -> Iterator[Outcome]:
+    def _ended(self, waiting: deque[Task], tell: Tell) -> list[Outcome]:
         """The outcomes there are after a moment's waiting; lost tasks go back to `waiting`."""
         awaited = {worker.awaited: worker for worker in self._workers if not worker.is_free}
         if awaited:
@@ -206,10 +207,8 @@ class RayExecutor:
             for worker in self._workers:
                 if worker.task is not None:
                     worker.listen(tell)
-        for worker in (awaited[each] for each in done):
-            outcome = self._outcome(worker, waiting, tell)
-            if outcome is not None:
-                yield outcome
+        outcomes = (self._outcome(awaited[each], waiting, tell) for each in done)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     def _outcome(self, worker: _Worker, waiting: deque[Task], tell: Tell) -> Outcome | None:
         """What came of a worker's task; None where it has only started, or died and is to be done again."""
@@ -230,7 +229,7 @@ class RayExecutor:
 
     def _lost(self, worker: _Worker, death: RayError, waiting: deque[Task]) -> Outcome | None:
         self._workers.remove(worker)
-        self._end(worker)
+        self._cluster.end(worker.doer)
         self._looked = 0.0  # its place is free
         node, task = worker.place.node, worker.task
         if task is None:
@@ -245,8 +244,3 @@ class RayExecutor:
         self._say(f"{task.stage} {task.item}: its worker on {node.name} died; it is done again.")
         waiting.appendleft(task)
         return None
-
-    @staticmethod
-    def _end(worker: _Worker) -> None:
-        with contextlib.suppress(RayError, ValueError):
-            ray.kill(worker.doer, no_restart=True)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,12 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lorabench import interrupts
-from lorabench.errors import UserError
+from lorabench.errors import ClusterLost, UserError
 from lorabench.executors.nodes import Home, Needs, Room, lacks
 from lorabench.report.words import listed
 
-PATIENCE = 10.0  # seconds for a connection to a head
+PATIENCE = 5.0  # seconds for a connection to a head
+SILENCE = 20.0  # seconds without any, after which it is taken to be gone
 FIRST_LOOK = 120.0  # seconds: a fresh process there loads lorabench from a disk that may be far away
 
 
@@ -51,12 +53,36 @@ class Place:
         return {**resources, "scheduling_strategy": on(self.node)}
 
 
+class _Head:
+    """The process that holds a cluster together, asked by a connection: for a dead one Ray waits, and then ends this
+    process without a word."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._heard = time.monotonic()
+        self.is_lost = False
+
+    def answers(self) -> bool:
+        """ClusterLost after SILENCE without an answer."""
+        if _reachable(self._address) is None:
+            self._heard = time.monotonic()
+            return True
+        self.is_lost = time.monotonic() - self._heard > SILENCE
+        if self.is_lost:
+            raise ClusterLost(
+                f"The head of the Ray cluster, {self._address}, does not answer any more. What was finished is kept; "
+                "start Ray and run the same command again to go on."
+            )
+        return False
+
+
 class Cluster:
     """A connection to a cluster. UserError where there is none, or where a machine of it cannot do the work."""
 
     def __init__(self, needs: Needs, room: Room, address: str, say: Callable[[str], None]) -> None:
         self._needs, self._room, self._say, self._address = needs, room, say, address
         self._is_ours = _connected(address)
+        self._head = _Head(address if ":" in address else ray.get_runtime_context().gcs_address)
         self.home = Home.here(needs.folder)
         self._looks: dict[str, ray.ObjectRef[str]] = {}  # by node: what it lacks
         self._refused: dict[str, str] = {}
@@ -66,7 +92,10 @@ class Cluster:
         self._look_around()
 
     def places(self) -> list[Place]:
-        """Room for processes now: the first of every machine, then the second of every machine, and so on."""
+        """Room for processes now: the first of every machine, then the second of every machine, and so on.
+
+        ClusterLost where the head has not answered for a while.
+        """
         found: list[Place] = []
         for node in self._alive():
             if node.id not in self._refused and self._is_admitted(node):
@@ -84,15 +113,23 @@ class Cluster:
         said = [self._refused.get(node.id) for node in self._alive() if self._processes(node)]
         return [] if None in said else [each for each in said if each]
 
+    def end(self, actor: Any) -> None:
+        """End a process at once, if the head is there to do it."""
+        if not self._head.is_lost:
+            with contextlib.suppress(RayError, ValueError):
+                ray.kill(actor, no_restart=True)
+
     def leave(self) -> None:
         self.home.leave()
-        if self._is_ours:
+        if self._is_ours and not self._head.is_lost:
             ray.shutdown()
 
     def _processes(self, node: Node) -> int:
         return self._room.processes(node.cores, node.gpus, self._with_gpus)
 
     def _alive(self) -> list[Node]:
+        if not self._head.answers():  # Ray would wait for it
+            return []
         return [
             Node(each["NodeID"], _name(each), int(has.get("CPU", 0)), int(has.get("GPU", 0)))
             for each in sorted(ray.nodes(), key=lambda each: each["NodeID"])
@@ -118,11 +155,10 @@ class Cluster:
         for node in able:
             self._ask(node)
         pending = [self._looks[node.id] for node in able]
-        for _ in range(int(FIRST_LOOK / 0.5)):
-            interrupts.check()
-            pending = ray.wait(pending, num_returns=len(pending), timeout=0.5)[1]
-            if not pending:
-                break
+        end = time.monotonic() + FIRST_LOOK
+        while pending and time.monotonic() < end:
+            with interrupts.held():
+                pending = ray.wait(pending, num_returns=len(pending), timeout=0.5)[1]
         answers = {node.name: self._answer(node) for node in able}
         faults = [f"{name} {fault}" for name, fault in answers.items() if fault]
         if faults:
@@ -205,19 +241,26 @@ def _connected(address: str) -> bool:
 def _silence() -> None:
     """Let nobody be told that this runs, and keep what Ray says of dying machines off stdout, where results are."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     worker = sys.modules["ray._private.worker"]
     worker.print_to_stdstream = lambda *_, **__: None  # there is no public switch for it
 
 
 def _require_answer(address: str) -> None:
     """Ask a HOST:PORT whether anybody is there at all: Ray itself asks for minutes. UserError."""
+    error = _reachable(address)
+    if error is not None:
+        raise _no_answer(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _reachable(address: str) -> Exception | None:
+    """Why nobody takes a connection to HOST:PORT; None where somebody does, and for other words."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
         except (OSError, OverflowError) as error:
-            raise _no_answer(address, getattr(error, "strerror", None) or str(error)) from error
+            return error
+    return None
 
 
 def _no_answer(address: str, reason: str) -> UserError:
