@@ -228,10 +228,13 @@ class RayExecutor:
         return Outcome(task, error)
 
     def _lost(self, worker: _Worker, death: RayError, waiting: deque[Task]) -> Outcome | None:
-        self._workers.remove(worker)
-        self._cluster.end(worker.doer)
-        self._looked = 0.0  # its place is free
         node, task = worker.place.node, worker.task
+        # With those beside it that are idle: if the machine is gone, so are they, and no task should find that out.
+        gone = [each for each in self._workers if each is worker or (each.is_free and each.place.node == node)]
+        for each in gone:
+            self._workers.remove(each)
+            self._cluster.end(each.doer)
+        self._looked = 0.0  # their places are free
         if task is None:
             self._failed_starts[node] += 1
             if self._failed_starts[node] == STARTS:
