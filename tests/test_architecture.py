@@ -45,6 +45,7 @@ KNOWERS = {
     "jinja2": {"report"},
     "pyarrow": {"store", "datasets"},  # our tables; metadata.parquet of Hugging Face's folders
     "ray": {"executors"},
+    "filelock": {"store"},
     "PIL": {"images", "mini"},
     "peft": {"algorithms"},
     "typer": {"cli"},
