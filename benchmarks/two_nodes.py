@@ -22,6 +22,7 @@ import ray_nodes
 from command_line import ROOT
 
 from lorabench.api import studies
+from lorabench.api.requests import How
 
 STAGES = ("train", "generate", "encode", "score")
 
@@ -49,7 +50,7 @@ def seconds(nodes: int, limit: int) -> float:
     """Of the whole work on so many nodes, which are there before."""
     with ray_nodes.cluster(nodes) as cluster, tempfile.TemporaryDirectory() as out:
         study, run = ROOT / "configs/smoke.toml", Path(out) / "run"
-        plan = studies.planned(study, run, None, None, limit=limit, executor="ray", address=cluster.address)
+        plan = studies.planned(study, run, How(executor="ray", address=cluster.address), limit=limit)
         begin = time.perf_counter()
         result = studies.carry_out(plan, STAGES, quiet=True)
         assert not result.failures, result.failures

@@ -132,7 +132,7 @@ def test_a_grid_that_nobody_can_mean(words, tmp_path):
     text = SMOKE.replace('[[grid]]\nalgorithm = "lokr"\nlr = 5e-3\nfactor = 4', "\n".join(["[[grid]]", *row, words]))
     (tmp_path / "study.toml").write_text(text)
     with pytest.raises(UserError) as caught:
-        studies.planned(tmp_path / "study.toml", tmp_path / "out", None, None, (), None)
+        studies.planned(tmp_path / "study.toml", tmp_path / "out")
     said = str(caught.value)
     assert key in said and "less than or equal to" in said and len(said.splitlines()) == 1, said
 
@@ -172,7 +172,7 @@ def test_studies_that_come_to_nothing(old, new, says, tmp_path):
     )
     (tmp_path / "study.toml").write_text(text.replace(old, new))
     with pytest.raises(UserError, match=says):
-        studies.planned(tmp_path / "study.toml", tmp_path / "out", None, None, (), None)
+        studies.planned(tmp_path / "study.toml", tmp_path / "out")
 
 
 def test_a_data_set_without_an_evaluated_concept(tmp_path):
@@ -188,4 +188,4 @@ def test_a_data_set_without_an_evaluated_concept(tmp_path):
     )
     (tmp_path / "study.toml").write_text(text)
     with pytest.raises(UserError, match="none of its concepts .toys/panda. is evaluated"):
-        studies.planned(tmp_path / "study.toml", tmp_path / "out", None, None, (), None)
+        studies.planned(tmp_path / "study.toml", tmp_path / "out")

@@ -52,7 +52,7 @@ def test_wrong_study(case, tmp_path):
     """In this process, where a case costs no start-up; the command line's part is tested once, below."""
     old, new, says = CASES[case]
     with pytest.raises(UserError) as caught:
-        studies.planned(Path(changed(tmp_path, old, new)), tmp_path / "out", None, None, (), None)
+        studies.planned(Path(changed(tmp_path, old, new)), tmp_path / "out")
     for part in says:
         assert part in str(caught.value)
     assert not (tmp_path / "out").exists()

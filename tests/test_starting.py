@@ -69,7 +69,7 @@ def test_init_takes_what_lies_near_and_else_the_miniature_world(tmp_path, monkey
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     none = starting.write_study(Path("none"), None, None, None).file
-    assert studies.planned(none, None, None, None, (), None).dataset.concepts[0].id == "stuffed_toys/panda"
+    assert studies.planned(none, None).dataset.concepts[0].id == "stuffed_toys/panda"
 
 
 def test_init_asks_where_there_is_somebody_to_ask(tmp_path, pictures):
@@ -126,7 +126,7 @@ def test_the_time_of_the_whole_follows_the_effort_of_its_stages(monkeypatch):
 
 
 def test_the_time_that_a_run_needs_is_as_what_is_finished_took(smoke_run):
-    plan = studies.planned(ROOT / "configs/smoke.toml", smoke_run, None, None, (), None)
+    plan = studies.planned(ROOT / "configs/smoke.toml", smoke_run)
     left = effort.left(plan)
     assert not any(left.values()) and effort.seconds_left(plan, left) == 0
     # Had that been half of the work, the other half would take as long.
@@ -134,5 +134,5 @@ def test_the_time_that_a_run_needs_is_as_what_is_finished_took(smoke_run):
     twice = {stage: passes / 2 for stage, passes in whole.items()}
     spent = effort.costs(plan).query("stage != 'report'")["seconds"].sum()
     assert effort.seconds_left(plan, twice) == pytest.approx(spent)
-    new = studies.planned(ROOT / "configs/smoke.toml", smoke_run.parent / "nothing", None, None, (), None)
+    new = studies.planned(ROOT / "configs/smoke.toml", smoke_run.parent / "nothing")
     assert effort.left(new) == pytest.approx(whole) and effort.seconds_left(new, effort.left(new)) is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lorabench import config
 from lorabench.api import early_checks, pictures
 from lorabench.api.pictures import Reading
-from lorabench.api.requests import Drawing, GivenAdapters, GivenImages
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError
@@ -38,6 +38,7 @@ def grid(
     workers: int | None = None,
     executor: str | None = None,
     address: str | None = None,
+    compile: bool | None = None,
     only: Sequence[str] = (),
     limit: int | None = None,
     anchors: PathName | None = None,
@@ -58,7 +59,8 @@ def grid(
     early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
-    plan = studies.planned(file, _path(out), device, workers, only, limit, population, words, executor, address)
+    how = How(device, workers, executor, address, compile)
+    plan = studies.planned(file, _path(out), how, only, limit, population, words)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
     return Run(plan.root, plan.study.name, result)
 
@@ -86,6 +88,7 @@ def evaluate(
     workers: int | None = None,
     executor: str | None = None,
     address: str | None = None,
+    compile: bool | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -104,7 +107,7 @@ def evaluate(
         folder=Path(checkpoints), data=_path(data), words=Words(trigger, class_word), base=base, study=_path(study),
         concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
         drawing=Drawing(per_set, steps, guidance, tuple(scales), paper), anchors=_path(anchors), sheet=_path(sheet),
-        out=_path(out), device=device, workers=workers, executor=executor, address=address,
+        out=_path(out), how=How(device, workers, executor, address, compile),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -143,7 +146,7 @@ def score_images(
         folder=Path(images), reference=_path(reference), words=Words(trigger, class_word),
         prompts=prompts if isinstance(prompts, Mapping) else _path(prompts), templates=_path(templates),
         study=_path(study), concepts=tuple(concepts), anchors=_path(anchors), sheet=_path(sheet), out=_path(out),
-        device=device, workers=workers, executor=executor, address=address,
+        how=How(device, workers, executor, address),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -280,7 +283,7 @@ def audit(
     early_checks.check_study(Path(study))
     from lorabench.api import auditing, studies
 
-    plan = studies.planned(Path(study), _path(out), device, workers, executor=executor, address=address)
+    plan = studies.planned(Path(study), _path(out), How(device, workers, executor, address))
     result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
     if result.failures:
         raise UserError("; ".join(f"{each.stage} {each.item}: {each.message}" for each in result.failures))

@@ -49,7 +49,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     source = None if given.base is None else base_source(given.base)
     study = evaluation_study(given.study, source, result_name(folder), list(bases.values()))
     study, remarks = _as_asked(study, given, source, headers_of(adapters_in(folder)))
-    study = studies.prepared(study, given.device, given.workers, given.executor, given.address)
+    study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
     dataset = dataset_of(study) if study.data.folder else without_pictures(words_of(study.data), folder.resolve().name)
     base = diffusion.base_of(study.base)

@@ -67,7 +67,7 @@ def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
     study = evaluation_study(given.study, None, result_name(folder))
     data, _ = pictures.chosen(study.data, given.reference, given.concepts, given.words, ())
     study = with_templates(study.model_copy(update={"data": data}), given.templates)
-    study = studies.prepared(study, given.device, given.workers, given.executor, given.address)
+    study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
     name = folder.resolve().name
     dataset = dataset_of(study, needs_words=False) if data.folder else datasets.without_pictures(given.words, name)

@@ -9,6 +9,7 @@ from pathlib import Path
 from lorabench import config
 from lorabench.api import early_checks, studies
 from lorabench.api.progress import open_progress
+from lorabench.api.requests import How
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.pipeline import joining
@@ -74,7 +75,7 @@ def _planned(parts: Sequence[Part], out: Path, file: Path | None, device: str | 
 
 
 def _plan(study: Study, out: Path, device: str | None, workers: int | None) -> Plan:
-    plan = make_plan(studies.prepared(study, device or "auto", workers or 0, "local"), out)
+    plan = make_plan(studies.prepared(study, How(device or "auto", workers or 0, "local")), out)
     check_measured(plan)
     return plan
 

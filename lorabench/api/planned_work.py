@@ -11,6 +11,7 @@ import torch
 from lorabench import architectures, config, datasets, diffusion
 from lorabench.api import studies, throughput
 from lorabench.api.early_checks import with_words
+from lorabench.api.requests import How
 from lorabench.base_names import parse_base
 from lorabench.config import Study
 from lorabench.datasets import Words
@@ -36,7 +37,7 @@ def foreseen(
     tflops: float | None,
 ) -> Outlook:
     """What a study takes, with times: of its own past, at so many TFLOP/s, or as a matrix product says. UserError."""
-    study = studies.prepared(with_words(config.load_study(path), words), device, None)
+    study = studies.prepared(with_words(config.load_study(path), words), How(device))
     root = out or studies.RESULTS / study.name
     components, autoencoder, side, said = _base(study)
     dataset = _dataset(study, words)
@@ -120,7 +121,7 @@ def _past(
 ) -> float | None:
     """Seconds that are left, as what is finished took; None where nothing is, or files are missing."""
     try:
-        plan = studies.planned(path, out, device, None, only, limit, words=words)
+        plan = studies.planned(path, out, How(device), only, limit, words=words)
     except UserError:
         return None
     seconds = effort.seconds_left(plan, effort.left(plan))

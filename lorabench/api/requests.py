@@ -10,6 +10,24 @@ from lorabench.datasets import Words
 
 
 @dataclass(frozen=True)
+class How:
+    """How the work is to be done, where somebody says it: what takes the place of a key of a study's [run]."""
+
+    device: str | None = None
+    workers: int | None = None
+    executor: str | None = None
+    address: str | None = None  # of a cluster
+    compile: bool | None = None
+
+    @property
+    def said(self) -> dict[str, object]:
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+AS_STUDY = How()  # as its file says
+
+
+@dataclass(frozen=True)
 class Drawing:
     """How much is to be drawn, where somebody says it."""
 
@@ -36,10 +54,7 @@ class GivenAdapters:
     anchors: Path | None
     sheet: Path | None
     out: Path | None
-    device: str | None
-    workers: int | None
-    executor: str | None = None
-    address: str | None = None  # of a cluster
+    how: How
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,4 @@ class GivenImages:
     anchors: Path | None
     sheet: Path | None
     out: Path | None
-    device: str | None
-    workers: int | None
-    executor: str | None = None
-    address: str | None = None  # of a cluster
+    how: How

@@ -14,6 +14,7 @@ import torch
 from lorabench import components, config, mini, store
 from lorabench.api.early_checks import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
+from lorabench.api.requests import AS_STUDY, How
 from lorabench.base_names import parse_base
 from lorabench.components import Executor, Work
 from lorabench.config import Study
@@ -37,34 +38,27 @@ SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's 
 def planned(
     path: Path,
     out: Path | None,
-    device: str | None,
-    workers: int | None,
+    how: How = AS_STUDY,
     only: Sequence[str] = (),
     limit: int | None = None,
     anchors: Path | None = None,
     words: Words = NO_WORDS,
-    executor: str | None = None,
-    address: str | None = None,
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
-    study = prepared(with_words(config.load_study(path), words), device, workers, executor, address)
-    study = anchored(study, anchors)
+    study = anchored(prepared(with_words(config.load_study(path), words), how), anchors)
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
     check_measured(plan)
     return plan
 
 
-def prepared(
-    study: Study, device: str | None, workers: int | None, executor: str | None = None, address: str | None = None
-) -> Study:
+def prepared(study: Study, how: How = AS_STUDY) -> Study:
     """The study with options applied, plug-ins loaded and the miniature world's pictures written if it uses them.
 
     UserError for an executor that there is not.
     """
-    if executor not in (None, *EXECUTORS):
-        raise UserError(unknown("executor", executor, EXECUTORS))
-    changes = {"device": device, "workers": workers, "executor": executor, "address": address}
-    run_ = study.run.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    if how.executor not in (None, *EXECUTORS):
+        raise UserError(unknown("executor", how.executor, EXECUTORS))
+    run_ = study.run.model_copy(update=how.said)
     if run_.executor == "ray":
         require_ray()
     data = study.data

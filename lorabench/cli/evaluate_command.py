@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench import api, mini
-from lorabench.api.requests import Drawing, GivenAdapters, GivenImages
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -16,6 +16,7 @@ from lorabench.cli.options import (
     AllowUnused,
     Anchors,
     ClassWord,
+    Compile,
     Device,
     DryRun,
     ExecutorChoice,
@@ -78,6 +79,7 @@ def evaluate(
     workers: Workers = None,
     executor: ExecutorChoice = None,
     address: Address = None,
+    compile: Compile = False,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -93,27 +95,25 @@ def evaluate(
     """
     if (checkpoints is None) == (images is None):
         raise UserError("Name a folder of adapters, or one of pictures (--images FOLDER): one of the two.")
+    how = How(device, workers, executor, address, compile or None)
     words, drawing = Words(trigger or "", class_word or ""), Drawing(per_set, steps, guidance, _ratios(scales), paper)
     if images is not None:
-        if drawing != Drawing() or allow_unused:
+        if drawing != Drawing() or allow_unused or compile:
             raise UserError(
                 "Pictures that are there are taken as they are: leave out --per-set, --steps, --guidance, --scales, "
-                "--paper and --allow-unused."
+                "--paper, --compile and --allow-unused."
             )
         is_folder = prompts is not None and prompts.is_dir()
         given: GivenAdapters | GivenImages = GivenImages(
             folder=images, reference=data, words=words, prompts=None if is_folder else prompts,
             templates=prompts if is_folder else None, study=_settings(base, study), concepts=tuple(concept or ()),
-            anchors=anchors, sheet=sheet, out=out, device=device, workers=workers, executor=executor,
-            address=address,
+            anchors=anchors, sheet=sheet, out=out, how=how,
         )  # fmt: skip
     else:
         given = GivenAdapters(
             folder=checkpoints, data=data, words=words, base=base, study=study, concepts=tuple(concept or ()),
             templates=prompts, unused=tuple(allow_unused or ()),
-            drawing=drawing, anchors=anchors, sheet=sheet, out=out,
-            device=device, workers=workers, executor=executor,
-            address=address,
+            drawing=drawing, anchors=anchors, sheet=sheet, out=out, how=how,
         )  # fmt: skip
     if not dry_run:
         run = api.score(given, verify=verify, replace=replace, quiet=quiet)

@@ -21,6 +21,9 @@ ExecutorChoice = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="of the Ray cluster: auto (the one of this machine), or HOST:PORT of its head")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="compile the U-Net for drawing: minutes at the start, faster pictures")
+]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
 Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
 Anchors = Annotated[

@@ -10,12 +10,14 @@ import typer
 
 from lorabench import api
 from lorabench.api import early_checks
+from lorabench.api.requests import How
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
     Address,
     Anchors,
     ClassWord,
+    Compile,
     Device,
     DryRun,
     ExecutorChoice,
@@ -65,7 +67,7 @@ def init(
     for remark in started.remarks:
         print(on_screen(f"note: {remark}"))
     try:
-        plan = studies.planned(study, None, None, None, (), None)
+        plan = studies.planned(study, None)
         description.say(plan, "run with --limit 1 for a first look")
     except UserError as error:
         print(on_screen(f"Before it can run: {error}"))
@@ -81,6 +83,7 @@ def grid(
     workers: Workers = None,
     executor: ExecutorChoice = None,
     address: Address = None,
+    compile: Compile = False,
     only: Only = None,
     limit: Limit = None,
     anchors: Anchors = None,
@@ -101,7 +104,8 @@ def grid(
             from lorabench.api import studies
             from lorabench.cli import description
 
-            plan = studies.planned(study, out, device, workers, only or (), limit, anchors, words, executor, address)
+            how = How(device, workers, executor, address, compile or None)
+            plan = studies.planned(study, out, how, only or (), limit, anchors, words)
         finally:
             if plan is None:
                 show(rows, as_json)
@@ -112,9 +116,9 @@ def grid(
         description.say(plan, again, as_json, before=rows, after=plan_words.rows(planned_work.of_plan(plan)))
         return
     run = api.grid(
-        study, out=out, device=device, workers=workers, executor=executor, address=address, only=only or (),
-        limit=limit, anchors=anchors, trigger=trigger or "", class_word=class_word or "", verify=verify,
-        replace=replace, quiet=quiet,
+        study, out=out, device=device, workers=workers, executor=executor, address=address,
+        compile=compile or None, only=only or (), limit=limit, anchors=anchors, trigger=trigger or "",
+        class_word=class_word or "", verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=True)
 
@@ -137,7 +141,7 @@ def _stage_command(stage: str, help_text: str) -> None:
         early_checks.check_study(study)
         from lorabench.api import studies
 
-        plan = studies.planned(study, out, device, workers, only or (), limit, executor=executor, address=address)
+        plan = studies.planned(study, out, How(device, workers, executor, address), only or (), limit)
         finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
 
     command.__doc__ = help_text

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lorabench.api import early_checks
+from lorabench.api.requests import How
 from lorabench.cli.app import app
 from lorabench.cli.closing import closing_words, finish
 from lorabench.cli.options import (
@@ -59,7 +60,7 @@ def report(
     from lorabench.api import studies
     from lorabench.pipeline.run import TABLE_STAGES
 
-    plan = studies.planned(study, out, device, workers, only or (), limit)
+    plan = studies.planned(study, out, How(device, workers), only or (), limit)
     finish(studies.carry_out(plan, TABLE_STAGES, quiet, verify=verify), plan.root, as_json)
 
 
@@ -86,7 +87,7 @@ def audit(
     from lorabench.api import auditing, studies
     from lorabench.cli import finding_words
 
-    plan = studies.planned(study, out, device, workers, only or (), limit, executor=executor, address=address)
+    plan = studies.planned(study, out, How(device, workers, executor, address), only or (), limit)
     result = studies.carry_out(plan, ("audit",), quiet, verify=verify)
     found = auditing.verdicts(plan)
     if as_json:

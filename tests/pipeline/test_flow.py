@@ -26,7 +26,7 @@ TASKS = STAGES[:5]
 
 @pytest.fixture
 def plan(tmp_path):
-    return studies.planned(ROOT / "configs/smoke.toml", tmp_path / "nothing", None, None, (), None)
+    return studies.planned(ROOT / "configs/smoke.toml", tmp_path / "nothing")
 
 
 def test_a_training_is_measured_before_the_next_one_begins(plan, monkeypatch):
@@ -153,7 +153,7 @@ def test_features_are_taken_while_the_pictures_come(small_run, tmp_path, monkeyp
     assert lorabench_here("encode", str(study), "--out", str(out), "--workers", "1").returncode == 0
     assert {name: (out / name).read_bytes() for name in features} == features
 
-    plan = studies.planned(study, tmp_path / "other", None, None, (), None)
+    plan = studies.planned(study, tmp_path / "other")
     checkpoint = plan.checkpoints[0]
     view, (prompt_set, *rest) = View(checkpoint.id, "dinov2"), plan.sets_of(checkpoint)
     pictures = [np.zeros((64, 64, 3), np.uint8)] * len(prompt_set.requests)
@@ -174,7 +174,7 @@ def test_the_weights_that_come_next_are_read_ahead(small_run, tmp_path):
     study, out = tmp_path / "study.toml", tmp_path / "run"
     study.write_text(SMALL)
     shutil.copytree(small_run, out)
-    plan = studies.planned(study, out, None, None, (), None)
+    plan = studies.planned(study, out)
     base, first, second = plan.checkpoints
     shutil.rmtree(plan.places.images(second, plan.sets_of(second)[0]))
     with mock.patch.object(tasks, "weights_of", wraps=tasks.weights_of) as asked:
@@ -188,7 +188,7 @@ def test_a_page_is_made_of_what_is_there_while_a_run_is_at_work(small_run, tmp_p
     study = tmp_path / "study.toml"
     study.write_text(SMALL)
     copy = tmp_path / "run"
-    plan = studies.planned(study, small_run, None, None, (), None)
+    plan = studies.planned(study, small_run)
     for kept in ("checkpoints", "images", "features", "audit"):
         if (small_run / kept).exists():
             shutil.copytree(small_run / kept, copy / kept)

@@ -148,7 +148,7 @@ def test_a_study_file_may_be_more_than_the_parts(quick, smoke_run, parts, tmp_pa
 
 def test_published_encoders_that_are_not_here_are_those_that_the_parts_name(parts):
     """Nothing is downloaded where everything has been measured."""
-    plan = studies.planned(Path("configs/smoke.toml"), None, None, None, (), None)
+    plan = studies.planned(Path("configs/smoke.toml"), None)
     absent = replace(plan, encoder_ids=plan.encoder_ids | {"clip": "clip-unfetched-v1"})
     assert joining._recorded(absent, [read_part(parts[0], lambda _: None)]).encoder_ids == plan.encoder_ids
 

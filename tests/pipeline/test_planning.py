@@ -31,7 +31,7 @@ NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
 
 def planned(folder: Path, text: str) -> Plan:
     (folder / "study.toml").write_text(text)
-    return studies.planned(folder / "study.toml", folder / "out", None, None, (), None)
+    return studies.planned(folder / "study.toml", folder / "out")
 
 
 def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
