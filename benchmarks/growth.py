@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -73,18 +74,18 @@ def main() -> None:
 
 
 def _phase(name: str, work: Path, trainings: int, is_explained: bool) -> float:
-    """The seconds that a phase takes in this process, without what has to be there before it begins."""
-    since = time.perf_counter()
+    """The processor seconds that a phase takes in this process, without what has to be there before it begins."""
+    since = time.process_time()
     plan = studies.planned(work / "study.toml", _run(work, trainings), "cpu", None, (), trainings)
     if name == "plan":
-        return time.perf_counter() - since
+        return time.process_time() - since
     explain = tables.explained if is_explained else _made_up_explanation
     with mock.patch.object(tables, "explained", explain):
         if name == "second look":
             PHASES["first look"](plan)
-        since = time.perf_counter()
+        since = time.process_time()
         PHASES[name](plan)
-    return time.perf_counter() - since
+    return time.process_time() - since
 
 
 def _measured(work: Path, trainings: int, is_explained: bool) -> dict[str, object]:
@@ -126,12 +127,12 @@ def _forked(work: Callable[[], float]) -> dict[str, float]:
 
 
 def _up_to_date(command: Sequence[str]) -> float:
-    """The seconds of a whole command that finds nothing to do, its start-up included."""
-    since = time.perf_counter()
+    """The processor seconds of a whole command that finds nothing to do, its start-up included."""
     made = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)["made"]
     if any(made.values()):
         raise SystemExit(f"A run that was up to date has made something: {made}.")
-    return time.perf_counter() - since
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _show(runs: Sequence[dict[str, object]]) -> None:

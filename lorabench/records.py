@@ -351,3 +351,5 @@ class Provenance:
     process_memory_bytes: int  # peak of the process since it started, whatever it did before
     device_memory_bytes: int | None  # peak of the accelerator's allocator during the task; None where none is kept
     inputs: Sequence[str] = field(default_factory=tuple)
+    device_name: str = ""  # the model of a GPU: times of two models do not compare
+    device_energy_joules: float | None = None  # of the device since the artifact before, see `store.energy`

@@ -84,7 +84,7 @@ class Run:
 
     @property
     def costs(self) -> pd.DataFrame:
-        """Seconds, bytes, peak memory and device of every task."""
+        """Seconds, bytes, peak memory, energy and device of every task."""
         return self.tables.costs
 
     @property

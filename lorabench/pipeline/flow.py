@@ -40,8 +40,8 @@ class Flow:
             self._waiting[task] = needs
             for each in needs:
                 self._makes[each].append(task)
-        turns = _turns(plan)
-        self._order = {task: _place(plan, task, turns) for task in self.tasks}
+        place_of = _Places(plan)
+        self._order = {task: place_of(task) for task in self.tasks}
         for task in [task for task, needs in self._waiting.items() if not needs]:
             self._release(task)
 
@@ -101,13 +101,20 @@ def _epochs_left(plan: Plan, run: TrainingRun) -> int:
     return missing[-1] - max(saved, default=0) if missing else 0
 
 
-def _place(plan: Plan, task: Task, turns: Mapping[str, int]) -> _Place:
+class _Places:
     """What is done first: what all are compared with, then training by training all that is made of it."""
-    stage = ("train", "generate", "encode", "score", "audit").index(task.stage)
-    if task.stage == "train":
-        return 1 + turns[task.source], 0, stage
-    checkpoint = plan.checkpoint_by_id.get(task.source)
-    if checkpoint is None or checkpoint.is_base:
-        return 0, 0, stage
-    position = plan.checkpoints.index(checkpoint)
-    return 1 + (turns[plan.run_of(checkpoint).id] if plan.runs else position), position, stage
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._turns = _turns(plan)
+        self._position = {id_: number for number, id_ in enumerate(plan.checkpoint_by_id)}
+
+    def __call__(self, task: Task) -> _Place:
+        plan, stage = self._plan, ("train", "generate", "encode", "score", "audit").index(task.stage)
+        if task.stage == "train":
+            return 1 + self._turns[task.source], 0, stage
+        checkpoint = plan.checkpoint_by_id.get(task.source)
+        if checkpoint is None or checkpoint.is_base:
+            return 0, 0, stage
+        position = self._position[checkpoint.id]
+        return 1 + (self._turns[plan.run_of(checkpoint).id] if plan.runs else position), position, stage

@@ -14,7 +14,14 @@ from lorabench.pipeline.plan import Plan
 from lorabench.statistics.columns import with_whole_numbers
 
 COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes"]
-COST_COLUMNS += ["process_memory_bytes", "device_memory_bytes", "device", "artifact"]
+COST_COLUMNS += [
+    "process_memory_bytes",
+    "device_memory_bytes",
+    "device_energy_joules",
+    "device",
+    "device_name",
+    "artifact",
+]
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def _fault(plan: Plan, artifact: Artifact) -> str:
 
 
 def costs(plan: Plan) -> pd.DataFrame:
-    """Seconds, bytes, peaks of memory and device of every artifact, as its meta.json says.
+    """Seconds, bytes, peaks of memory, energy and device of every artifact, as its meta.json says.
 
     Those of a training are seconds since its checkpoint before.
     """
@@ -107,10 +114,11 @@ def costs(plan: Plan) -> pd.DataFrame:
         meta = plan.folder.meta(artifact.folder)
         if meta:
             made = meta.provenance
-            memory = [made.process_memory_bytes, made.device_memory_bytes]
+            used = [made.process_memory_bytes, made.device_memory_bytes, made.device_energy_joules]
+            device = [made.device, made.device_name]
             owner = [artifact.stage, artifact.item, artifact.config, artifact.seed, artifact.epoch, artifact.checkpoint]
-            rows.append([*owner, made.seconds, meta.bytes, *memory, made.device, plan.folder.name(artifact.folder)])
-    return with_whole_numbers(pd.DataFrame(rows, columns=COST_COLUMNS))
+            rows.append([*owner, made.seconds, meta.bytes, *used, *device, plan.folder.name(artifact.folder)])
+    return with_whole_numbers(pd.DataFrame(rows, columns=COST_COLUMNS).astype({"device_energy_joules": "float64"}))
 
 
 def stored(plan: Plan) -> dict[Path, int]:

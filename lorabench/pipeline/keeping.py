@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lorabench.pipeline import thumbnails
 from lorabench.pipeline.features import image_name
 from lorabench.pipeline.plan import Plan
 from lorabench.records import Checkpoint, PromptSet
@@ -25,7 +24,7 @@ def kept(plan: Plan, checkpoint: Checkpoint) -> list[tuple[PromptSet, int]]:
     keep, sets = plan.study.images.keep, plan.sets_of(checkpoint)
     if keep == "all" or checkpoint.id in plan.own_sets:
         return [(each, len(each.requests)) for each in sets]
-    most = thumbnails.shown(plan, checkpoint) if keep == "shown" else 0
+    most = plan.showing.per_set(checkpoint) if keep == "shown" else 0
     needed = {id(each) for each in _looked_at_fresh(plan, checkpoint)} if checkpoint.is_base else set()
     return [(each, len(each.requests) if id(each) in needed else min(most, len(each.requests))) for each in sets]
 
@@ -42,8 +41,10 @@ def needed_again(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
         if not all(folder.holds(plan.places.features(view), plan.keys.features(view)) for view in views):
             unseen |= {id(each) for each in plan.measuring.sets_for(encoder, checkpoint)}
     compared = plan.checkpoints if checkpoint.is_base else (checkpoint,)
-    if not all(folder.holds(plan.places.scores(each), plan.keys.scores(each)) for each in compared):
-        unseen |= {id(each) for each in _looked_at_fresh(plan, checkpoint)}
+    fresh = {id(each) for each in _looked_at_fresh(plan, checkpoint)} & {id(each) for each in partial}
+    # Of the base model there are none, or every task would ask for every score.
+    if fresh and not all(folder.holds(plan.places.scores(each), plan.keys.scores(each)) for each in compared):
+        unseen |= fresh
     return [each for each in partial if id(each) in unseen]
 
 

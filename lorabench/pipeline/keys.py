@@ -26,6 +26,15 @@ class Keys:
 
     def checkpoint(self, checkpoint: Checkpoint) -> str:
         """Of the weights: the base's id, a file's hash, or the training that makes them."""
+        if checkpoint.id not in self._weights:  # each of a checkpoint's 149 sets asks
+            self._weights[checkpoint.id] = self._weights_of(checkpoint)
+        return self._weights[checkpoint.id]
+
+    @cached_property
+    def _weights(self) -> dict[str, str]:
+        return {}
+
+    def _weights_of(self, checkpoint: Checkpoint) -> str:
         if checkpoint.is_base:
             return self._base
         if checkpoint.weights is not None:

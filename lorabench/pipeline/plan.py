@@ -14,6 +14,7 @@ from lorabench.diffusion import Base, pick_device
 from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
+from lorabench.pipeline.showing import Showing
 from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
 
 BASE_CHECKPOINT = "base"
@@ -87,6 +88,11 @@ class Plan:
     def measuring(self) -> Measuring:
         """What follows from the choice of metrics."""
         return Measuring(self)
+
+    @cached_property
+    def showing(self) -> Showing:
+        """Which pictures a page can show."""
+        return Showing(self)
 
     @cached_property
     def folder(self) -> store.RunFolder:

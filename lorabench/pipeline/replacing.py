@@ -128,8 +128,8 @@ def _saw_same_pictures(plan: Plan) -> bool:
 def _trainings_told(plan: Plan) -> set[tuple[str, int]]:
     """(config, seed) of the trainings in the tables there; none of tables that cannot be read."""
     try:
-        told = store.read_table(plan.root / "scores.parquet")[["config", "seed"]].dropna().drop_duplicates()
-    except (UserError, KeyError):  # damaged, or not there yet
+        told = store.read_table(plan.root / "scores.parquet", columns=["config", "seed"]).dropna().drop_duplicates()
+    except UserError:  # damaged, or not there yet
         return set()
     return {(str(name), int(seed)) for name, seed in told.itertuples(index=False)}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,33 +15,7 @@ from lorabench.records import Checkpoint, PromptSet
 FILE = "thumbnails.parquet"
 VERSION = 1  # rises when the same pictures give others
 SIDE = 128  # pixels at most
-MOST = 6_000  # a page has room for fewer
 COLUMNS = ["concept", "prompt_type", "index", "thumbnail"]
-
-
-def shown(plan: Plan, checkpoint: Checkpoint) -> int:
-    """How many pictures of each of a checkpoint's sets get a thumbnail.
-
-    Where a page could not hold them all: first fewer of each set, then those of one training seed, then of last
-    moments only, the order in which `report.gallery` gives them up.
-    """
-    every, per_set = plan.checkpoints, plan.study.images.thumbnails
-    first = min((each.seed for each in every if each.seed is not None), default=None)
-    one_seed = [each for each in every if each.seed in (None, first)]
-    for kept in (every, one_seed, _last(one_seed)):
-        width = min(per_set, MOST // max(1, sum(len(plan.sets_of(each)) for each in kept)))
-        if width:
-            return width if checkpoint in kept else 0
-    return min(per_set, 1) if checkpoint in kept else 0
-
-
-def _last(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Those of each config that nothing came after."""
-    moment = {each.id: (each.epoch or 0, each.step or 0) for each in checkpoints}
-    newest: dict[str, tuple[int, int]] = {}
-    for each in checkpoints:
-        newest[each.config] = max(newest.get(each.config, (0, 0)), moment[each.id])
-    return [each for each in checkpoints if moment[each.id] == newest[each.config]]
 
 
 def bring_up_to_date(plan: Plan) -> None:
@@ -67,7 +40,7 @@ def make(plan: Plan, checkpoint: Checkpoint) -> None:
     folder, key = plan.places.thumbnails(checkpoint.id), key_of(plan, checkpoint.id)
     if plan.folder.holds(folder, key):
         return
-    since, most = time.perf_counter(), shown(plan, checkpoint)
+    since, most = time.perf_counter(), plan.showing.per_set(checkpoint)
     sets = drawn_sets(plan, checkpoint) if most else []
     gone = [set(plan.folder.dropped(plan.places.images(checkpoint, each))) for each in sets]
     if any(gone) and plan.folder.meta(folder) and not plan.folder.fault(folder):
@@ -89,7 +62,7 @@ def key_of(plan: Plan, source: str) -> str:
         parameters, inputs = [plan.study.images.thumbnails, SIDE], [plan.dataset.fingerprint]
     else:
         checkpoint = plan.checkpoint_by_id[source]
-        parameters = [shown(plan, checkpoint), SIDE]
+        parameters = [plan.showing.per_set(checkpoint), SIDE]
         inputs = [plan.keys.images(checkpoint, each) for each in drawn_sets(plan, checkpoint)]
     return store.key_of("thumbnails", VERSION, parameters, inputs)
 

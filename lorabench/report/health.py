@@ -34,6 +34,7 @@ class Cost:
     each: str
     stored: str
     memory: str  # of the device, "" if none counts it: the process's own peak says nothing of one stage or config
+    energy: str  # of the device, of those items whose energy is known, "" if of none
     device: str
 
 
@@ -73,6 +74,7 @@ def stage_costs(tables: RunTables) -> list[Cost]:
     if costs.empty:
         return []
     others = costs[costs["stage"] != "train"]
+    others = others.reindex(columns=["stage", *_NUMBERS]).assign(device=_devices(others))
     return _costs(pd.concat([each_training(tables), others], ignore_index=True), "stage")
 
 
@@ -84,16 +86,30 @@ def config_costs(tables: RunTables) -> list[Cost]:
 
 def training_parts(tables: RunTables) -> pd.DataFrame:
     """One row a saved epoch of a training: config, seed, epoch, and what it took since the one before."""
-    columns = ["config", "seed", "epoch", "checkpoint", "item", "seconds", "bytes", "device_memory_bytes", "device"]
+    columns = ["config", "seed", "epoch", "checkpoint", "item", *_NUMBERS]
     parts = tables.costs[tables.costs["stage"] == "train"] if len(tables.costs) else tables.costs
     if "seed" not in parts:  # tables of before: what else is known of the checkpoint
         names = ["checkpoint", "seed", "epoch"]
         known = tables.scores[names].drop_duplicates("checkpoint")
         parts = parts.reindex(columns=parts.columns.union(["checkpoint"])).merge(known, on="checkpoint", how="left")
-    parts = parts.reindex(columns=columns).reset_index(drop=True)
-    for name in ("seed", "epoch", "seconds", "bytes", "device_memory_bytes"):
+    parts = parts.assign(device=_devices(parts)).reindex(columns=[*columns, "device"]).reset_index(drop=True)
+    for name in ("seed", "epoch", *_NUMBERS):
         parts[name] = pd.to_numeric(parts[name], errors="coerce").astype("float64")
-    return parts.assign(device=parts["device"].fillna("").replace("", "not recorded"))
+    return parts
+
+
+_NUMBERS = ("seconds", "bytes", "device_memory_bytes", "device_energy_joules")
+
+
+def _devices(costs: pd.DataFrame) -> pd.Series:
+    """The model where it is known, else what torch calls the device: two GPUs of one model compare."""
+    told = costs.reindex(columns=["device_name", "device"]).astype(object)
+    return told["device_name"].replace("", None).fillna(told["device"].replace("", None)).fillna("not recorded")
+
+
+def training_devices(tables: RunTables) -> list[str]:
+    """What trained."""
+    return sorted(set(training_parts(tables)["device"]))
 
 
 def each_training(tables: RunTables) -> pd.DataFrame:
@@ -104,21 +120,16 @@ def each_training(tables: RunTables) -> pd.DataFrame:
     parts = training_parts(tables)
     parts = parts.assign(lone=parts["item"].where(parts["config"].isna(), ""))
     groups = parts.groupby(["config", "seed", "lone", "device"], sort=False, dropna=False)
-    sums = {name: (name, lambda values: values.sum(skipna=False)) for name in ("seconds", "bytes")}
+    summed = ("seconds", "bytes", "device_energy_joules")
+    sums = {name: (name, lambda values: values.sum(skipna=False)) for name in summed}
     found = groups.agg(**sums, device_memory_bytes=("device_memory_bytes", "max")).reset_index()
     return found.assign(stage="train")
 
 
 def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
-    costs = costs.assign(
-        device_memory_bytes=costs.get("device_memory_bytes"),
-        device=costs["device"].fillna("").replace("", "not recorded"),
-    )
     found = []
     for (name, device), rows in costs.groupby([by, "device"], sort=False, dropna=True):
-        seconds = rows["seconds"].to_numpy(dtype=np.float64, na_value=np.nan)
-        stored = rows["bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
-        memory = rows["device_memory_bytes"].to_numpy(dtype=np.float64, na_value=np.nan)
+        seconds, stored, memory, joules = (rows[each].to_numpy(np.float64, na_value=np.nan) for each in _NUMBERS)
         known = np.isfinite(seconds).any()
         found.append(
             Cost(
@@ -128,6 +139,7 @@ def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
                 each=duration(float(np.nanmean(seconds))) if known else "not recorded",
                 stored=size(float(np.nansum(stored))) if np.isfinite(stored).any() else "not recorded",
                 memory=size(float(np.nanmax(memory))) if np.isfinite(memory).any() else "",
+                energy=f"{number(float(np.nansum(joules)) / 3600)} Wh" if np.isfinite(joules).any() else "",
                 device=str(device),
             )
         )
@@ -137,15 +149,20 @@ def _costs(costs: pd.DataFrame, by: str) -> list[Cost]:
 def point_costs(run: Comparison) -> dict[str, np.ndarray]:
     """By name, for each point, the mean over its trainings: float64 [n], NaN where it is not known.
 
-    mib: of the file, in MiB; seconds: of training from its start; memory: of the device at its peak, in GiB.
+    mib: of the file, in MiB; seconds: of training from its start; memory: of the device at its peak, in GiB; energy: of
+    the device, in Wh. Of trainings on several devices there is the size of the file alone: nothing else compares.
     """
     parts = training_parts(run.tables).sort_values("epoch", kind="stable")
     trainings = parts.groupby(["config", "seed"], dropna=False, sort=False)
     parts["seconds"] = trainings["seconds"].transform(lambda seconds: seconds.cumsum(skipna=False))
+    parts["energy"] = trainings["device_energy_joules"].transform(lambda energy: energy.cumsum(skipna=False)) / 3600
     parts["memory"] = trainings["device_memory_bytes"].cummax() / 2**30
     parts["mib"] = parts["bytes"] / 2**20
     table = run.points.table[["config", "epoch"]].reset_index(names="point")
-    means = parts.merge(table, on=["config", "epoch"]).groupby("point")[["mib", "seconds", "memory"]].mean()
+    if parts["device"].nunique() > 1:
+        parts[["seconds", "memory", "energy"]] = np.nan
+    names = ["mib", "seconds", "memory", "energy"]
+    means = parts.merge(table, on=["config", "epoch"]).groupby("point")[names].mean()
     return {name: means[name].reindex(range(len(table))).to_numpy(dtype=np.float64) for name in means}
 
 

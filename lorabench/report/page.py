@@ -21,7 +21,14 @@ from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
 from lorabench.report.file_table import file_rows
 from lorabench.report.gallery import gallery_data
-from lorabench.report.health import config_costs, failure_counts, find_missing, point_costs, stage_costs
+from lorabench.report.health import (
+    config_costs,
+    failure_counts,
+    find_missing,
+    point_costs,
+    stage_costs,
+    training_devices,
+)
 from lorabench.report.heatmaps import correlation_data
 from lorabench.report.leaderboard import find_views, leaderboard_data
 from lorabench.report.overview import certainty, facts, winners
@@ -119,6 +126,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "missing": find_missing(tables.scores),
         "stage_costs": stage_costs(tables),
         "config_costs": config_costs(tables),
+        "training_devices": training_devices(tables),
         "glossary": _glossary(tables),
         "settings": _flat(tables.study),
         "provenance": _flat(_of_page(tables.provenance)),
@@ -139,7 +147,7 @@ def _of_page(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {_MADE.get(name, name): value for name, value in kept.items()}
 
 
-_OF_ARTIFACTS = ("seconds", "process_memory_bytes", "device_memory_bytes", "inputs")
+_OF_ARTIFACTS = ("seconds", "process_memory_bytes", "device_memory_bytes", "device_energy_joules", "inputs")
 _MADE = {"started": "page made"}
 
 

@@ -133,5 +133,6 @@ def _variance(residuals: np.ndarray, labels: list[np.ndarray]) -> np.ndarray:
     groups = int(group.max()) + 1
     if groups < 2:
         return np.zeros(residuals.shape[1])
-    sums = np.equal.outer(np.arange(groups), group).astype(np.float64) @ residuals
+    is_single = groups == len(residuals)  # a row each, and no product of the square of their number
+    sums = residuals if is_single else np.equal.outer(np.arange(groups), group).astype(np.float64) @ residuals
     return (sums**2).sum(0) / len(residuals) ** 2 * groups / (groups - 1)

@@ -70,22 +70,19 @@ def compare_files_with_best(scores: pd.DataFrame, higher_is_better: Mapping[str,
     """
     kinship = [name for name in KINSHIP if name in scores]
     factors = scores[["checkpoint", *kinship]].drop_duplicates("checkpoint")
-    rows = scores[scores["blocks"].map(len) > 0]
-    rows = rows.assign(block=rows["blocks"].map(lambda values: range(len(values)))).explode(["blocks", "block"])
-    rows = rows.astype({"blocks": "float64", "block": "int64"})
-    rows = rows.groupby(["checkpoint", *METRIC, *CLASS, "block"], sort=False, observed=True, as_index=False)
-    rows = with_all_classes(rows["blocks"].mean().assign(home=lambda table: table["category"]))
-    rows["seed"] = (
-        rows["home"] + "/" + rows["class_name"] + "/" + rows["block"].astype(str)
-    )  # noise is each class's own
-    rows = rows.merge(factors, on="checkpoint")
+    known = scores[scores["blocks"].map(len) > 0]
     parts = []
-    for identity, family in rows.groupby(["category", *METRIC], observed=True, sort=False):
-        sign = 1.0 if higher_is_better[identity[2]] else -1.0
-        found = _against_best(family.assign(blocks=sign * family["blocks"]), "checkpoint", "blocks", _one_class_too)[0]
-        found[["mean", "difference"]] *= sign
-        found[["low", "high"]] = found[["low", "high"]] if sign > 0 else -found[["high", "low"]].to_numpy()
-        parts.append(found.assign(**dict(zip(["category", *METRIC], identity))))
+    for identity, rows in known.groupby(METRIC, observed=True, sort=False):  # the blocks of all at once are millions
+        sign = 1.0 if higher_is_better[identity[1]] else -1.0
+        blocks = with_all_classes(_by_block(rows).assign(home=lambda table: table["category"]))
+        # Noise is each class's own.
+        seeds = blocks["home"] + "/" + blocks["class_name"] + "/" + blocks["block"].astype(str)
+        blocks = blocks.assign(seed=seeds, blocks=sign * blocks["blocks"]).merge(factors, on="checkpoint")
+        for category, family in blocks.groupby("category", observed=True, sort=False):
+            found = _against_best(family, "checkpoint", "blocks", _one_class_too)[0]
+            found[["mean", "difference"]] *= sign
+            found[["low", "high"]] = found[["low", "high"]] if sign > 0 else -found[["high", "low"]].to_numpy()
+            parts.append(found.assign(category=category, **dict(zip(METRIC, identity))))
     columns = [
         "category",
         *METRIC,
@@ -101,6 +98,16 @@ def compare_files_with_best(scores: pd.DataFrame, higher_is_better: Mapping[str,
         "verdict",
     ]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _by_block(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a checkpoint, measurement, class and block: the mean over sub-classes."""
+    lengths = rows["blocks"].map(len).to_numpy()
+    long = rows[["checkpoint", *METRIC, *CLASS]].iloc[np.repeat(np.arange(len(rows)), lengths)]
+    numbers = np.concatenate([np.arange(length) for length in lengths])
+    long = long.assign(block=numbers, blocks=np.concatenate(rows["blocks"].tolist()).astype(np.float64))
+    keys = ["checkpoint", *METRIC, *CLASS, "block"]
+    return long.groupby(keys, sort=False, observed=True, as_index=False)["blocks"].mean()
 
 
 def _family(rows: pd.DataFrame, level: str, column: str, power: bool) -> pd.DataFrame:
@@ -149,15 +156,18 @@ def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupi
     """
     first, second = np.triu_indices(wide.shape[1], 1)
     values = wide.to_numpy(np.float64)
-    differences = values[:, first] - values[:, second]
     pairs = {name: np.full(len(first), np.nan) for name in (*_NUMBERS, *_WORTH, "q", "level")}
     # Pairs that miss the same rows are one calculation: nearly always all of them.
-    missing = pd.factorize(pd.Series([each.tobytes() for each in np.isnan(differences).T], dtype=object))[0]
+    lacking = np.isnan(values)
+    either = lacking[:, first] | lacking[:, second] if lacking.any() else np.zeros((1, len(first)), bool)
+    missing = pd.factorize(pd.Series([each.tobytes() for each in either.T], dtype=object))[0]
     for pattern in np.unique(missing):
         chosen = np.flatnonzero(missing == pattern)
-        present = ~np.isnan(differences[:, chosen[0]])
+        present = ~(lacking[:, first[chosen[0]]] | lacking[:, second[chosen[0]]])
+        differences = values[np.ix_(present, first[chosen])]
+        differences -= values[np.ix_(present, second[chosen])]
         pool = partial(pooled, first=first[chosen], second=second[chosen], families=families)
-        found = clustered_means(differences[np.ix_(present, chosen)], *groupings(wide.index[present]), pool=pool)
+        found = clustered_means(differences, *groupings(wide.index[present]), pool=pool)
         for name, each in zip(_NUMBERS, (found.mean, found.se, found.low, found.high, found.df, found.p)):
             pairs[name][chosen] = each
         for name, freedom, groups in zip(_WORTH, found.freedom, found.clusters):

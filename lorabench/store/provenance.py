@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lorabench.records import Provenance
+from lorabench.store.energy import EnergyMeter
 
 RECORDED_PACKAGES = (
     *("torch", "torchvision", "diffusers", "transformers", "timm", "open_clip_torch"),
@@ -36,15 +37,33 @@ def provenance_of(device: str, started: datetime, seconds: float, inputs: Sequen
         process_memory_bytes=_process_memory(),
         device_memory_bytes=_device_memory(device),
         inputs=tuple(inputs),
+        device_name=_device_name(device),
+        device_energy_joules=_meters[device].joules() if device in _meters else None,
     )
 
 
+_meters: dict[str, EnergyMeter] = {}  # of the devices that a task of this process has begun on
+
+
 def begin_task(device: str) -> None:
-    """From here on the device's memory is counted anew. (The peak of a process cannot be: the system keeps one.)"""
+    """From here on the device's memory and energy are counted anew. (A process's own peak cannot be: there is one.)
+
+    Energy goes to the artifacts of a task as they are written, to each what was taken since the one before: features
+    that are taken while pictures are drawn count with the pictures.
+    """
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
+        _meters[device] = EnergyMeter(device)
+
+
+def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def _device_memory(device: str) -> int | None:

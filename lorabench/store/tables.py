@@ -58,11 +58,14 @@ def write_records(records: Sequence[Any], path: Path) -> None:
     pd.DataFrame([asdict(record) for record in records]).to_parquet(path, engine="pyarrow", index=False)
 
 
-def read_table(path: Path, with_value: str = "") -> pd.DataFrame:
-    """A parquet file, or its rows that have a value in one column. UserError if it is missing or broken."""
+def read_table(path: Path, with_value: str = "", columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A parquet file: of its rows those that have a value in one column, or all; all columns, or some.
+
+    UserError if it is missing or broken.
+    """
     try:
         chosen = ds.field(with_value).is_valid() if with_value else None
-        return pd.read_parquet(path, engine="pyarrow", filters=chosen)
+        return pd.read_parquet(path, engine="pyarrow", filters=chosen, columns=columns)
     except FileNotFoundError as error:
         raise UserError(f"There is no {path.name} in {path.parent}; is this the folder of a finished run?") from error
     except MemoryError:

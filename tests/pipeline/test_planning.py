@@ -19,11 +19,12 @@ from tiny_base import write_tiny_base
 from lorabench import components, diffusion, images
 from lorabench.api import studies
 from lorabench.errors import UserError
-from lorabench.pipeline import models, tasks, thumbnails
+from lorabench.pipeline import models, tasks
 from lorabench.pipeline.features import FeatureReader
 from lorabench.pipeline.measuring import DATASET, View
 from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.showing import Showing
 from lorabench.records import Checkpoint
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
@@ -177,8 +178,8 @@ def test_a_large_study_gets_as_many_thumbnails_as_a_page_can_show():
         checkpoints = [Checkpoint(f"{n}-{s}-{e}", n, "lora", seed=s, epoch=e) for n, s, e in grid]
         checkpoints = [Checkpoint("base", "base", "none"), *checkpoints]
         settings = SimpleNamespace(images=SimpleNamespace(thumbnails=per_set))
-        plan = SimpleNamespace(checkpoints=checkpoints, sets_of=lambda _: range(sets), study=settings)
-        return [thumbnails.shown(plan, each) for each in checkpoints]
+        showing = Showing(SimpleNamespace(checkpoints=checkpoints, sets_of=lambda _: range(sets), study=settings))
+        return [showing.per_set(each) for each in checkpoints]
 
     assert set(counted(seeds=2, epochs=1, sets=10)) == {4}
     assert set(counted(seeds=2, epochs=3, sets=20)) == {1}

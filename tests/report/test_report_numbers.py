@@ -165,6 +165,23 @@ def test_costs_of_two_devices_do_not_add_up(tables):
     assert trained[0].items == len(CONFIGS) * 2 and trained[0].items == trained[1].items
 
 
+def test_trade_offs_compare_no_costs_of_two_devices(tables):
+    """By the model of the GPU where it is known: "cuda:1" may be the same, and "cuda:0" of two machines need not be."""
+    trained = tables.costs.query("stage == 'train'").assign(device_energy_joules=7200.0)
+
+    def costs(**columns):
+        changed = dataclasses.replace(tables, costs=trained.assign(**columns))
+        return point_costs(compare(changed)), stage_costs(changed)
+
+    devices = [f"cuda:{row % 2}" for row in range(len(trained))]
+    same, (train,) = costs(device=devices, device_name="H100")
+    assert np.nanmin(same["energy"]) == 2.0 and not np.isnan(same["seconds"]).all() and train.device == "H100"
+    assert train.energy.endswith(" Wh")
+    other, found = costs(device="cuda:0", device_name=["H100" if name == "cuda:0" else "A100" for name in devices])
+    assert all(np.isnan(other[name]).all() for name in ("seconds", "memory", "energy"))
+    assert not np.isnan(other["mib"]).all() and {cost.device for cost in found} == {"H100", "A100"}
+
+
 @pytest.mark.parametrize("names_seeds", [True, False])
 def test_the_mean_cost_of_a_training_is_that_of_all_its_epochs(tables, names_seeds):
     seconds = {"s23-e10": 30.0, "s23-e30": 40.0, "s24-e10": 31.0, "s24-e30": 43.0}

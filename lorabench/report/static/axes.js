@@ -4,6 +4,7 @@ const COSTS = [
   ["mib", "size of the file", "MiB"],
   ["seconds", "seconds of training", "s"],
   ["memory", "device memory, peak", "GiB"],
+  ["energy", "energy of training, of the device", "Wh"],
 ].filter(([key]) => DATA.costs[key].some((v) => v !== null));
 const AXES = [
   ...DATA.columns.map((c, column) => ({ key: c.key, column, label: c.label, higher: c.higher })),
