@@ -84,7 +84,13 @@ class Run:
 
     @property
     def costs(self) -> pd.DataFrame:
-        """Seconds, bytes, peak memory, energy and device of every task."""
+        """Seconds, bytes, peak memory, energy and device of every task.
+
+        `process_memory_bytes` is the peak of the process since it began, whatever it did before; `device_memory_bytes`
+        that of the GPU's allocator during the task; `device_energy_joules` what the whole GPU took since the artifact
+        before, as its driver counts it (`lorabench[gpu]`), missing where another process computes on it. They compare
+        on one `device_name`.
+        """
         return self.tables.costs
 
     @property

@@ -13,15 +13,8 @@ from lorabench.pipeline.measuring import DATASET, TEXTS, View
 from lorabench.pipeline.plan import Plan
 from lorabench.statistics.columns import with_whole_numbers
 
-COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes"]
-COST_COLUMNS += [
-    "process_memory_bytes",
-    "device_memory_bytes",
-    "device_energy_joules",
-    "device",
-    "device_name",
-    "artifact",
-]
+COST_COLUMNS = ["stage", "item", "config", "seed", "epoch", "checkpoint", "seconds", "bytes", "process_memory_bytes"]
+COST_COLUMNS += ["device_memory_bytes", "device_energy_joules", "device", "device_name", "artifact"]
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
-from lorabench.statistics.columns import ALL, FACTORS, LEAF, METRIC, factor_columns, with_whole_numbers
-from lorabench.statistics.comparisons import compare_files_with_best
+from lorabench.statistics.columns import ALL, CLASS, FACTORS, LEAF, METRIC, factor_columns, with_whole_numbers
+from lorabench.statistics.comparisons import KINSHIP, compare_files_with_best
 from lorabench.statistics.moments import CHOICE_COLUMNS, compare_moments_with_best
 
 FAILURES_FILE, IMAGES_FILE, REPORT_FILE = "failures.parquet", "images.parquet", "report.html"
@@ -206,6 +206,7 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(scores, plan.root / "scores.parquet")
     store.write_table(ranked.normalized, plan.root / "normalized.parquet")
     store.write_table(ranked.category_scores, plan.root / "category_scores.parquet")
+    del scores, ranked  # of a study of the paper's size a million rows, with as many again to come
     store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
     store.write_table(_choices(measured_, _directions(plan)), plan.root / "choices.parquet")
     return 5
@@ -213,12 +214,12 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
 
 def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
     """Each adapter against the best one on the same images' prompts and noise."""
-    rows = scores[scores["algorithm"] != "none"]
-    return (
-        rows[factor_columns(rows)]
-        .drop_duplicates("checkpoint")
-        .merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
-    )
+    factors_ = scores[factor_columns(scores)].drop_duplicates("checkpoint")
+    rows = scores.loc[scores["algorithm"] != "none", _COMPARED]
+    return factors_.merge(compare_files_with_best(rows, higher_is_better), on="checkpoint")
+
+
+_COMPARED = ["checkpoint", *KINSHIP, *METRIC, *CLASS, "blocks"]
 
 
 def _choices(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:

@@ -42,36 +42,10 @@ ALL = "all"  # the category that stands for every class of a study; metrics of s
 RESERVED = frozenset(
     {*FACTORS, *LEAF, *METRIC, *LOSS_COLUMNS, *PROBE_COLUMNS, *INTEGERS, ALL}
     | {"score", "reason", "metric_id", "population", "blocks", "factor_name", "factor_value", "shap", "capacity"}
+    | {"device_name", "device_energy_joules"}
     | {"lr_level", "best", "mean", "difference", "se", "df", "low", "high", "p", "q", "verdict", "criterion", "judges"}
-    | {
-        "concept",
-        "prompt",
-        "file",
-        "thumbnail",
-        "stage",
-        "item",
-        "seconds",
-        "device",
-        "device_name",
-        "status",
-        "message",
-        "home",
-    }
-    | {
-        "device_energy_joules",
-        "r2_train",
-        "rmse_train",
-        "r2_cv",
-        "rmse_cv",
-        "point",
-        "place",
-        "age",
-        "moment",
-        "block",
-        "block_id",
-        "n",
-        "id",
-    }
+    | {"concept", "prompt", "file", "thumbnail", "stage", "item", "seconds", "device", "status", "message", "home"}
+    | {"r2_train", "rmse_train", "r2_cv", "rmse_cv", "point", "place", "age", "moment", "block", "block_id", "n", "id"}
 )
 
 

@@ -70,7 +70,7 @@ def compare_files_with_best(scores: pd.DataFrame, higher_is_better: Mapping[str,
     """
     kinship = [name for name in KINSHIP if name in scores]
     factors = scores[["checkpoint", *kinship]].drop_duplicates("checkpoint")
-    known = scores[scores["blocks"].map(len) > 0]
+    known = scores.loc[scores["blocks"].map(len) > 0, ["checkpoint", *METRIC, *CLASS, "blocks"]]
     parts = []
     for identity, rows in known.groupby(METRIC, observed=True, sort=False):  # the blocks of all at once are millions
         sign = 1.0 if higher_is_better[identity[1]] else -1.0
