@@ -6,8 +6,9 @@ Each run is what `configs/paper.toml` comes to on the paper's data set (39 leave
 three checkpoints a training), on the miniature base model. Its artifacts are written through the store, under their own
 keys and in their own places, with random numbers for values: pictures of 16 x 16 pixels where the study keeps any,
 features of two numbers, adapters that are none. Nothing is synced to disk while they are written. Every phase after
-that is timed in a process of its own; its peak memory holds half a gigabyte of libraries. A folder named by --work is
-filled once and used again. Without --explain random numbers stand for the explanation, which takes CatBoost minutes.
+that is timed in a process of its own, in seconds of the processor, since a machine may have others to serve; its peak
+memory holds 0.6 GB of libraries. A folder named by --work is filled once and used again. Without --explain random
+numbers stand for the explanation, which takes CatBoost minutes.
 """
 
 from __future__ import annotations

@@ -71,6 +71,14 @@ class Meta:
         """One hash for all that the artifact holds, or held before some of it was dropped."""
         return key_of("content", 1, {name: record.sha256 for name, record in self.files.items()}, [])
 
+    def without_dropped(self) -> Meta:
+        """The same without the records of what is gone, to keep in memory: a large study has dropped millions."""
+        if not self.dropped:
+            return self
+        kept = replace(self, files=self.kept)
+        kept.__dict__["content"] = self.content
+        return kept
+
 
 def key_of(stage: str, version: int, parameters: Any, inputs: Sequence[str]) -> str:
     """sha256 over the stage, its version, its parameters (JSON-able or dataclasses) and the keys of its inputs."""
@@ -201,7 +209,7 @@ class RunFolder:
 
         Ended in between, it says so of files that are still there, and the next call removes them.
         """
-        meta = self.meta(folder)
+        meta = self._examine(folder, thorough=False)[0]  # as it is written: `meta` knows nothing of what is gone
         gone = [] if meta is None else [name for name in meta.files if name in {*names, *meta.dropped}]
         if meta is not None and set(gone) - set(meta.dropped):
             write_sealed(folder / META, replace(meta, dropped=tuple(gone)))
@@ -241,7 +249,7 @@ class RunFolder:
         return meta is not None and meta.key == key and not self.fault(folder)
 
     def meta(self, folder: Path) -> Meta | None:
-        """What the artifact says of itself; None if there is none, or if it cannot be read."""
+        """What the artifact says of itself, of its files those that were kept; None if there is none to be read."""
         return self._look(folder)[0]
 
     def content(self, folder: Path) -> str:
@@ -291,7 +299,8 @@ class RunFolder:
             return None, _without_meta(folder)
         known = self._examined.get(folder)
         if known is None or known[0] != stamp or thorough:
-            known = self._examined[folder] = (stamp, *self._examine(folder, thorough))
+            meta, fault = self._examine(folder, thorough)
+            known = self._examined[folder] = (stamp, meta and meta.without_dropped(), fault)
         return known[1:]
 
     def _examine(self, folder: Path, thorough: bool) -> tuple[Meta | None, str]:
