@@ -34,6 +34,7 @@ import pandas as pd
 
 from lorabench import images, mini, store
 from lorabench.api import studies
+from lorabench.api.requests import How
 from lorabench.datasets.description import read_description
 from lorabench.datasets.skeletons import begin_skeleton, skeleton_file
 from lorabench.pipeline import integrity, keeping, pictures, tables, tasks, thumbnails
@@ -77,7 +78,7 @@ def main() -> None:
 def _phase(name: str, work: Path, trainings: int, is_explained: bool) -> float:
     """The processor seconds that a phase takes in this process, without what has to be there before it begins."""
     since = time.process_time()
-    plan = studies.planned(work / "study.toml", _run(work, trainings), "cpu", None, (), trainings)
+    plan = studies.planned(work / "study.toml", _run(work, trainings), How(device="cpu"), limit=trainings)
     if name == "plan":
         return time.process_time() - since
     explain = tables.explained if is_explained else _made_up_explanation

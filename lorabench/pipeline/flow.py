@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from lorabench.pipeline.pending import obstacle, outstanding
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun

@@ -18,7 +18,7 @@ def calls_of_looking_and_ordering(folder: Path, seeds: int) -> int:
     """Calls of Python functions in which a run that has nothing yet finds what to do, and hands out all of it."""
     file = folder / f"{seeds}.toml"
     file.write_text(SMOKE.replace("seeds = [1, 2]", f"seeds = {list(range(seeds))}"))
-    plan = studies.planned(file, folder / f"run-{seeds}", None, None, (), None)
+    plan = studies.planned(file, folder / f"run-{seeds}")
     calls = 0
 
     def count(frame: object, event: str, argument: object) -> None:
