@@ -74,7 +74,7 @@ def stage_costs(tables: RunTables) -> list[Cost]:
     if costs.empty:
         return []
     others = costs[costs["stage"] != "train"]
-    others = others.reindex(columns=["stage", *_NUMBERS]).assign(device=_devices(others))
+    others = others.reindex(columns=["stage", *_NUMBERS]).assign(device=devices(others))
     return _costs(pd.concat([each_training(tables), others], ignore_index=True), "stage")
 
 
@@ -92,7 +92,7 @@ def training_parts(tables: RunTables) -> pd.DataFrame:
         names = ["checkpoint", "seed", "epoch"]
         known = tables.scores[names].drop_duplicates("checkpoint")
         parts = parts.reindex(columns=parts.columns.union(["checkpoint"])).merge(known, on="checkpoint", how="left")
-    parts = parts.assign(device=_devices(parts)).reindex(columns=[*columns, "device"]).reset_index(drop=True)
+    parts = parts.assign(device=devices(parts)).reindex(columns=[*columns, "device"]).reset_index(drop=True)
     for name in ("seed", "epoch", *_NUMBERS):
         parts[name] = pd.to_numeric(parts[name], errors="coerce").astype("float64")
     return parts
@@ -101,7 +101,7 @@ def training_parts(tables: RunTables) -> pd.DataFrame:
 _NUMBERS = ("seconds", "bytes", "device_memory_bytes", "device_energy_joules")
 
 
-def _devices(costs: pd.DataFrame) -> pd.Series:
+def devices(costs: pd.DataFrame) -> pd.Series:
     """The model where it is known, else what torch calls the device: two GPUs of one model compare."""
     told = costs.reindex(columns=["device_name", "device"]).astype(object)
     return told["device_name"].replace("", None).fillna(told["device"].replace("", None)).fillna("not recorded")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorabench.report.health import failure_counts, missing_share, percentage
+from lorabench.report.health import devices, failure_counts, missing_share, percentage
 from lorabench.report.leaderboard import standings
 from lorabench.report.points import Comparison, Means, Points
 from lorabench.report.tables import DATASET, Column, RunTables
@@ -65,7 +65,7 @@ def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
         Fact("Base model", _base_words(tables)),
         Fact("Grid", " × ".join(grid), f"{count(trained, 'checkpoint')}: {algorithms}"),
         _data_fact(tables, n_categories),
-        Fact("Device", str(made.get("device") or "not recorded"), _time_note(tables)),
+        Fact("Device", _device_words(tables), _time_note(tables)),
         Fact("lorabench", str(made.get("version") or "not recorded"), _code_note(made)),
     ]
     to_come = tables.study.get("still_to_come") or 0
@@ -199,6 +199,12 @@ def _data_fact(tables: RunTables, n_categories: int) -> Fact:
     if not classes:
         return Fact("Data", categories, f"means over classes that are not named{name}")
     return Fact("Data", count(classes, "class", "classes"), f"in {categories}{name}")
+
+
+def _device_words(tables: RunTables) -> str:
+    """What the work was done on; without costs, what made the tables."""
+    used = sorted(set(devices(tables.costs))) if len(tables.costs) else []
+    return ", ".join(used) or str(tables.provenance.get("device") or "not recorded")
 
 
 def _time_note(tables: RunTables) -> str:
