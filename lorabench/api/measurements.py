@@ -14,7 +14,7 @@ from lorabench.api.findings import by_study, table_of
 from lorabench.errors import UserError, unknown
 from lorabench.report import runs
 from lorabench.report.cards import WORDS, find_cards
-from lorabench.report.points import compare
+from lorabench.report.points import Comparison, compare
 from lorabench.report.schema import checked_facts
 from lorabench.report.tables import Column, MetricInfo, columns_of, headline_columns, metric_infos, usual_column
 from lorabench.report.words import criterion_words
@@ -105,17 +105,24 @@ def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> 
     return Ranked(study, rows, tuple(chosen), instead, _doubts(run, study))
 
 
+def compared(run: Path, study: str) -> Comparison:
+    """A study of a run as `report.points.compare` has it, without its images. UserError.
+
+    Read once for as long as the files stay: a run's end and a notebook ask several questions of the same tables.
+    """
+    states = [(file.name, file.stat()) for file in sorted(run.iterdir()) if file.is_file()]
+    return _compared(run, study, tuple((name, each.st_size, each.st_mtime_ns) for name, each in states))
+
+
+@functools.lru_cache(maxsize=2)
+def _compared(run: Path, study: str, files: tuple[tuple[str, int, int], ...]) -> Comparison:
+    return compare(runs.read_run(run, study, images=False))
+
+
 def _doubts(run: Path, study: str) -> dict[tuple[str, ...], str]:
     """What measurements fail of their audits, by identity; nothing of tables that came without what an audit reads."""
-    states = [(file.name, file.stat()) for file in sorted(run.iterdir()) if file.is_file()]
-    return _doubts_of(run, study, tuple((name, each.st_size, each.st_mtime_ns) for name, each in states))
-
-
-@functools.lru_cache(maxsize=8)
-def _doubts_of(run: Path, study: str, files: tuple[tuple[str, int, int], ...]) -> dict[tuple[str, ...], str]:
-    """`_doubts` of those files, read once: a run's end and a notebook ask several questions of the same tables."""
     try:
-        cards = find_cards(compare(runs.read_run(run, study)))
+        cards = find_cards(compared(run, study))
     except UserError:
         return {}
     return {card.column.identity: "; ".join(WORDS[name] for name in card.failures) for card in cards if card.failures}

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorabench.api.measurements import AS_REPORTED, Selection, ranked_studies
+from lorabench.api.measurements import AS_REPORTED, Selection, compared, ranked_studies
 from lorabench.errors import UserError
 from lorabench.report.answers import Answer, answers, choices, is_several
 from lorabench.report.cards import find_cards
-from lorabench.report.points import compare
-from lorabench.report.runs import read_run
+from lorabench.report.runs import study_names
 from lorabench.report.tables import headline_columns
 
 
@@ -21,8 +20,7 @@ def choices_of(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
     UserError for a run in which nothing is ranked, and for what it has not measured.
     """
     parts = [
-        choices(compare(read_run(run, each.study)), each.columns, selection.category)
-        for each in ranked_studies(run, selection)
+        choices(compared(run, each.study), each.columns, selection.category) for each in ranked_studies(run, selection)
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -30,7 +28,7 @@ def choices_of(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
 def answers_of(run: Path) -> list[Answer]:
     """What the report says first of the first study of a run; [] where no config has anything to choose from."""
     try:
-        found = compare(read_run(run))
+        found = compared(run, study_names(run)[0])
     except UserError:  # a run that ended before its tables
         return []
     answered = answers(found, headline_columns(found.columns), find_cards(found))

@@ -87,9 +87,10 @@ def run(
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     replacing.require_own_folder(plan.root, [plan.study.name])
-    if not replace:
-        replacing.require_consent(plan, stages)
-    has_work = any(effort(plan, outstanding(plan, stage)) for stage in working)
+    with plan.folder.at_rest():
+        if not replace:
+            replacing.require_consent(plan, stages)
+        has_work = any(effort(plan, outstanding(plan, stage)) for stage in working)
     if has_work:
         plan = check_inputs(plan)
     for remark in plan.remarks:
@@ -108,13 +109,16 @@ def run(
             executor.start()
         if verify:
             _verify(plan, progress)
-        replacing.set_aside(plan, replacing.finished(plan, stages))
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), lease)
-        going.say_faults(STAGES)
+        with plan.folder.at_rest():
+            replaced = replacing.finished(plan, stages)
+            going.say_faults(STAGES)
+        replacing.set_aside(plan, replaced)
         while not (going.work(working) and going.update_tables()):
             going.start_again()
         # Beside a run at work every page is, a moment later.
-        going.result.report_is_stale = lease is not None and tables.report_is_stale(plan)
+        with plan.folder.at_rest():
+            going.result.report_is_stale = lease is not None and tables.report_is_stale(plan)
     return going.result
 
 
@@ -149,8 +153,9 @@ class _Run:
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Do what stages still have to do."""
-        self.say_faults(stages)
-        flow = Flow(self._plan, stages, without=self._failed)
+        with self._plan.folder.at_rest():
+            self.say_faults(stages)
+            flow = Flow(self._plan, stages, without=self._failed)
         self.result.done = {stage: self.result.done.get(stage, 0) for stage in stages} | self.result.done
         if flow.tasks:
             by_stage = {stage: [task for task in flow.tasks if task.stage == stage] for stage in stages}
@@ -189,7 +194,7 @@ class _Run:
         self._executor.close()
         try:
             tell = self._progress.line, self._say_damage
-            with self._plan.folder.tables_locked():
+            with self._plan.folder.tables_locked(), self._plan.folder.at_rest():
                 written = tables.update(self._plan, self._stages, self.result.failures, *tell, self._is_alone)
             self.result.done |= {stage: self.result.done.get(stage, 0) + n for stage, n in written.items()}
         except DamagedArtifact as error:

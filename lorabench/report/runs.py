@@ -31,16 +31,18 @@ def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:
     store.write_json(folder / FACTS_FILE, facts)
 
 
-def read_run(folder: Path, study: str | None = None) -> RunTables:
+def read_run(folder: Path, study: str | None = None, images: bool = True) -> RunTables:
     """The tables of a finished run; of one of its studies where it holds several, by default the first.
 
-    UserError if the folder holds no finished run, or no study of that name.
+    Without `images`, the one table of millions of rows, that one is empty. UserError if the folder holds no finished
+    run, or no study of that name.
     """
     facts = _facts(folder)
     name = next(iter(facts)) if study is None else study
     if name not in facts:
         raise UserError(unknown("study", name, list(facts), str(folder)))
-    tables = {each: _of_study(_part(folder, each), name) for each in TABLES}
+    tables = {each: _of_study(_part(folder, each), name) for each in TABLES if images or each != "images"}
+    tables.setdefault("images", pd.DataFrame(columns=NEEDED["images"]))
     return RunTables(**facts[name], **tables)
 
 

@@ -99,6 +99,8 @@ class RunFolder:
         self._scratch = root / ".tmp"
         self._examined: dict[Path, tuple[object, Meta | None, str]] = {}
         self._verified: dict[Path, FileRecord] = {}
+        self._at_rest: dict[Path, tuple[Meta | None, str]] | None = None
+        self._faults: dict[Path, str] = {}  # while at rest
 
     def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str]]:
         return RunFolder, (self.root, self._study)  # another process looks for itself
@@ -215,6 +217,7 @@ class RunFolder:
             write_sealed(folder / META, replace(meta, dropped=tuple(gone)))
         for name in gone:
             (folder / name).unlink(missing_ok=True)
+        self._changed(folder)
 
     def dropped(self, folder: Path) -> tuple[str, ...]:
         """The files of an artifact that were removed to save space."""
@@ -227,6 +230,7 @@ class RunFolder:
         aside.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(aside)
+        self._changed(folder)
         shutil.rmtree(aside, ignore_errors=True)
 
     def _move(self, source: Path, target: Path) -> None:
@@ -235,6 +239,7 @@ class RunFolder:
         while True:
             try:
                 source.rename(target)
+                self._changed(target)
                 return
             except OSError as error:
                 if error.errno not in IN_THE_WAY:
@@ -242,6 +247,20 @@ class RunFolder:
             self.discard(target)
 
     # Looking.
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Inside, what has been looked at once is not looked at again, as long as this process does not change it.
+
+        For when no other process is at work: each artifact is asked for by all that is made from it, in a run of the
+        paper's size 35,000 of them some hundred times.
+        """
+        outer, self._at_rest = self._at_rest, {} if self._at_rest is None else self._at_rest
+        try:
+            yield
+        finally:
+            self._at_rest = outer
+            self._faults = self._faults if outer is not None else {}
 
     def holds(self, folder: Path, key: str) -> bool:
         """Is the artifact there, whole, and made from exactly these inputs as they are now?"""
@@ -259,6 +278,14 @@ class RunFolder:
 
     def fault(self, folder: Path) -> str:
         """Why what lies at `folder` cannot be used, by its files' sizes and times; "" if it can, or nothing does."""
+        if folder in self._faults:
+            return self._faults[folder]
+        found = self._fault_now(folder)
+        if self._at_rest is not None:
+            self._faults[folder] = found
+        return found
+
+    def _fault_now(self, folder: Path) -> str:
         meta, fault = self._look(folder)
         if fault or meta is None:
             return fault
@@ -292,6 +319,19 @@ class RunFolder:
 
     def _look(self, folder: Path, thorough: bool = False) -> tuple[Meta | None, str]:
         """(meta, what is wrong with the files); looked at again when meta.json has changed."""
+        at_rest = self._at_rest
+        if at_rest is None or thorough:
+            return self._look_now(folder, thorough)
+        if folder not in at_rest:
+            at_rest[folder] = self._look_now(folder, thorough)
+        return at_rest[folder]
+
+    def _changed(self, folder: Path) -> None:
+        self._faults = {}  # of all that was made from it too
+        if self._at_rest is not None:
+            self._at_rest.pop(folder, None)
+
+    def _look_now(self, folder: Path, thorough: bool) -> tuple[Meta | None, str]:
         try:
             state = (folder / META).stat()
             stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns)

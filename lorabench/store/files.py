@@ -119,6 +119,7 @@ def _canonical(content: Any) -> bytes:
 _adapter = functools.cache(TypeAdapter)
 
 
+@functools.lru_cache(maxsize=2**14)
 def safe_name(text: str) -> str:
     """A text as one path component that every file system takes, readable by eye; long ones end in a hash."""
     if text in (".", ".."):
