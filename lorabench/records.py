@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ class Concept:
     has_style_prompts: bool = True
     evaluated: bool = True  # False: trained, but no prompts (sub-class "others" of the paper's movie characters)
 
-    @property
+    @cached_property  # a large study asks for it a million times
     def id(self) -> str:
         return "/".join(part for part in (self.category, self.class_name, self.subclass) if part)
 

@@ -69,7 +69,7 @@ def plain(value: Any) -> Any:
     if hasattr(value, "to_json"):
         return json.loads(value.to_json(orient="records"))
     if hasattr(value, "__dataclass_fields__"):
-        value = vars(value)
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +38,16 @@ class Places:
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:
         concept = prompt_set.concept
-        leaf = [part for part in (concept.category, concept.class_name, concept.subclass) if part]
-        return self._in("images", checkpoint.id, *leaf, prompt_set.type)
+        place = (checkpoint.id, concept.id, prompt_set.type)
+        if place not in self._images:
+            leaf = [part for part in (concept.category, concept.class_name, concept.subclass) if part]
+            self._images[place] = self._in("images", checkpoint.id, *leaf, prompt_set.type)
+        return self._images[place]
+
+    # A study of the paper's size asks for each of its 35,000 folders many times.
+    @cached_property
+    def _images(self) -> dict[tuple[str, str, str], Path]:
+        return {}
 
     def features(self, view: View) -> Path:
         usual = ("", components.find("encoders", view.encoder).resize_modes[0])

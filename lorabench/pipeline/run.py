@@ -110,15 +110,16 @@ def run(
         if verify:
             _verify(plan, progress)
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), lease)
-        with plan.folder.at_rest():
-            replaced = replacing.finished(plan, stages)
-            going.say_faults(STAGES)
-        replacing.set_aside(plan, replaced)
+        held.enter_context(plan.folder.at_rest())
+        replaced = replacing.finished(plan, stages)
+        going.say_faults(STAGES)
+        if replaced:
+            with plan.folder.astir():
+                replacing.set_aside(plan, replaced)
         while not (going.work(working) and going.update_tables()):
             going.start_again()
         # Beside a run at work every page is, a moment later.
-        with plan.folder.at_rest():
-            going.result.report_is_stale = lease is not None and tables.report_is_stale(plan)
+        going.result.report_is_stale = lease is not None and tables.report_is_stale(plan)
     return going.result
 
 
@@ -153,9 +154,8 @@ class _Run:
 
     def work(self, stages: Sequence[Stage]) -> bool:
         """Do what stages still have to do."""
-        with self._plan.folder.at_rest():
-            self.say_faults(stages)
-            flow = Flow(self._plan, stages, without=self._failed)
+        self.say_faults(stages)
+        flow = Flow(self._plan, stages, without=self._failed)
         self.result.done = {stage: self.result.done.get(stage, 0) for stage in stages} | self.result.done
         if flow.tasks:
             by_stage = {stage: [task for task in flow.tasks if task.stage == stage] for stage in stages}
@@ -163,7 +163,7 @@ class _Run:
             items = {stage: len(tasks) for stage, tasks in by_stage.items()}
             units = {stage: sum(task.units for task in tasks) for stage, tasks in by_stage.items()}
             efforts = {stage: effort(self._plan, tasks) for stage, tasks in by_stage.items()}
-            with self._progress.work(items, units, efforts) as advance:
+            with self._progress.work(items, units, efforts) as advance, self._plan.folder.astir():
                 for outcome in self._executor.run(flow.next, lambda step: self._tell(step, advance)):
                     self._took(outcome)
                     flow.ended(outcome.task)
@@ -194,7 +194,7 @@ class _Run:
         self._executor.close()
         try:
             tell = self._progress.line, self._say_damage
-            with self._plan.folder.tables_locked(), self._plan.folder.at_rest():
+            with self._plan.folder.tables_locked():
                 written = tables.update(self._plan, self._stages, self.result.failures, *tell, self._is_alone)
             self.result.done |= {stage: self.result.done.get(stage, 0) + n for stage, n in written.items()}
         except DamagedArtifact as error:

@@ -15,7 +15,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,30 +54,25 @@ class Meta:
     files: dict[str, FileRecord]  # every other file of the folder, by its path in it
     made_from: dict[str, str]  # folder of an artifact in this run -> what it held (`content`)
     provenance: Provenance
-    dropped: tuple[str, ...] = ()  # those of `files` that were removed to save space, once all had been read
+    # Files that were removed to save space, once all had been read, and what all held: of pictures that a large study
+    # does not keep there are millions, and who reads of them needs no more.
+    dropped: tuple[str, ...] = ()
+    held: str = ""
 
     @property
     def bytes(self) -> int:
-        return sum(record.bytes for record in self.kept.values())
-
-    @property
-    def kept(self) -> dict[str, FileRecord]:
-        """The files that are to lie in the folder."""
-        gone = set(self.dropped)
-        return {name: record for name, record in self.files.items() if name not in gone} if gone else self.files
+        return sum(record.bytes for record in self.files.values())
 
     @functools.cached_property
     def content(self) -> str:
         """One hash for all that the artifact holds, or held before some of it was dropped."""
-        return key_of("content", 1, {name: record.sha256 for name, record in self.files.items()}, [])
+        return self.held or key_of("content", 1, {name: record.sha256 for name, record in self.files.items()}, [])
 
-    def without_dropped(self) -> Meta:
-        """The same without the records of what is gone, to keep in memory: a large study has dropped millions."""
-        if not self.dropped:
-            return self
-        kept = replace(self, files=self.kept)
-        kept.__dict__["content"] = self.content
-        return kept
+    def without(self, names: Collection[str]) -> Meta:
+        """The same with those files dropped."""
+        kept = {name: record for name, record in self.files.items() if name not in names}
+        gone = tuple(name for name in self.files if name in names)
+        return replace(self, files=kept, dropped=(*self.dropped, *gone), held=self.content) if gone else self
 
 
 def key_of(stage: str, version: int, parameters: Any, inputs: Sequence[str]) -> str:
@@ -100,7 +95,8 @@ class RunFolder:
         self._examined: dict[Path, tuple[object, Meta | None, str]] = {}
         self._verified: dict[Path, FileRecord] = {}
         self._at_rest: dict[Path, tuple[Meta | None, str]] | None = None
-        self._faults: dict[Path, str] = {}  # while at rest
+        self._faults: dict[Path, str] = {}  # while at rest, as the next
+        self._contents: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str]]:
         return RunFolder, (self.root, self._study)  # another process looks for itself
@@ -191,7 +187,7 @@ class RunFolder:
         if meta is None or fault:
             raise DamagedArtifact(source, fault or f"{META} is missing")
         with self._prepared() as scratch:
-            files = {name: _copied(source, scratch, name, record) for name, record in meta.kept.items()}
+            files = {name: _copied(source, scratch, name, record) for name, record in meta.files.items()}
             write_sealed(scratch / META, replace(meta, files={**meta.files, **files}))
             sync(scratch)
             self._move(scratch, folder)
@@ -211,11 +207,11 @@ class RunFolder:
 
         Ended in between, it says so of files that are still there, and the next call removes them.
         """
-        meta = self._examine(folder, thorough=False)[0]  # as it is written: `meta` knows nothing of what is gone
-        gone = [] if meta is None else [name for name in meta.files if name in {*names, *meta.dropped}]
-        if meta is not None and set(gone) - set(meta.dropped):
-            write_sealed(folder / META, replace(meta, dropped=tuple(gone)))
-        for name in gone:
+        meta, _ = self._examine(folder, thorough=False)
+        left = meta and meta.without(set(names))
+        if left is not None and left != meta:
+            write_sealed(folder / META, left)
+        for name in left.dropped if left else ():
             (folder / name).unlink(missing_ok=True)
         self._changed(folder)
 
@@ -259,8 +255,22 @@ class RunFolder:
         try:
             yield
         finally:
+            if outer is None:
+                self._forget()
             self._at_rest = outer
-            self._faults = self._faults if outer is not None else {}
+
+    @contextlib.contextmanager
+    def astir(self) -> Iterator[None]:
+        """Inside, though at rest around it, other processes make artifacts: each is looked at as it is now."""
+        self._forget()
+        is_at_rest, self._at_rest = self._at_rest is not None, None
+        try:
+            yield
+        finally:
+            self._at_rest = {} if is_at_rest else None
+
+    def _forget(self) -> None:
+        self._faults, self._contents = {}, {}
 
     def holds(self, folder: Path, key: str) -> bool:
         """Is the artifact there, whole, and made from exactly these inputs as they are now?"""
@@ -291,9 +301,16 @@ class RunFolder:
             return fault
         for name, content in meta.made_from.items():
             # An input that was removed to save space says nothing against what was made from it.
-            if self.content(self.root / name) not in ("", content):
+            if self._content_of(name) not in ("", content):
                 return f"it was made from {name}, which has another content now"
         return ""
+
+    def _content_of(self, name: str) -> str:
+        if self._at_rest is None:
+            return self.content(self.root / name)
+        if name not in self._contents:
+            self._contents[name] = self.content(self.root / name)
+        return self._contents[name]
 
     def damage(self, folder: Path) -> str:
         """What of `fault` is true of the artifact's own files, whatever it was made from."""
@@ -306,7 +323,7 @@ class RunFolder:
     def intact(self, folder: Path, name: str) -> Path:
         """The path of an artifact's file whose bytes are those that were written. DamagedArtifact if they are not."""
         meta, fault = self._look(folder)
-        if meta is None or name not in meta.kept:
+        if meta is None or name not in meta.files:
             raise DamagedArtifact(folder, fault or f"{name if meta else META} is missing")
         path = folder / name
         fault, now = compare(path, meta.files[name])
@@ -327,7 +344,7 @@ class RunFolder:
         return at_rest[folder]
 
     def _changed(self, folder: Path) -> None:
-        self._faults = {}  # of all that was made from it too
+        self._forget()  # of all that was made from it too
         if self._at_rest is not None:
             self._at_rest.pop(folder, None)
 
@@ -340,7 +357,7 @@ class RunFolder:
         known = self._examined.get(folder)
         if known is None or known[0] != stamp or thorough:
             meta, fault = self._examine(folder, thorough)
-            known = self._examined[folder] = (stamp, meta and meta.without_dropped(), fault)
+            known = self._examined[folder] = (stamp, meta, fault)
         return known[1:]
 
     def _examine(self, folder: Path, thorough: bool) -> tuple[Meta | None, str]:
@@ -350,11 +367,11 @@ class RunFolder:
             return None, ""
         except ValueError as broken:
             return None, str(broken)
-        faults, now = examine(folder, meta.kept, thorough)
+        faults, now = examine(folder, meta.files, thorough)
         if faults:
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             return meta, next(iter(faults.values())) + more
-        if now != meta.kept:  # the folder was copied: what was hashed today need not be hashed again tomorrow
+        if now != meta.files:  # the folder was copied: what was hashed today need not be hashed again tomorrow
             meta = replace(meta, files={**meta.files, **now})
             with contextlib.suppress(OSError):
                 write_sealed(folder / META, meta)
@@ -369,7 +386,7 @@ def claimed(folder: Path) -> tuple[Meta | None, str]:
         return None, _without_meta(folder)
     except ValueError as broken:
         return None, str(broken)
-    for name, record in meta.kept.items():
+    for name, record in meta.files.items():
         if Path(name).is_absolute() or ".." in Path(name).parts:  # a run of somebody else's may say anything
             return meta, f"{META} names {name}, which is outside of it"
         fault = size_fault(folder / name, record)
