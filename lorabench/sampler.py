@@ -6,7 +6,6 @@ A cast of every weight at every step is what autocast would cost: SD1.5 has 860 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,11 +118,11 @@ def sampler_of(base: BaseModel, compiled: bool = False) -> Sampler:
 
 def _copy(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """The module with weights of that precision, kernels with channels last; no copy in the old precision is made."""
-    weights: Mapping[int, nn.Parameter] = {
+    weights = {
         id(weight): nn.Parameter(weight.detach().to(dtype, copy=True), requires_grad=False)
         for weight in module.parameters()
     }
-    return copy.deepcopy(module, dict(weights)).to(memory_format=torch.channels_last)
+    return copy.deepcopy(module, weights).to(memory_format=torch.channels_last)
 
 
 def _compile_blocks(unet: nn.Module) -> None:

@@ -13,7 +13,6 @@ import torch
 from lorabench import images
 from lorabench.components import Encoder
 from lorabench.processes import map_in_threads
-from lorabench.records import Features, ImageSet
 
 _Item = TypeVar("_Item")
 
@@ -34,16 +33,6 @@ def encode_images(
     look = partial(_picture, webp_quality=webp_quality)
     parts = (map_in_threads(look, part, torch.get_num_threads()) for part in _parts(pictures, batch_size))
     return np.concatenate([encoder.encode_images(part, resize) for part in parts])
-
-
-def encode_set(
-    encoder: Encoder, image_set: ImageSet, resize: str, batch_size: int, webp_quality: int | None = None
-) -> Features:
-    """Features of the pictures of a set, as `encode_images` has them."""
-    if not image_set.paths:
-        raise ValueError(f"The image set of {image_set.concept.id} ({image_set.prompt_type}) has no images.")
-    array = encode_images(encoder, image_set.paths, resize, batch_size, webp_quality)
-    return Features(encoder.name, encoder.id, resize, image_set.ids, array)
 
 
 def _picture(picture: np.ndarray | Path, webp_quality: int | None) -> np.ndarray:
