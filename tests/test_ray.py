@@ -20,6 +20,7 @@ from lorabench.executors.nodes import Needs, Room
 from lorabench.records import Task
 
 pytest.importorskip("ray", reason="Ray is not installed")
+import ray
 import ray_nodes
 
 from lorabench.executors.ray import RayExecutor
@@ -30,11 +31,9 @@ TABLES = ("scores", "normalized", "category_scores", "attributions", "explanatio
 
 @pytest.fixture(scope="module")
 def cluster():
-    if not (KILLS or os.environ.get("LORABENCH_RAY")):
-        # Beside other tests on two cores a driver in the process of tests has taken that process along.
-        pytest.skip("two nodes of a cluster want two cores of their own for two minutes: LORABENCH_RAY=1 runs this")
     with ray_nodes.cluster() as made:
         yield made
+        ray.shutdown()  # whatever a test has left open: Ray ends a process that is connected when its cluster ends
 
 
 def same_tables(run: Path, other: Path) -> None:
@@ -144,9 +143,11 @@ def test_a_machine_that_does_not_see_what_it_needs_is_named_before_work(cluster,
     with pytest.raises(UserError, match=f"Not every machine can do the work: .* does not see {missing}"):
         refused.start()
     refused.close()
+    assert not ray.is_initialized()  # else the cluster's end would be this process's
     refused = RayExecutor(Trial(tmp_path), Needs(tmp_path, ()), Room("cuda", 0, True), cluster.address, print)
     with pytest.raises(UserError, match="offers a GPU .* or use --device cpu"):
         refused.start()
+    assert not ray.is_initialized() and not any((tmp_path / ".tmp").iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -86,10 +86,14 @@ class Cluster:
         self.home = Home.here(needs.folder)
         self._looks: dict[str, ray.ObjectRef[str]] = {}  # by node: what it lacks
         self._refused: dict[str, str] = {}
-        nodes = self._alive()
-        self._with_gpus = room.uses_gpus(any(node.gpus for node in nodes))
-        self._require_room(nodes)
-        self._look_around()
+        try:
+            nodes = self._alive()
+            self._with_gpus = room.uses_gpus(any(node.gpus for node in nodes))
+            self._require_room(nodes)
+            self._look_around()
+        except BaseException:
+            self.leave()  # a connection that is left open ends this process when the cluster ends
+            raise
 
     def places(self) -> list[Place]:
         """Room for processes now: the first of every machine, then the second of every machine, and so on.

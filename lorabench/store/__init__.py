@@ -1,9 +1,10 @@
 """What a run keeps: artifacts and tables, each file whole or not at all, and known by its hash."""
 
 from lorabench.hashes import file_hash
-from lorabench.store.artifacts import META, FolderInUse, Meta, RunFolder, claimed, key_of
+from lorabench.store.artifacts import FolderInUse, RunFolder
 from lorabench.store.files import let_read, read_json, safe_name, system_errors, whole_folder, write_json
 from lorabench.store.lease import Lease
+from lorabench.store.looking import META, Meta, claimed, key_of
 from lorabench.store.manifest import (
     RUN_FILE,
     Manifest,
