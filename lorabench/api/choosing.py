@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench.api.findings import identified
-from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies, rows_of
+from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies
 from lorabench.errors import UserError, unknown
 from lorabench.statistics.columns import ALL, METRIC, MOMENT
 from lorabench.statistics.comparisons import compare_with_best
@@ -145,7 +145,6 @@ def judged_by(ranked: Ranked) -> pd.DataFrame:
 
 def _compared(ranked: Ranked, rows: pd.DataFrame, level: str, by: Sequence[str], category: str) -> pd.DataFrame:
     """`compare_with_best` of the measurements in one category, named; the best has no difference from itself."""
-    rows = rows_of(rows, ranked.columns)
     found = compare_with_best(rows, level, by)
     found = found[found["category"] == category].rename(columns={"mean": "score"})
     found = found.assign(**found[METRIC].fillna("")).merge(judged_by(ranked), on=METRIC)
@@ -178,7 +177,7 @@ def _named_right(run: Path, selection: Selection) -> pd.DataFrame:
 def _points(ranked: Ranked, category: str) -> pd.DataFrame:
     """Mean score of every config and epoch by criterion, and its chance of the Pareto front."""
     keys = ["config", *MOMENT]
-    rows, named = _numbered(rows_of(ranked.rows, ranked.columns), keys)
+    rows, named = _numbered(ranked.rows, keys)
     names = {column.metric: column.info.criterion for column in ranked.columns}
     means = summarise(rows, ["point"]).query("category == @category")
     points = means.assign(criterion=means["metric"].map(names)).pivot(index="point", columns="criterion", values="mean")

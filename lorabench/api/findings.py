@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +44,8 @@ def identified(run: Path, epochs: Sequence[int] = ()) -> pd.DataFrame:
     """
     from lorabench.mini.identified import identified as counted
 
-    tables = by_study(table_of(run, "scores"))
+    scores = table_of(run, "scores", [{"metric": "identification"}])
+    tables = by_study(scores) or [("", scores)]
     return pd.concat([counted(rows, epochs=epochs).assign(study=study) for study, rows in tables], ignore_index=True)
 
 
@@ -72,9 +73,9 @@ def adapter_sheet(run: Path, table: pd.DataFrame, config: str | None, file: Path
     )
 
 
-def table_of(run: Path, name: str) -> pd.DataFrame:
-    """A table of a run. UserError if the folder does not hold it."""
+def table_of(run: Path, name: str, measured: Sequence[Mapping[str, str]] = ()) -> pd.DataFrame:
+    """A table of a run, or its rows of some measurements. UserError if the folder does not hold it."""
     file = run / f"{name}.parquet"
     if not file.exists():
         raise UserError(f"{run} holds no {file.name}: give the folder of a finished study.")
-    return runs.read_part(file)
+    return runs.read_part(file, measured=measured)

@@ -13,6 +13,7 @@ from lorabench import components
 from lorabench.api.findings import by_study, table_of
 from lorabench.errors import UserError, unknown
 from lorabench.report import runs
+from lorabench.report.answers import COPIES
 from lorabench.report.cards import WORDS, find_cards
 from lorabench.report.points import Comparison, compare
 from lorabench.report.schema import checked_facts
@@ -45,7 +46,7 @@ class Ranked:
     """The ranked rows of one study, of one category's classes where one is asked for, and what it is judged by."""
 
     study: str
-    rows: pd.DataFrame  # of `normalized`, all measurements
+    rows: pd.DataFrame  # of `normalized`, with their moments
     columns: tuple[Column, ...]  # one a criterion
     stands_in: Mapping[str, str]  # criterion -> the measurement that it is judged by where a study has it
     doubts: Mapping[tuple[str, ...], str]  # identity of a measurement that fails its audit -> what it fails
@@ -59,8 +60,6 @@ def ranked_studies(run: Path, selection: Selection) -> list[Ranked]:
         raise UserError(unknown("category", selection.category, there, str(run)))
     if normalized["score"].isna().all():
         raise UserError(f"Nothing in {run} is ranked: a rank takes two checkpoints of adapters with values.")
-    normalized = with_moments(_at_one_scale(normalized))
-    _require_one_file_a_moment(run, normalized)
     return [_ranked(run, study, rows, selection) for study, rows in by_study(normalized)]
 
 
@@ -92,6 +91,8 @@ def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> 
     infos = _described(run, study, rows)
     columns = columns_of(rows[rows["metric"].isin(infos)], infos)
     chosen = chosen_columns(columns, selection, str(run))
+    rows = with_moments(_at_one_scale(rows_of(rows, chosen)))
+    _require_one_file_a_moment(run, rows)
     if selection.epochs:
         known = sorted({int(epoch) for epoch in rows["epoch"].dropna()})
         for epoch in selection.epochs:
@@ -102,27 +103,34 @@ def _ranked(run: Path, study: str, rows: pd.DataFrame, selection: Selection) -> 
     if selection.category != ALL:
         rows = rows[rows["category"] == selection.category]
     instead = {} if selection.prompts else stand_ins(chosen, selection.metrics)
-    return Ranked(study, rows, tuple(chosen), instead, _doubts(run, study))
+    return Ranked(study, rows, tuple(chosen), instead, _doubts(run, study, chosen))
 
 
-def compared(run: Path, study: str) -> Comparison:
-    """A study of a run as `report.points.compare` has it, without its images. UserError.
+def compared(run: Path, study: str, columns: Sequence[Column]) -> Comparison:
+    """A study of a run as `report.points.compare` has it, of what compares points by some measurements. UserError.
 
-    Read once for as long as the files stay: a run's end and a notebook ask several questions of the same tables.
+    With them come the same metrics on other encoders, which an audit asks, and the share of copies. Read once for as
+    long as the files stay: a run's end and a notebook ask several questions of the same tables.
     """
+    measured = sorted({(column.metric, column.prompt_type) for column in columns} | {COPIES})
     states = [(file.name, file.stat()) for file in sorted(run.iterdir()) if file.is_file()]
-    return _compared(run, study, tuple((name, each.st_size, each.st_mtime_ns) for name, each in states))
+    stamps = tuple((name, each.st_size, each.st_mtime_ns) for name, each in states)
+    return _compared(run, study, tuple(measured), stamps)
 
 
 @functools.lru_cache(maxsize=2)
-def _compared(run: Path, study: str, files: tuple[tuple[str, int, int], ...]) -> Comparison:
-    return compare(runs.read_run(run, study, images=False))
+def _compared(
+    run: Path, study: str, measured: tuple[tuple[str, str], ...], files: tuple[tuple[str, int, int], ...]
+) -> Comparison:
+    asked = [{"metric": metric, "prompt_type": prompt_type} for metric, prompt_type in measured]
+    only = ("scores", "normalized", "category_scores", "probes", "choices")
+    return compare(runs.read_run(run, study, only, asked))
 
 
-def _doubts(run: Path, study: str) -> dict[tuple[str, ...], str]:
+def _doubts(run: Path, study: str, columns: Sequence[Column]) -> dict[tuple[str, ...], str]:
     """What measurements fail of their audits, by identity; nothing of tables that came without what an audit reads."""
     try:
-        cards = find_cards(compared(run, study))
+        cards = find_cards(compared(run, study, columns))
     except UserError:
         return {}
     return {card.column.identity: "; ".join(WORDS[name] for name in card.failures) for card in cards if card.failures}

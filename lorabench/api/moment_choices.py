@@ -20,7 +20,8 @@ def choices_of(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
     UserError for a run in which nothing is ranked, and for what it has not measured.
     """
     parts = [
-        choices(compared(run, each.study), each.columns, selection.category) for each in ranked_studies(run, selection)
+        choices(compared(run, each.study, each.columns), each.columns, selection.category)
+        for each in ranked_studies(run, selection)
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -28,8 +29,9 @@ def choices_of(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
 def answers_of(run: Path) -> list[Answer]:
     """What the report says first of the first study of a run; [] where no config has anything to choose from."""
     try:
-        found = compared(run, study_names(run)[0])
-    except UserError:  # a run that ended before its tables
+        first = next(each for each in ranked_studies(run, AS_REPORTED) if each.study == study_names(run)[0])
+        found = compared(run, first.study, first.columns)
+    except UserError:  # a run that ended before its tables, or in which nothing is ranked
         return []
     answered = answers(found, headline_columns(found.columns), find_cards(found))
     return answered if is_several(answered) else []

@@ -122,6 +122,8 @@ def still_to_come(plan: Plan) -> int:
 def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report: of its pictures those that a page can show."""
     tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES if name != "images"}
+    for name in ("scores", "normalized"):  # no page shows it, and of a million rows it is a third
+        tables[name] = tables[name].drop(columns="metric_id")
     tables["images"] = store.read_table(plan.root / IMAGES_FILE, with_value="thumbnail")
     drawn = (each for checkpoint in plan.checkpoints for each in thumbnails.drawn_sets(plan, checkpoint))
     provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))

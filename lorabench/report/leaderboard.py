@@ -10,8 +10,8 @@ import pandas as pd
 
 from lorabench.report.points import Comparison, Points
 from lorabench.report.tables import Column
-from lorabench.statistics.columns import METRIC
-from lorabench.statistics.comparisons import compare_with_best
+from lorabench.statistics.columns import CLASS, measurements
+from lorabench.statistics.comparisons import KINSHIP, compare_with_best
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,22 @@ def standings(
     A point of which one seed has two checkpoints cannot be paired and takes no part.
     """
     table = run.tables.normalized
-    rows = table.assign(point=table["checkpoint"].map(run.points.of_checkpoint), **table[METRIC].fillna(""))
-    of_identity = {column.identity: column for column in columns}
-    rows = rows[rows["point"].isin(among) & pd.MultiIndex.from_frame(rows[METRIC]).isin(list(of_identity))]
-    checkpoints = rows.drop_duplicates("checkpoint")
+    points = table["checkpoint"].map(run.points.of_checkpoint)
+    checkpoints = table[["checkpoint", "seed"]].assign(point=points)[points.isin(among)].drop_duplicates("checkpoint")
     twice = checkpoints.loc[checkpoints.duplicated(["point", "seed"]), "point"]
-    found = compare_with_best(rows[~rows["point"].isin(twice)], "point", power=power)
-    groups = found.groupby(["category", *METRIC], sort=False)
-    return {
-        (of_identity[tuple(identity)], category): group.set_index("point") for (category, *identity), group in groups
-    }
+    among = sorted(set(among) - set(twice))
+    of_identity = {column.identity: column for column in columns}
+    found = {}
+    for identity, rows in measurements(table, _COMPARED):
+        if identity in of_identity:  # one at a time: all at once are a million rows
+            rows = rows.assign(point=points[rows.index])
+            answer = compare_with_best(rows[rows["point"].isin(among)], "point", power=power)
+            for category, group in answer.groupby("category", sort=False):
+                found[of_identity[identity], category] = group.set_index("point")
+    return found
+
+
+_COMPARED = ["checkpoint", "seed", *KINSHIP, *CLASS, "score"]
 
 
 def leaderboard_data(run: Comparison, views: Sequence[View]) -> list[dict[str, Any]]:

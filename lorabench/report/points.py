@@ -10,7 +10,7 @@ import pandas as pd
 
 from lorabench.report.tables import BASE, DATASET, Column, RunTables, find_columns
 from lorabench.report.words import algorithm_order
-from lorabench.statistics.columns import FACTORS, METRIC, with_moments
+from lorabench.statistics.columns import CLASS, FACTORS, METRIC, with_moments
 from lorabench.statistics.errors import summarise
 
 BASE_POINT = -1
@@ -126,6 +126,7 @@ def _summary(table: pd.DataFrame, points: Points, column: str) -> dict[tuple, pd
     """Mean, se and n by point, for each (category, *METRIC)."""
     if table.empty:
         return {}
+    table = table[["checkpoint", *CLASS, *METRIC, column]]
     numbered = table.assign(point=table["checkpoint"].map({**points.of_checkpoint, DATASET: REAL_POINT}))
     numbered[METRIC] = numbered[METRIC].fillna("")
     summary = summarise(numbered, ["point"], column).set_index("point")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lorabench.report.schema import NEEDED, checked_facts, checked_table
 from lorabench.report.tables import TABLES, RunTables
 
 FACTS_FILE = "study.json"
+_MEASURED = ("scores", "normalized", "category_scores", "choices")  # a row a measurement of something
 # A run may come without them: pictures are large, and not every run was audited, trained here, or compared by files.
 _OPTIONAL = ("images", "losses", "probes", "files", "choices")
 
@@ -31,19 +32,23 @@ def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:
     store.write_json(folder / FACTS_FILE, facts)
 
 
-def read_run(folder: Path, study: str | None = None, images: bool = True) -> RunTables:
+def read_run(
+    folder: Path,
+    study: str | None = None,
+    only: Collection[str] = TABLES,
+    measured: Sequence[Mapping[str, str]] = (),
+) -> RunTables:
     """The tables of a finished run; of one of its studies where it holds several, by default the first.
 
-    Without `images`, the one table of millions of rows, that one is empty. UserError if the folder holds no finished
-    run, or no study of that name.
+    Where not all is needed: `only` some tables, while the others are empty; of measurements only those that are
+    `measured`, as columns of METRIC say. UserError if the folder holds no finished run, or no study of that name.
     """
     facts = _facts(folder)
     name = next(iter(facts)) if study is None else study
     if name not in facts:
         raise UserError(unknown("study", name, list(facts), str(folder)))
-    tables = {each: _of_study(_part(folder, each), name) for each in TABLES if images or each != "images"}
-    tables.setdefault("images", pd.DataFrame(columns=NEEDED["images"]))
-    return RunTables(**facts[name], **tables)
+    empty = {each: pd.DataFrame(columns=NEEDED[each]) for each in TABLES}
+    return RunTables(**facts[name], **empty | {each: _of_study(_part(folder, each, measured), name) for each in only})
 
 
 def study_names(folder: Path) -> list[str]:
@@ -62,17 +67,20 @@ def _facts(folder: Path) -> dict[str, dict[str, Any]]:
     return checked_facts(folder / FACTS_FILE)
 
 
-def _part(folder: Path, name: str) -> pd.DataFrame:
+def _part(folder: Path, name: str, measured: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     file = folder / f"{name}.parquet"
     if name in _OPTIONAL and not file.exists():
         return pd.DataFrame(columns=NEEDED[name])
-    return read_part(file, name)
+    return read_part(file, name, measured if name in _MEASURED else ())
 
 
-def read_part(file: Path, kind: str | None = None) -> pd.DataFrame:
-    """One of a run's tables; its kind is the file's name. UserError if it is missing, broken, or of another kind."""
+def read_part(file: Path, kind: str | None = None, measured: Sequence[Mapping[str, str]] = ()) -> pd.DataFrame:
+    """One of a run's tables, or its rows of some measurements; its kind is the file's name.
+
+    UserError if it is missing, broken, or of another kind.
+    """
     store.require_intact(file)
-    return checked_table(store.read_table(file), kind or file.stem, file)
+    return checked_table(store.read_table(file, like=measured), kind or file.stem, file)
 
 
 def _of_study(table: pd.DataFrame, study: str) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 
 FACTORS = [
@@ -47,6 +49,14 @@ RESERVED = frozenset(
     | {"concept", "prompt", "file", "thumbnail", "stage", "item", "seconds", "device", "status", "message", "home"}
     | {"r2_train", "rmse_train", "r2_cv", "rmse_cv", "point", "place", "age", "moment", "block", "block_id", "n", "id"}
 )
+
+
+def measurements(table: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """What each measurement is called (METRIC), and its rows with METRIC and some columns, one after the other."""
+    rows = table[list(columns)]
+    places = table[METRIC].fillna("").groupby(METRIC, sort=False, observed=True).indices
+    for identity, of_it in places.items():
+        yield identity, rows.iloc[of_it].assign(**dict(zip(METRIC, identity)))
 
 
 def own_factors(table: pd.DataFrame) -> list[str]:

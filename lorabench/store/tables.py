@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -58,14 +60,19 @@ def write_records(records: Sequence[Any], path: Path) -> None:
     pd.DataFrame([asdict(record) for record in records]).to_parquet(path, engine="pyarrow", index=False)
 
 
-def read_table(path: Path, with_value: str = "", columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(
+    path: Path, with_value: str = "", columns: Sequence[str] | None = None, like: Sequence[Mapping[str, str]] = ()
+) -> pd.DataFrame:
     """A parquet file: of its rows those that have a value in one column, or all; all columns, or some.
 
+    `like`: of its rows those that say what one of these does of its columns; "" stands for a missing text too.
     UserError if it is missing or broken.
     """
+    chosen = [ds.field(with_value).is_valid()] if with_value else []
+    chosen += [functools.reduce(operator.or_, map(_alike, like))] if like else []
+    filters = functools.reduce(operator.and_, chosen) if chosen else None
     try:
-        chosen = ds.field(with_value).is_valid() if with_value else None
-        return pd.read_parquet(path, engine="pyarrow", filters=chosen, columns=columns)
+        table = pd.read_parquet(path, engine="pyarrow", filters=filters, columns=columns)
     except FileNotFoundError as error:
         raise UserError(f"There is no {path.name} in {path.parent}; is this the folder of a finished run?") from error
     except MemoryError:
@@ -73,6 +80,13 @@ def read_table(path: Path, with_value: str = "", columns: Sequence[str] | None =
     except Exception as error:  # of pyarrow and pandas: a broken file may be broken in any way
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is not a readable parquet file: {said}.") from error
+    pa.default_memory_pool().release_unused()  # else it keeps what the largest table so far needed
+    return table
+
+
+def _alike(texts: Mapping[str, str]) -> ds.Expression:
+    said = [(ds.field(name) == text) | (ds.field(name).is_null() & (text == "")) for name, text in texts.items()]
+    return functools.reduce(operator.and_, said)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
