@@ -120,6 +120,8 @@ def sentence(problem: Mapping[str, Any], origin: Path, known: Sequence[str]) -> 
         return f"{origin}: unknown key '{place}'.{hint} Available: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{origin}: '{place}' is missing."
+    if problem["type"] == "json_invalid":
+        return f"{origin} is no JSON, or not all of it: {problem['ctx']['error']}."
     message = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, ").rstrip("."))
     got = "" if isinstance(problem["input"], dict | BaseModel) else f", got {given(problem['input'])}"
     return f"{origin}: '{place}': {message[0].lower()}{message[1:]}{got}."

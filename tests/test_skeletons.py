@@ -113,7 +113,7 @@ def test_a_checkpoint_draws_14900_images(paper):
 
 def test_the_command_says_what_is_missing(tmp_path):
     folder = tmp_path / "paper"
-    begun = lorabench_here("dataset", str(folder), "--skeleton", "paper")
+    begun = lorabench_here("dataset", "paper", str(folder))
     assert begun.returncode == 1 and "43 of 43 concepts lack pictures" in begun.stdout
     assert "0 pictures in 'scenes/castle', where 5 belong." in begun.stdout and "Written" in begun.stdout
     fill(folder)

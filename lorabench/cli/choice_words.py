@@ -62,15 +62,23 @@ def leaderboard(found: pd.DataFrame) -> Iterator[str]:
     """A block a criterion, and what its columns mean."""
     for heading, block in blocks(found):
         yield heading
-        told = span(block["detectable"])
-        if told:
-            yield from wrapped(f"A study like this tells differences of {told} from the best in 80 % of cases.")
+        yield from wrapped(_told(block["detectable"].dropna()))
         yield table(without_empty([_standing(row, block) for row in rows_of(block)]))
         yield from disagreement(block)
         yield ""
     if (found["verdict"] == "cannot be told").any():
         yield from wrapped(_UNTOLD)
     yield from wrapped(_LEGEND + (_NAMED if found["identified_images"].notna().any() else ""))
+
+
+def _told(detectable: pd.Series) -> str:
+    if detectable.empty:
+        return ""
+    if detectable.min() >= 1:  # normalised scores are in [0, 1]
+        return "A study like this, of so few seeds and classes, tells no difference from the best in 80 % of cases."
+    known = span(detectable[detectable < 1])
+    told = known if detectable.max() < 1 else f"{known}, or none at all,"
+    return f"A study like this tells differences of {told} from the best in 80 % of cases."
 
 
 def _standing(row: Mapping[str, Any], block: pd.DataFrame) -> dict[str, object]:

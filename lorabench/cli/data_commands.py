@@ -11,6 +11,7 @@ from lorabench import api
 from lorabench.cli.app import app
 from lorabench.cli.options import ClassWord, Json, Trigger
 from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
+from lorabench.errors import UserError
 
 _WORDS = {"class_word": "class word", "without_caption": "without"}
 
@@ -18,6 +19,10 @@ _WORDS = {"class_word": "class word", "without_caption": "without"}
 @app.command()
 def dataset(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
+    into: Annotated[
+        Path | None,
+        typer.Argument(metavar="[INTO]", help="after a skeleton's name: INTO --skeleton NAME"),
+    ] = None,
     write: Annotated[bool, typer.Option("--write", help="write the dataset.toml that was assumed, to edit")] = False,
     skeleton: Annotated[
         str, typer.Option(help="paper: write that data set's dataset.toml, without pictures, and say what is missing")
@@ -33,6 +38,10 @@ def dataset(
     """
     from lorabench.cli.cells import without_empty, wrapped
 
+    if into is not None:
+        if skeleton:
+            raise UserError(f"Name one folder with --skeleton {skeleton}, not both {folder} and {into}.")
+        folder, skeleton = into, str(folder)
     found = api.dataset(folder, trigger=trigger or "", class_word=class_word or "", write=write, skeleton=skeleton)
     if as_json:
         said = {"assumptions": found.assumptions, "lacking": found.lacking, "written": found.written}

@@ -60,7 +60,7 @@ def update(
         if stage == "report" and is_alone:  # part of its key
             thumbnails.bring_up_to_date(plan)
         key = _key(plan, stage, manifest, listed)
-        obstacle = _obstacle(plan, stage, manifest, faults)
+        obstacle = _obstacle(plan, stage, manifest, faults, is_alone)
         done[stage] = 0
         if obstacle:
             failures.append(Failure(stage, plan.study.name, "skipped", obstacle))
@@ -176,12 +176,13 @@ def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
     return [manifest.files[name].sha256 for name in _WRITES[stage] if stage in manifest.keys]
 
 
-def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[str, str]) -> str:
+def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[str, str], is_alone: bool) -> str:
     if stage == "audit":
         return ""
     if stage == "rank":
         scored = any(not checkpoint.is_base for checkpoint in _scored(plan))
-        return "" if scored else "no checkpoint has been scored: run `lorabench score` first, or see its failures"
+        way = "run `lorabench score` first, or see its failures" if is_alone else "try again when the run there has"
+        return "" if scored else f"no checkpoint has been scored: {way}"
     needed = "rank" if stage == "explain" else "explain"
     if needed in manifest.keys and not faults.keys() & set(_WRITES[needed]):
         return ""

@@ -65,7 +65,7 @@ class Card:
     @property
     def is_probed(self) -> bool:
         """Whether it was tried on real images."""
-        copies = self.copies if self.column.info.criterion == "diversity" else float("nan")
+        copies = self.copies - self.real if self.column.info.criterion == "diversity" else float("nan")
         return not np.isnan([self.identity, self.blur, self.jpeg, self.crop, copies]).all()
 
     @property

@@ -48,7 +48,7 @@ class Winner:
     tied: list[str]  # configs that a test does not tell from it
     untested: int  # configs that cannot be tested against it
     worse: int
-    detectable: str  # the difference that most comparisons would have told in four of five such studies
+    told: str  # in a sentence, the difference that most comparisons would have told in four of five such studies
 
 
 def facts(tables: RunTables, points: Points, n_categories: int) -> list[Fact]:
@@ -100,15 +100,19 @@ def winners(run: Comparison, headlines: Sequence[Column], doubted: Collection[Co
                 tied=[names[point] for point in standing.index[standing["verdict"] == "tied"]],
                 untested=int((standing["verdict"] == "cannot be told").sum()),
                 worse=int((standing["verdict"] == "worse").sum()),
-                detectable=_median(standing["detectable"]),
+                told=_told(standing["detectable"]),
             )
         )
     return found
 
 
-def _median(values: pd.Series) -> str:
-    numbers = values.astype("float64").dropna()
-    return f"{numbers.median():.2f}" if len(numbers) else ""
+def _told(detectable: pd.Series) -> str:
+    difference = detectable.astype("float64").median()
+    if np.isnan(difference):
+        return ""
+    if difference >= 1:  # normalised scores are in [0, 1]
+        return "Seeds and classes are too few: no difference would be told in four of five such studies."
+    return f"A difference of {difference:.2f} would be told in four of five such studies."
 
 
 def _with_error(mean: float, error: float) -> str:

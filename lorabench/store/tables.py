@@ -78,8 +78,11 @@ def read_table(
     except MemoryError:
         raise
     except Exception as error:  # of pyarrow and pandas: a broken file may be broken in any way
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is not a readable parquet file: {said}.") from error
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(
+            f"{path} is not a readable parquet file: {said}. Whatever wrote it has to write it again: of a run, "
+            "`lorabench grid` with this folder as --out."
+        ) from error
     pa.default_memory_pool().release_unused()  # else it keeps what the largest table so far needed
     return table
 

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file
 
 from lorabench import formats, store
 from lorabench.api import studies
-from lorabench.store.files import write_sealed
+from lorabench.store.files import read_sealed, write_sealed
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,17 @@ def test_verify_reads_what_nobody_needs(study, small_run, damaged):
     assert said.startswith("images/base/styles/riso/trigger counts as missing: 0001.png")
     same = small_run / folder.relative_to(damaged) / "0001.png"
     assert (folder / "0001.png").read_bytes() == same.read_bytes()
+
+
+def test_doctor_calls_orphaned_what_tables_leave_out_but_not_what_was_made_since(small_run, tmp_path):
+    run = Path(shutil.copytree(small_run, tmp_path / "run"))
+    scores = next((run / "scores").glob("*-e1"))
+    left, new = (Path(shutil.copytree(scores, run / "scores" / name)) for name in ("left", "new"))
+    meta = read_sealed(new / store.META, store.Meta)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    write_sealed(new / store.META, replace(meta, provenance=replace(meta.provenance, started=tomorrow)))
+    found = json.loads(lorabench_here("doctor", str(run), "--json").stdout)
+    assert [(row["finding"], row["place"]) for row in found] == [("orphaned", f"scores/{left.name}")]
 
 
 def test_what_was_made_from_something_else_is_made_again(tmp_path):

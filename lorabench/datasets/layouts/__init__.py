@@ -25,7 +25,7 @@ def recognise(place: Path) -> Assumed:
         seen = PictureFolder(place)
     else:
         raise UserError(
-            f"Data set {place} is not a folder. Let data.folder of the study, or --data, name a folder of images, or "
-            "the TOML file that describes one."
+            f"Data set {place} is not a folder of images, nor a TOML file that describes one (data.folder of a study). "
+            "For the folders of the paper's data set, to be filled with its pictures: `lorabench dataset paper FOLDER`."
         )
     return next(assumed for layout in LAYOUTS if (assumed := layout.assume(seen)) is not None)
