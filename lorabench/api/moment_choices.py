@@ -10,7 +10,6 @@ from lorabench.api.measurements import AS_REPORTED, Selection, compared, ranked_
 from lorabench.errors import UserError
 from lorabench.report.answers import Answer, answers, choices, is_several
 from lorabench.report.cards import find_cards
-from lorabench.report.runs import study_names
 from lorabench.report.tables import headline_columns
 
 
@@ -29,7 +28,7 @@ def choices_of(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
 def answers_of(run: Path) -> list[Answer]:
     """What the report says first of the first study of a run; [] where no config has anything to choose from."""
     try:
-        first = next(each for each in ranked_studies(run, AS_REPORTED) if each.study == study_names(run)[0])
+        first, *_ = ranked_studies(run, AS_REPORTED)
         found = compared(run, first.study, first.columns)
     except UserError:  # a run that ended before its tables, or in which nothing is ranked
         return []
