@@ -65,13 +65,14 @@ def read_table(
 ) -> pd.DataFrame:
     """A parquet file: of its rows those that have a value in one column, or all; all columns, or some.
 
-    `like`: of its rows those that say what one of these does of its columns; "" stands for a missing text too.
-    UserError if it is missing or broken.
+    `like`: of its rows those that say what one of these does of its columns; "" stands for a missing text too. Of a
+    file without such columns of texts, which is none of ours, all rows. UserError if it is missing or broken.
     """
-    chosen = [ds.field(with_value).is_valid()] if with_value else []
-    chosen += [functools.reduce(operator.or_, map(_alike, like))] if like else []
-    filters = functools.reduce(operator.and_, chosen) if chosen else None
     try:
+        chosen = [ds.field(with_value).is_valid()] if with_value else []
+        if like and all(_is_text(pq.read_schema(path), name) for each in like for name in each):
+            chosen.append(functools.reduce(operator.or_, map(_alike, like)))
+        filters = functools.reduce(operator.and_, chosen) if chosen else None
         table = pd.read_parquet(path, engine="pyarrow", filters=filters, columns=columns)
     except FileNotFoundError as error:
         raise UserError(f"There is no {path.name} in {path.parent}; is this the folder of a finished run?") from error
@@ -85,6 +86,12 @@ def read_table(
         ) from error
     pa.default_memory_pool().release_unused()  # else it keeps what the largest table so far needed
     return table
+
+
+def _is_text(schema: pa.Schema, name: str) -> bool:
+    kind = schema.field(name).type if name in schema.names else None
+    kind = kind.value_type if isinstance(kind, pa.DictionaryType) else kind
+    return kind in (pa.string(), pa.large_string(), pa.null())
 
 
 def _alike(texts: Mapping[str, str]) -> ds.Expression:

@@ -69,6 +69,17 @@ def test_broken_table_is_a_sentence(tmp_path):
     assert store.read_table(tmp_path / "scores.parquet")["a"].tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    "metric, rows",
+    [(["a", "b", None], 1), (pd.Categorical(["a", "b", "a"]), 2), ([1, 2, 3], 3)],
+    ids=["texts", "categories", "somebody's numbers, whole"],
+)
+def test_rows_of_some_measurements_are_read_alone(metric, rows, tmp_path):
+    store.write_table(pd.DataFrame({"metric": metric, "prompt_type": ["", "x", None]}), tmp_path / "scores.parquet")
+    found = store.read_table(tmp_path / "scores.parquet", like=[{"metric": "a", "prompt_type": ""}])
+    assert len(found) == rows
+
+
 def test_a_table_of_parts_is_the_table_of_all(tmp_path):
     """Also where the first part lacks what later ones have: nothing in it says of which kind that is."""
     first = pd.DataFrame({"file": [None, None], "thumbnail": [None, None], "seed": pd.array([None, 1], "Int64")})
