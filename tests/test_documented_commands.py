@@ -120,6 +120,8 @@ def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> l
         words += ["--weights", str(mini.encoder_path("vgg19"))]
     if command.startswith(("mini identified", "recipe")):  # of a study that learnt something
         words[-1 if name == "mini" else 1] = stand_in("results/mini_paper", out)
+    if words[:2] == ["dataset", "paper"]:
+        words[2] = str(out / "paper")  # writes a description where none is
     if name == "figures":
         words += ["--out", str(out / "figures")]
     if name == "export" and len(words) < 3:
@@ -133,7 +135,7 @@ def test_a_documented_command_runs(command, stand_ins, tmp_path):
     assert "Traceback" not in done.stderr
     if command == "grid configs/paper.toml --dry-run":  # says the grid, then what a reader has to bring
         assert done.returncode == 2 and "234" in done.stdout and "data/paper" in done.stderr
-    elif "--skeleton" in command:  # writes a description, and the pictures are still to bring
+    elif "--skeleton" in command or command.startswith("dataset paper"):  # writes a description, and the pictures are still to bring
         assert done.returncode == 1 and "43 of 43 concepts lack pictures" in done.stdout
     else:
         assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ from lorabench.cli import app
 COMMANDS = typer.main.get_command(app).commands
 # Commands that are no function: stages of `grid`, and words about this machine or this program's own parts.
 WORDS_ONLY = {"train", "generate", "encode", "score", "rank", "explain", "report", "list", "doctor", "mini"}
-OF_THE_TERMINAL = {"as_json", "dry_run", "quiet"}
+OF_THE_TERMINAL = {"as_json", "dry_run", "quiet", "into"}  # `into`: another order of words
 CALLED = {"concept": "concepts", "epoch": "epochs", "metric": "metrics", "file": "adapter"}
 CONTRACTS = {"lorabench", "lorabench.components"}
 

@@ -57,6 +57,7 @@ class RunFolder(SeenFolder):
         with mine:
             shutil.rmtree(self._scratch, ignore_errors=True)  # leavings of a run that was killed
             yield mine
+            shutil.rmtree(self._scratch, ignore_errors=True)  # of a worker of this one that was
 
     @contextlib.contextmanager
     def tables_locked(self) -> Iterator[None]:
