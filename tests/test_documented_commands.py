@@ -135,7 +135,7 @@ def test_a_documented_command_runs(command, stand_ins, tmp_path):
     assert "Traceback" not in done.stderr
     if command == "grid configs/paper.toml --dry-run":  # says the grid, then what a reader has to bring
         assert done.returncode == 2 and "234" in done.stdout and "data/paper" in done.stderr
-    elif "--skeleton" in command or command.startswith("dataset paper"):  # writes a description, and the pictures are still to bring
+    elif "--skeleton" in command or command.startswith("dataset paper"):  # a description; the pictures are to bring
         assert done.returncode == 1 and "43 of 43 concepts lack pictures" in done.stdout
     else:
         assert done.returncode == 0, done.stderr
