@@ -27,7 +27,7 @@ from lorabench.architectures import ARCHITECTURES, AUTOENCODER
 from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
 from lorabench.errors import UserError
 from lorabench.untrusted import known
-from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE
+from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE, device_names
 
 Answer = TypeVar("Answer")
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
@@ -135,12 +135,10 @@ class BaseModel:
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device that "auto", "cpu", "mps", "cuda" or "cuda:1" means here; UserError if this machine lacks it."""
+    """The torch device that "auto", "cpu", "mps", "cuda" or "cuda:1" means here. UserError if this machine lacks it."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise UserError(f"Unknown device '{name}'. Available: auto, cpu, cuda, cuda:<number>, mps.")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         reason = (
             "this PyTorch was built without CUDA" if torch.version.cuda is None else "not that many GPUs are visible"
@@ -153,11 +151,12 @@ def pick_device(name: str) -> torch.device:
 
 def pick_devices(names: str) -> tuple[str, ...]:
     """The devices that a list like "cuda:0,cuda:2" means, or "auto": every GPU that is visible. UserError."""
-    asked = [name.strip() for name in names.split(",")]
+    try:
+        asked = [name.strip() for name in device_names(names).split(",")]
+    except ValueError as error:
+        raise UserError(f"A device {error}.") from None
     if asked == ["auto"] and torch.cuda.device_count() > 1:
         asked = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if len(set(asked)) < len(asked):
-        raise UserError(f"Device '{next(name for name in asked if asked.count(name) > 1)}' is named twice.")
     return tuple(str(pick_device(name)) for name in asked)
 
 

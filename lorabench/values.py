@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from lorabench.errors import UserError
 
@@ -39,6 +40,18 @@ def _is_text(value: str) -> str:
     return value
 
 
+def device_names(text: str) -> str:
+    """`text`, if it can name devices: auto, cpu, mps, cuda, cuda:1 or several as cuda:0,cuda:2. ValueError."""
+    names = [name.strip() for name in text.split(",")]
+    wrong = [name for name in names if not re.fullmatch(r"cpu|mps|cuda(:\d{1,4})?", name)]
+    if names != ["auto"] and wrong:
+        asked = "auto, cpu, mps, cuda or cuda:<number>, or several as cuda:0,cuda:2"
+        raise ValueError(f"must be {asked}; not {wrong[0]!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"names {next(name for name in names if names.count(name) > 1)} twice")
+    return text
+
+
 _Number = BeforeValidator(_is_number)
 Many = Annotated[int, _Number, Field(ge=1, le=MANY)]
 Pictures = Annotated[int, _Number, Field(ge=1, le=MOST_PICTURES)]
@@ -57,6 +70,8 @@ Positive = Annotated[float, _Number, Field(gt=0)]
 NotNegative = Annotated[float, _Number, Field(ge=0, le=MANY)]
 Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
 Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets nothing is none
+Switch = Annotated[bool, Field(strict=True)]  # pydantic takes "yes" and 1 for true
+Devices = Annotated[str, AfterValidator(device_names)]
 Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
 
 
@@ -96,6 +111,7 @@ _PLAIN = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "must be a table"),
     "string_type": "must be text",
     "bool_type": "must be true or false",
+    "too_short": "must name at least one",
     "string_pattern_mismatch": "is not of the form that is read here",
 }
 
@@ -104,6 +120,17 @@ def given(value: object) -> str:
     """A value as a sentence names it: as TOML writes it where that differs, and short."""
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def problems(error: ValidationError) -> list[Any]:
+    """What pydantic says is wrong, without what only follows: a list of one refused item is also said to be empty."""
+    found = error.errors()
+    places = [each["loc"] for each in found]
+    return [
+        each
+        for each, place in zip(found, places, strict=True)
+        if not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
 
 
 def sentence(problem: Mapping[str, Any], origin: Path, known: Sequence[str]) -> str:

@@ -55,11 +55,10 @@ def grid(
     default `results/<study>`. UserError for a study that cannot be run, before any work.
     """
     file, population = Path(study), _path(anchors)
-    words = Words(trigger, class_word)
+    words, how = Words(trigger, class_word), How(device, workers, executor, address, compile)
     early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
-    how = How(device, workers, executor, address, compile)
     plan = studies.planned(file, _path(out), how, only, limit, population, words)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
     return Run(plan.root, plan.study.name, result)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from lorabench import components, diffusion
 from lorabench.api.progress import open_progress
@@ -29,7 +30,7 @@ def ratios(
         classes.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file)
     if not classes:
         raise UserError(f"There are no pictures in {folder}.")
-    loaded = spec.load(weights, diffusion.pick_device(device))
+    loaded = spec.load(weights, torch.device(diffusion.pick_devices(device)[0]))
     with open_progress(quiet).stage("encode", len(classes), sum(map(len, classes.values()))) as advance:
         return measured_ratios(classes, loaded, mode, seed, advance)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorabench.datasets import Words
+from lorabench.errors import UserError
+from lorabench.values import device_names
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,13 @@ class How:
     executor: str | None = None
     address: str | None = None  # of a cluster
     compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.device is not None:
+            try:
+                device_names(self.device)
+            except ValueError as error:
+                raise UserError(f"--device {error}.") from None
 
     @property
     def said(self) -> dict[str, object]:

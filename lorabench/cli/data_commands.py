@@ -21,7 +21,7 @@ def dataset(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
     into: Annotated[
         Path | None,
-        typer.Argument(metavar="[INTO]", help="after a skeleton's name: INTO --skeleton NAME"),
+        typer.Argument(metavar="INTO", help="after a skeleton's name: INTO --skeleton NAME"),
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="write the dataset.toml that was assumed, to edit")] = False,
     skeleton: Annotated[

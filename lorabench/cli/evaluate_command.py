@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @app.command()
 def evaluate(
     checkpoints: Annotated[
-        Path | None, typer.Argument(metavar="[CKPT_DIR]", help="folder of adapter files, or one file")
+        Path | None, typer.Argument(metavar="CKPT_DIR", help="folder of adapter files, or one file")
     ] = None,
     images: Annotated[
         Path | None,

@@ -46,8 +46,8 @@ def files(found: pd.DataFrame) -> Iterator[str]:
 def closing(found: pd.DataFrame) -> Iterator[str]:
     """The end of a run that can tell nothing of configs: of each criterion the best file, and what is tied."""
     yield from wrapped(
-        "Of configs nothing can be told: that takes two trainings of each, and two classes. Of these files on these "
-        "images (`lorabench files`):"
+        "Of configs nothing can be told: that takes two of them, two trainings of each, and two classes. Of these "
+        "files on these images (`lorabench files`):"
     )
     for heading, block in _blocks(found):
         yield from heading

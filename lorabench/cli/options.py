@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from lorabench.api.requests import How
 from lorabench.values import MANY, MOST_WORKERS
 
 StudyFile = Annotated[
     Path, typer.Argument(metavar="STUDY", help="a study file, or the name of one that comes along: mini, paper, ...")
 ]
 Out = Annotated[Path | None, typer.Option(help="folder of the results; default results/<study>")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")]
+Device = Annotated[
+    str | None, typer.Option(callback=lambda name: How(name).device, help="auto, cpu, cuda, cuda:1 or mps")
+]  # a name that is none is refused before torch is loaded
 Workers = Annotated[int | None, typer.Option(min=0, max=MOST_WORKERS, help="processes; 0 = chosen by device and model")]
 ExecutorChoice = Annotated[
     str | None, typer.Option("--executor", help="local: this machine; ray: all machines of a Ray cluster")

@@ -158,7 +158,7 @@ def compare(
 def export(
     run: RunFolder,
     out: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="where to write; default: a folder csv beside the tables")
+        Path | None, typer.Argument(metavar="FOLDER", help="where to write; default: a folder csv beside the tables")
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="one CSV file a table (default)")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="one parquet file a table, with thumbnails")] = False,

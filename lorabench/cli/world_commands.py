@@ -78,7 +78,7 @@ def list_components(
 @app.command()
 def doctor(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="folder of a study's results; else this machine")
+        Path | None, typer.Argument(metavar="RUN", help="folder of a study's results; else this machine")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

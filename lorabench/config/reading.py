@@ -27,7 +27,7 @@ from lorabench.config.schema import (
 )
 from lorabench.errors import UserError, unknown
 from lorabench.shipped import IS_INSTALLED, PROMPTS, STUDIES, study_file, study_names
-from lorabench.values import given, read_toml, sentence
+from lorabench.values import given, problems, read_toml, sentence
 
 PACKAGE_SCHEME, PATH_SCHEME = "lorabench:", "path:"
 MINI = "mini"  # as a base: the miniature world's
@@ -70,7 +70,7 @@ def study_from(content: dict[str, Any], origin: Path) -> Study:
     try:
         study = Study(**merged)
     except ValidationError as error:
-        raise UserError("\n".join(_sentence(each, files) for each in error.errors())) from error
+        raise UserError("\n".join(_sentence(each, files) for each in problems(error))) from error
     if study.images.prompts:
         return study
     return study.model_copy(update={"images": study.images.model_copy(update={"prompts": str(PROMPTS)})})

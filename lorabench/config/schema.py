@@ -16,6 +16,7 @@ from lorabench.errors import unknown
 from lorabench.records import ExecutorName, OptimizerName, PromptType, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
+    Devices,
     Few,
     Fraction,
     Guidance,
@@ -32,6 +33,7 @@ from lorabench.values import (
     Side,
     Steps,
     Strength,
+    Switch,
     Width,
     Workers,
 )
@@ -82,8 +84,8 @@ class Training(Section):
         None, description="pixels; buckets have at most its square in area; default: the base model's own"
     )
     max_tokens: Width = Field(150, description="of a caption, in whole chunks of the text encoder's length")
-    train_text_encoder: bool = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
-    train_unet: bool = Field(True, description="false: the text encoder alone")
+    train_text_encoder: Switch = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
+    train_unet: Switch = Field(True, description="false: the text encoder alone")
 
     @model_validator(mode="after")
     def _checkpoints_within_epochs(self) -> Training:
@@ -103,9 +105,9 @@ class Variation(Section):
     factor: Width | None = Field(None, description="of lokr: into how many blocks a side of a matrix is divided")
     conv_dim: Width | None = Field(None, description="dim of kernels larger than 1 x 1; none = dim")
     conv_alpha: Strength | None = Field(None, description="alpha of the same; none = alpha")
-    tucker: bool | None = Field(None, description="kernels larger than 1 x 1 by Tucker decomposition")
-    dora: bool | None = Field(None, description="magnitude and direction apart: lora with it is DoRA")
-    decompose_both: bool | None = Field(None, description="of lokr: the first block of low rank too")
+    tucker: Switch | None = Field(None, description="kernels larger than 1 x 1 by Tucker decomposition")
+    dora: Switch | None = Field(None, description="magnitude and direction apart: lora with it is DoRA")
+    decompose_both: Switch | None = Field(None, description="of lokr: the first block of low rank too")
     peft: dict[str, Any] | None = Field(
         None, description='of algorithm peft: { peft_type = "VERA", r = 8 }, or another method and its settings'
     )
@@ -204,7 +206,7 @@ class Explain(Section):
 class Run(Section):
     """How the work is done; of all this only the precision changes numbers by more than their rounding."""
 
-    device: str = Field(
+    device: Devices = Field(
         "auto", description="auto (every GPU there is), cpu, cuda, cuda:1 or mps; several: cuda:0,cuda:2"
     )
     workers: Workers = Field(
@@ -224,10 +226,10 @@ class Run(Section):
         description="pictures of a training batch that are computed at once, for small GPUs; none = all. Their "
         "gradients are added",
     )
-    gradient_checkpointing: bool = Field(
+    gradient_checkpointing: Switch = Field(
         False, description="training keeps few activations and computes the others twice: less memory, a third slower"
     )
-    compile: bool = Field(
+    compile: Switch = Field(
         False, description="the U-Net's blocks for drawing, by torch.compile: minutes at the start, faster pictures"
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lorabench.errors import UserError
-from lorabench.values import MANY, Many, Name, read_toml, sentence
+from lorabench.values import MANY, Many, Name, problems, read_toml, sentence
 
 DESCRIPTION = "dataset.toml"
 
@@ -70,7 +70,7 @@ def read_description(path: Path) -> Description:
     try:
         return Description.model_validate(read_toml(path))
     except ValidationError as error:
-        raise UserError("\n".join(dict.fromkeys(_sentence(problem, path) for problem in error.errors()))) from error
+        raise UserError("\n".join(dict.fromkeys(_sentence(problem, path) for problem in problems(error)))) from error
 
 
 def _sentence(problem: Any, path: Path) -> str:

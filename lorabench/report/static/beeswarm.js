@@ -142,6 +142,8 @@ function swarmLevels(factors, target) {
         sums[factor.level[i]][1] += 1;
       }
     });
+    // TreeSHAP's values of a factor need not average to zero; levels are told apart by what they add to its mean.
+    const [all, count] = sums.reduce(([sum, n], [more, m]) => [sum + more, n + m], [0, 0]);
     return el(
       "div",
       {},
@@ -156,14 +158,14 @@ function swarmLevels(factors, target) {
                 {},
                 symbolMark(factor.numeric ? "circle" : levelStyle(factor, k).symbol, levelColor(factor, k)),
                 el("span", {}, level),
-                el("b", {}, signed(sums[k][0] / sums[k][1], 3)),
+                el("b", {}, signed(sums[k][0] / sums[k][1] - all / count, 3)),
               )
             : null,
         ),
       ),
     );
   });
-  return [el("h3", {}, "Levels: mark, and mean SHAP value"), el("div", { class: "levels" }, lists)];
+  return [el("h3", {}, "Levels: mark, and mean SHAP value against the mean of the factor"), el("div", { class: "levels" }, lists)];
 }
 
 function drawSwarm() {
