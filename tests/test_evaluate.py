@@ -20,13 +20,16 @@ from diffusers import StableDiffusionPipeline
 from lycoris.modules.loha import LohaModule
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
-from saved_adapters import peft_models
+from saved_adapters import peft_models, trained
+from tiny_base import write_tiny_base
 
 from lorabench import datasets, diffusion, formats, mini
 from lorabench.api import evaluate_adapters
 from lorabench.api.requests import Drawing
+from lorabench.components import Origin
 from lorabench.config import Study
 from lorabench.formats.kohya import kohya_name
+from lorabench.records import TrainConfig, TrainingConfig
 
 FEW = ("--workers", "1", "--per-set")  # processes, pictures
 
@@ -136,6 +139,18 @@ def test_a_size_to_wait_for_is_said_and_the_paper_s_is_an_option():
     study, said = evaluate_adapters._while_a_person_waits(paper, Drawing(per_set=7), "cpu")
     assert evaluate_adapters.with_drawing(study, Drawing(per_set=7)).images.per_set == 7 and said.startswith("7 images")
     assert study.images.per_set < 100 == paper.images.per_set and "100 in 25 (--paper)" in said
+
+
+def test_a_base_of_ones_own_goes_the_road_to_the_published_encoders(tmp_path):
+    """As far as a machine without them can go."""
+    base = write_tiny_base(tmp_path / "base")
+    parts = diffusion.load_base(diffusion.base_of(str(base)), torch.device("cpu")).components
+    adapter = trained(parts, "lora", "linear", dim=4)
+    config = TrainConfig("mine", adapter.config, TrainingConfig(lr=1e-3))
+    formats.save_adapter(tmp_path / "mine.safetensors", adapter, config, Origin("", 1, 1, 10))
+    words = ("--trigger", "[V_x]", "--class-word", "dog", "--dry-run")
+    done = lorabench_here("evaluate", str(tmp_path / "mine.safetensors"), "--base", str(base), *words)
+    assert done.returncode == 2 and "needs the published weights" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_adapter_says_what_it_was_trained_on(checkpoints, tmp_path):

@@ -116,7 +116,7 @@ def _as_asked(
     changes |= {} if base is None else {"base": base}
     study = with_templates(study.model_copy(update=changes), given.templates)
     if given.study is None and study.base != str(mini.base_path()) and not given.drawing.paper:
-        study, said = _while_a_person_waits(study, given.drawing, given.device or study.run.device)
+        study, said = _while_a_person_waits(study, given.drawing, given.how.device or study.run.device)
         remarks = [*remarks, said]
     if given.study is None and not data.folder and (Path(study.images.prompts) / "drift.txt").is_file():
         types = dict.fromkeys((*study.images.prompt_types, "drift"))
