@@ -380,11 +380,14 @@ def recomputing(base: BaseModel) -> Iterator[None]:
         base.unet.disable_gradient_checkpointing()
 
 
-def embed_tokens(base: BaseModel, ids: torch.Tensor) -> torch.Tensor:
-    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them."""
+def embed_tokens(base: BaseModel, ids: torch.Tensor, clip_skip: int = 1) -> torch.Tensor:
+    """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them.
+
+    With `clip_skip` those of an earlier layer, the last one being 1, through the norm that the last one has.
+    """
     n, chunks, length = ids.shape
     with base.autocast():
-        states = base.text_encoder(ids.flatten(0, 1).to(base.device)).last_hidden_state
+        states = _text_states(base.text_encoder, ids.flatten(0, 1).to(base.device), clip_skip)
     states = states.float().unflatten(0, (n, chunks))
     if chunks == 1:
         return states[:, 0]
@@ -392,13 +395,23 @@ def embed_tokens(base: BaseModel, ids: torch.Tensor) -> torch.Tensor:
     return torch.cat([states[:, 0, :1], inner, states[:, -1, -1:]], dim=1)
 
 
-def encode_prompts(base: BaseModel, texts: Sequence[str], max_tokens: int) -> torch.Tensor:
+def _text_states(encoder: CLIPTextModel, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
+    if clip_skip == 1:
+        return encoder(ids).last_hidden_state
+    layers = encoder(ids, output_hidden_states=True).hidden_states
+    if clip_skip >= len(layers):
+        raise UserError(f"clip_skip is {clip_skip}, but this base model's text encoder has {len(layers) - 1} layers.")
+    inner = getattr(encoder, "text_model", encoder)  # transformers 5.6 took it out
+    return inner.final_layer_norm(layers[-clip_skip])
+
+
+def encode_prompts(base: BaseModel, texts: Sequence[str], max_tokens: int, clip_skip: int = 1) -> torch.Tensor:
     """Text vectors float32 [n, tokens, d]; with one chunk, what the stock pipeline feeds its U-Net.
 
     Computed in float32 by a bfloat16 base too: bfloat16 would round away what a trained text encoder changes (an update
     of |dW|/|W| = 1e-3 would be off by several times its size).
     """
-    return embed_tokens(replace(base, dtype=torch.float32), tokenize(base, texts, max_tokens))
+    return embed_tokens(replace(base, dtype=torch.float32), tokenize(base, texts, max_tokens), clip_skip)
 
 
 @torch.no_grad()
@@ -413,9 +426,10 @@ def encode_latents(base: BaseModel, images: np.ndarray, seeds: Sequence[int]) ->
     return (posterior.mean + posterior.std * noise) * base.vae.config.scaling_factor
 
 
-def gaussian_noise(seed: int, shape: Sequence[int]) -> torch.Tensor:
+def gaussian_noise(seed: int | torch.Generator, shape: Sequence[int]) -> torch.Tensor:
     """Standard normal float32 of that shape, drawn on the CPU: the same on every device and in every batch."""
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    return torch.randn(tuple(shape), generator=generator)
 
 
 def noise_prediction_loss(

@@ -169,7 +169,13 @@ class TrainingConfig:
 
 
 # Settings that came later. At its default such a one is left out of keys and files: it is what was always done.
-LATER = ("optimizer",)
+LATER = ("optimizer", "scheduler", "clip_skip")
+
+
+def told(settings: TrainingConfig | Sampling) -> dict[str, Any]:
+    """The settings that keys are made of and files hold."""
+    usual = {each.name: each.default for each in fields(settings)}
+    return {key: value for key, value in asdict(settings).items() if key not in LATER or value != usual[key]}
 
 
 @dataclass(frozen=True)
@@ -183,10 +189,7 @@ class TrainConfig:
     @property
     def flat(self) -> dict[str, Any]:
         """Name and settings in one table, as adapter files hold them and keys are made of them."""
-        usual = asdict(TrainingConfig())
-        training = asdict(self.training)
-        told = {key: value for key, value in training.items() if key not in LATER or value != usual[key]}
-        return {"name": self.name, **asdict(self.adapter), **told}
+        return {"name": self.name, **asdict(self.adapter), **told(self.training)}
 
     @property
     def factors(self) -> dict[str, Any]:
@@ -210,13 +213,15 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How images are drawn: DDIM with classifier-free guidance (the paper: 25 steps, guidance 7, 512 x 512)."""
+    """How images are drawn, with classifier-free guidance (the paper: DDIM, 25 steps, guidance 7, 512 x 512)."""
 
     steps: int = 25
     guidance: float = 7.0
     size: int = 512  # pixels, width = height
     max_tokens: int = 75
     negative_prompt: str = ""
+    scheduler: str = "DDIM"  # diffusers' name without "Scheduler", with " karras" by Karras' spacing of the noise
+    clip_skip: int = 1  # text vectors of this layer of the text encoder, counted from the last
 
 
 @dataclass(frozen=True)

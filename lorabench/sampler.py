@@ -6,17 +6,23 @@ A cast of every weight at every step is what autocast would cost: SD1.5 has 860 
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
+import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from lorabench.diffusion import STOCK_DDIM, BaseModel
 from lorabench.records import Sampling
+from lorabench.values import KARRAS
 
 # The decoder's activations are the largest of all (3 GB for 8 pictures of 512 x 512); smaller batches cost no time.
 DECODER_BATCH = 8
@@ -46,25 +52,37 @@ class Sampler:
         return self.unet.dtype
 
     @torch.inference_mode()
-    def sample(self, embeddings: Tensor, unconditional: Tensor, noise: Tensor, sampling: Sampling) -> np.ndarray:
-        """Draw uint8 [n, height, width, 3] by DDIM (eta 0) with classifier-free guidance, as the stock pipeline does.
+    def sample(
+        self,
+        embeddings: Tensor,
+        unconditional: Tensor,
+        noise: Tensor,
+        sampling: Sampling,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> np.ndarray:
+        """Draw uint8 [n, height, width, 3] with classifier-free guidance, as the stock pipeline does; DDIM with eta 0.
 
         embeddings [n, tokens, d]; unconditional [1, tokens, d]; noise float32 [n, c, h, w]. Guidance <= 1 means none.
-        The steps between two passes of the U-Net are float32.
+        Schedulers that add noise at every step draw each picture's from its generator, on the CPU. The steps between
+        two passes of the U-Net are float32.
         """
-        scheduler = DDIMScheduler.from_config(self.base.scheduler_config, **STOCK_DDIM)
+        scheduler = scheduler_of(sampling.scheduler, self.base.scheduler_config)
         scheduler.set_timesteps(sampling.steps)
+        step = partial(scheduler.step, return_dict=False)
+        if generators is not None and "generator" in inspect.signature(scheduler.step).parameters:
+            step = partial(step, generator=list(generators))
         guided = sampling.guidance > 1
         context = torch.cat([unconditional.expand_as(embeddings), embeddings]) if guided else embeddings
-        context, latents = context.to(self.dtype), noise.to(self.base.device)
+        context, latents = context.to(self.dtype), noise.to(self.base.device) * scheduler.init_noise_sigma
         on_device = scheduler.timesteps.to(self.base.device)  # one copy instead of one a step
-        for step, timestep in enumerate(scheduler.timesteps.tolist()):
-            doubled = torch.cat([latents, latents]) if guided else latents
-            predicted = self._predicted(doubled, on_device[step], context)
+        for place, timestep in enumerate(scheduler.timesteps):
+            shown = scheduler.scale_model_input(latents, timestep)
+            doubled = torch.cat([shown, shown]) if guided else shown
+            predicted = self._predicted(doubled, on_device[place], context)
             if guided:
                 without, with_prompt = predicted.chunk(2)
                 predicted = without + sampling.guidance * (with_prompt - without)
-            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+            latents = step(predicted, timestep, latents)[0]
         return self._decode(latents)
 
     @torch.inference_mode()
@@ -99,6 +117,22 @@ class Sampler:
         pixels = torch.cat([self.vae.decode(part, return_dict=False)[0] for part in scaled.split(DECODER_BATCH)])
         bytes_ = ((pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
         return bytes_.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
+    """A scheduler of diffusers by the name that `Sampling` has, with the noise schedule of a base model's config."""
+    of_class = name.removesuffix(KARRAS)
+    options = {"DDIM": STOCK_DDIM, "PNDM": {"skip_prk_steps": True}}.get(of_class, {})  # as SD1.5's own config has it
+    options = options | ({"use_karras_sigmas": True} if name.endswith(KARRAS) else {})
+    return getattr(diffusers, f"{of_class}Scheduler").from_config(config, **options)
+
+
+@cache
+def passes(sampling: Sampling) -> int:
+    """Passes of the U-Net over one picture: guidance takes two a step, and some schedulers do more steps than asked."""
+    scheduler = scheduler_of(sampling.scheduler, {})
+    scheduler.set_timesteps(sampling.steps)
+    return len(scheduler.timesteps) * (2 if sampling.guidance > 1 else 1)
 
 
 def sampler_of(base: BaseModel, compiled: bool = False) -> Sampler:

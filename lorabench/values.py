@@ -52,6 +52,28 @@ def device_names(text: str) -> str:
     return text
 
 
+# Those of diffusers that take each other's place (`KarrasDiffusionSchedulers`), without the ending; not EDM's own, and
+# not the SDE's, which takes the package torchsde.
+SCHEDULERS = (
+    *("DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "HeunDiscrete", "EulerAncestralDiscrete"),
+    *("DPMSolverMultistep", "DPMSolverSinglestep", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DEISMultistep"),
+    "UniPCMultistep",
+)
+KARRAS = " karras"  # behind a name: the noise levels of Karras et al. (2022), as many interfaces offer them
+_WITHOUT_KARRAS = ("DDIM", "DDPM", "PNDM", "EulerAncestralDiscrete")
+
+
+def scheduler_name(text: str) -> str:
+    """The scheduler as records have it, of diffusers' own name or one without "Scheduler". ValueError."""
+    name = text.removesuffix(KARRAS).removesuffix("Scheduler")
+    if name not in SCHEDULERS:
+        near = difflib.get_close_matches(name, SCHEDULERS, n=1, cutoff=0.4)
+        raise ValueError(f"must be one of {', '.join(SCHEDULERS)}{f'; is {near[0]} meant?' if near else ''}")
+    if text.endswith(KARRAS) and name in _WITHOUT_KARRAS:
+        raise ValueError(f"must be without '{KARRAS.strip()}': {name} has noise levels of its own")
+    return name + (KARRAS if text.endswith(KARRAS) else "")
+
+
 _Number = BeforeValidator(_is_number)
 Many = Annotated[int, _Number, Field(ge=1, le=MANY)]
 Pictures = Annotated[int, _Number, Field(ge=1, le=MOST_PICTURES)]
@@ -71,6 +93,8 @@ NotNegative = Annotated[float, _Number, Field(ge=0, le=MANY)]
 Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
 Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets nothing is none
 Switch = Annotated[bool, Field(strict=True)]  # pydantic takes "yes" and 1 for true
+Skip = Annotated[int, _Number, Field(ge=1, le=24)]  # text encoders have 12 to 32 layers
+Scheduler = Annotated[str, AfterValidator(scheduler_name)]
 Devices = Annotated[str, AfterValidator(device_names)]
 Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
 

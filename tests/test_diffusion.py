@@ -7,10 +7,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from diffusers.schedulers import KarrasDiffusionSchedulers
 from safetensors.torch import load_file, save_file
 from single_file import write_single_file
 from tiny_base import write_tiny_base
@@ -19,7 +21,8 @@ from lorabench import diffusion
 from lorabench.base_files import find_base
 from lorabench.errors import UserError
 from lorabench.records import Sampling
-from lorabench.sampler import sampler_of
+from lorabench.sampler import passes, sampler_of
+from lorabench.values import SCHEDULERS, scheduler_name
 
 TEXTS = [
     "a red robot on the beach",
@@ -85,6 +88,64 @@ def test_sampling_is_the_stock_pipeline(base, pipeline):
     # The same operations in the same order; one level of 255 is left for a value on the edge between two.
     assert np.abs(ours.astype(int) - np.round(theirs * 255).astype(int)).max() <= 1
     assert ours.shape == (4, 16, 16, 3) and len(np.unique(ours)) > 10
+
+
+@pytest.mark.parametrize("name", [*SCHEDULERS, "DPMSolverMultistep karras", "EulerDiscrete karras"])
+def test_schedulers_by_name_are_the_stock_pipelines(base, pipeline, monkeypatch, name):
+    """Each picture from a generator of its own, which draws its first noise and what the scheduler adds."""
+    options = {"use_karras_sigmas": True} if name.endswith("karras") else {}
+    scheduler = getattr(diffusers, f"{name.split()[0]}Scheduler")
+    options |= {"skip_prk_steps": True} if name == "PNDM" else {}
+    monkeypatch.setattr(pipeline, "scheduler", scheduler.from_config(pipeline.scheduler.config, **options))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+    noise = torch.stack([diffusion.gaussian_noise(each, base.latent_shape(16, 16)) for each in generators])
+    drawn = replace(SAMPLING, scheduler=name, negative_prompt="snow")
+    with torch.no_grad():
+        text, none = (diffusion.encode_prompts(base, each, 14) for each in (TEXTS, ["snow"]))
+        ours = sampler_of(base).sample(text, none, noise, drawn, generators)
+    theirs = pipeline(
+        TEXTS, negative_prompt=["snow"] * 4, generator=[torch.Generator().manual_seed(seed) for seed in range(4)],
+        num_inference_steps=6, guidance_scale=5.0, height=16, width=16, output_type="np",
+    ).images  # fmt: skip
+    assert np.abs(ours.astype(int) - np.round(theirs * 255).astype(int)).max() <= 1
+
+
+def test_schedulers_are_those_that_diffusers_calls_interchangeable():
+    # One is for EDM's models alone, the other takes a package that nothing else here needs.
+    others = {"EDMEulerScheduler", "DPMSolverSDEScheduler"}
+    assert {each.name for each in KarrasDiffusionSchedulers} - others == {f"{name}Scheduler" for name in SCHEDULERS}
+    for text, name in [("EulerDiscreteScheduler", "EulerDiscrete"), ("UniPCMultistep karras", "UniPCMultistep karras")]:
+        assert scheduler_name(text) == name
+    for text, words in [("Euler", "is Euler"), ("DDIM karras", "levels of its own"), ("", "must be one of")]:
+        with pytest.raises(ValueError, match=words):
+            scheduler_name(text)
+
+
+def test_passes_are_counted_as_they_are_made(base):
+    """Heun's method looks twice at all steps but the last."""
+    with torch.no_grad():
+        text = diffusion.encode_prompts(base, TEXTS[:1], 14)
+    made: list[int] = []
+    hook = base.unet.register_forward_pre_hook(lambda _, inputs: made.append(len(inputs[0])))
+    for name, guidance in [("DDIM", 1.0), ("DDIM", 5.0), ("HeunDiscrete", 5.0)]:
+        drawn = replace(SAMPLING, scheduler=name, guidance=guidance)
+        sampler_of(base).sample(text, text, diffusion.gaussian_noise(1, (1, 4, 8, 8)), drawn)
+        assert sum(made) == passes(drawn)
+        made.clear()
+    hook.remove()
+    assert passes(drawn) == 22
+
+
+def test_clip_skip_is_the_stock_pipelines(base, pipeline):
+    """Counted as people do: 2 is diffusers' 1, the last layer but one."""
+    object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # where diffusers 0.39 looks for it
+    with torch.no_grad():
+        ours = diffusion.encode_prompts(base, TEXTS[:1], 14, clip_skip=2)
+        theirs = pipeline.encode_prompt(TEXTS[0], CPU, 1, False, clip_skip=1)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        assert not torch.allclose(ours, diffusion.encode_prompts(base, TEXTS[:1], 14), atol=1e-2)
+        with pytest.raises(UserError, match="has 2 layers"):
+            diffusion.encode_prompts(base, TEXTS[:1], 14, clip_skip=3)
 
 
 def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp_path):

@@ -29,8 +29,10 @@ from lorabench.values import (
     Quality,
     Rate,
     Ratio,
+    Scheduler,
     Seed,
     Side,
+    Skip,
     Steps,
     Strength,
     Switch,
@@ -154,7 +156,7 @@ class Images(Section):
         ("train", "trigger", "alter", "style"), description="what is drawn; drift: pictures without the concept"
     )
     per_set: Pictures = Field(100, description="images of a concept and prompt type")
-    steps: Steps = Field(25, description="of DDIM, which knows 1000")
+    steps: Steps = Field(25, description="of the scheduler, which knows 1000")
     guidance: Guidance = Field(7.0, description="classifier-free guidance; at most 1 = none")
     size: Side | None = Field(None, description="pixels, width = height; default: the base model's own")
     max_tokens: Width | None = Field(
@@ -162,6 +164,10 @@ class Images(Section):
         description="of a prompt, drawn with as many chunks of the text encoder as it needs; default: training's",
     )
     negative_prompt: str = Field("", description="takes the place of the empty prompt in guidance")
+    scheduler: Scheduler = Field(
+        "DDIM", description='of diffusers, with or without "Scheduler" at the end; "... karras": with Karras\' spacing'
+    )
+    clip_skip: Skip = Field(1, description="text is read off this layer of the text encoder; 2 = the last but one")
     noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
     noise_seed: Seed = Field(0, description="another one draws another sample of images")
     batch_size: Pictures = Field(16, description="images drawn at once; moves no pixel by more than one level")
@@ -277,4 +283,5 @@ class Study(Section):
         """How images are drawn; at the paper's size until one is set or worked out from the base model."""
         images = self.images
         size, tokens = images.size or Sampling().size, images.max_tokens or self.training.max_tokens
-        return Sampling(images.steps, images.guidance, size, tokens, images.negative_prompt)
+        drawn = (images.negative_prompt, images.scheduler, images.clip_skip)
+        return Sampling(images.steps, images.guidance, size, tokens, *drawn)

@@ -12,6 +12,7 @@ from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.pending import STAGES_OF_TASKS, outstanding
 from lorabench.pipeline.plan import Plan
 from lorabench.records import Task
+from lorabench.sampler import passes
 
 BACKWARD = 2  # a backward pass takes as long as two forward passes
 ENCODING = 1 / 3  # of a picture by one encoder
@@ -54,7 +55,7 @@ def _passes(plan: Plan, stage: str) -> float:
     if stage == "train":
         return plan.study.training.batch_size * (1 + BACKWARD)
     if stage == "generate":
-        return images.steps * (2 if images.guidance > 1 else 1)
+        return passes(plan.study.sampling)
     if stage == "score":  # features that are not stored are encoded there
         encoders, first = plan.measuring.encoders_where(stored=False), plan.checkpoints[0]
         fresh = (each for encoder in encoders for each in plan.measuring.sets_for(encoder, first))

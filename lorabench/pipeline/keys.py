@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench import components, store
 from lorabench.pipeline.measuring import DATASET, TEXTS, View
-from lorabench.records import Checkpoint, PromptSet
+from lorabench.records import Checkpoint, PromptSet, told
 
 if TYPE_CHECKING:
     from lorabench.pipeline.measuring import MetricRequest
@@ -56,7 +56,7 @@ class Keys:
             parameters: list[Any] = []
             if not owner:
                 inputs = [self.checkpoint(checkpoint), *inputs]
-                parameters = [study.sampling, self._drawn_in, checkpoint.scale]
+                parameters = [told(study.sampling), self._drawn_in, checkpoint.scale]
                 parameters += [study.unused_keys] if study.unused_keys else []
             self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._images[place]
@@ -118,7 +118,7 @@ class Keys:
         # Pictures that were made elsewhere are the checkpoint; what they were asked for may be the same for all.
         asked = {(each.concept.id, each.type, _asked(each)): each for _, each in own}
         drawn = [list(each) for each in asked]
-        parameters = [request, metric.version, plan.encoder_ids[request.encoder], plan.study.sampling, drawn]
+        parameters = [request, metric.version, plan.encoder_ids[request.encoder], told(plan.study.sampling), drawn]
         parameters += self._compression
         if "text" in metric.compares_with:  # texts for alignment, which no prompt says
             sets = asked.values()

@@ -17,7 +17,7 @@ from lorabench.pipeline.measuring import DATASET
 from lorabench.pipeline.pending import training_steps
 from lorabench.pipeline.plan import Plan
 from lorabench.records import TrainConfig
-from lorabench.sampler import DECODER_BATCH
+from lorabench.sampler import DECODER_BATCH, passes
 
 FEW_STEPS = 15  # of DDIM: what a hurried person draws with
 
@@ -94,13 +94,12 @@ def outlook(plan: Plan, drawing: Drawer, training: Drawer, encoders: Mapping[str
     """Of a plan without files (`planning.outline`); networks are counted at the size of images and of training."""
     known = bool(plan.dataset.images)
     drawn = sum(len(each.requests) for each in plan.prompt_sets)
-    passes = plan.study.images.steps * (2 if plan.study.images.guidance > 1 else 1)
     forward = {
         "unet": drawing.unet.flop,
         "text_encoder": drawing.text.flop,
         "vae_encode": drawing.encode.flop,
         "vae_decode": drawing.decode.flop,
-        "image": passes * drawing.unet.flop + drawing.decode.flop,
+        "image": passes(plan.study.sampling) * drawing.unet.flop + drawing.decode.flop,
     }
     counted = {name: each for name, each in encoders.items() if each}
     stages = _stages(plan, forward["image"], training, counted)

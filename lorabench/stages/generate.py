@@ -57,11 +57,11 @@ def generate(
         owners = [owner for owner, _ in batch if wanted[owner]]
         if not owners:
             continue
-        texts, unconditional, noise = _inputs(sampler.base, embeddings, [request for _, request in batch], batch_size)
+        inputs = _inputs(sampler.base, embeddings, [request for _, request in batch], batch_size)
         if not is_checked:
-            sampler.check(texts, noise, sampling)
+            sampler.check(inputs.texts, inputs.noise, sampling)
             is_checked = True
-        pictures = sampler.sample(texts, unconditional, noise, sampling)
+        pictures = sampler.sample(inputs.texts, inputs.unconditional, inputs.noise, sampling, inputs.generators)
         for (owner, request), picture in zip(batch, pictures):
             if wanted[owner]:
                 drawn[owner][request.index] = picture
@@ -91,11 +91,6 @@ def _batches(
     yield from waiting.values()
 
 
-def initial_noise(request: ImageRequest, shape: Sequence[int]) -> torch.Tensor:
-    """The latent noise [c, h, w] that a request starts from, float32, whatever the device, batch and checkpoint."""
-    return diffusion.gaussian_noise(request.noise_seed, shape)
-
-
 class _Embeddings:
     """Text vectors, each distinct one encoded once, in batches of one size, whatever else there is to encode."""
 
@@ -117,7 +112,7 @@ class _Embeddings:
             part = new[start : start + self._batch]
             padded = part + part[:1] * (self._batch - len(part))
             with torch.no_grad():
-                vectors = diffusion.encode_prompts(self._base, padded, tokens)
+                vectors = diffusion.encode_prompts(self._base, padded, tokens, self.sampling.clip_skip)
             self._known |= {(text, tokens): vectors[row] for row, text in enumerate(part)}
         return torch.stack([self._known[text, tokens] for text in texts])
 
@@ -127,13 +122,24 @@ class _Embeddings:
         return self._needed[text]
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """Of a batch, as `Sampler.sample` takes them."""
+
+    texts: torch.Tensor
+    unconditional: torch.Tensor  # the negative prompt's
+    noise: torch.Tensor
+    generators: list[torch.Generator]  # that have just drawn the noise, as in diffusers' own pipeline
+
+
 def _inputs(
     base: diffusion.BaseModel, embeddings: _Embeddings, requests: list[ImageRequest], batch_size: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Text vectors, the negative prompt's, and noise of a batch, as `Sampler.sample` takes them."""
+) -> _Inputs:
     padded = requests + requests[:1] * (batch_size - len(requests))
     sampling = embeddings.sampling
-    noise = torch.stack([initial_noise(request, base.latent_shape(sampling.size, sampling.size)) for request in padded])
+    shape = base.latent_shape(sampling.size, sampling.size)
+    generators = [torch.Generator().manual_seed(request.noise_seed) for request in padded]
+    noise = torch.stack([diffusion.gaussian_noise(generator, shape) for generator in generators])
     tokens = embeddings.tokens_for(requests[0].prompt.text)
     texts = embeddings.of([request.prompt.text for request in padded], tokens)
-    return texts, embeddings.of([sampling.negative_prompt], tokens), noise
+    return _Inputs(texts, embeddings.of([sampling.negative_prompt], tokens), noise, generators)
