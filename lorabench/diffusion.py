@@ -79,13 +79,16 @@ class Base:
         except Exception as error:
             raise _not_loaded(self.files.path, error) from error
 
-    def check_size(self, size: int) -> None:
-        """UserError if it cannot draw pictures of that side."""
+    def check_drawing(self, size: int, clip_skip: int) -> None:
+        """UserError if it cannot draw pictures of that side, or if its text encoder has fewer layers."""
         if size % self.pixels_per_latent:
             raise UserError(
                 f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of "
                 f"{self.pixels_per_latent}."
             )
+        layers = _config(self.files.path, "text_encoder").get("num_hidden_layers", CLIPTextConfig().num_hidden_layers)
+        if clip_skip >= layers:
+            raise UserError(f"clip_skip is {clip_skip}, but the text encoder of this base model has {layers} layers.")
 
 
 @dataclass(frozen=True)
@@ -383,7 +386,8 @@ def recomputing(base: BaseModel) -> Iterator[None]:
 def embed_tokens(base: BaseModel, ids: torch.Tensor, clip_skip: int = 1) -> torch.Tensor:
     """Text vectors float32 [n, chunks * (length - 2) + 2, d] of `tokenize`'s ids, as training computes them.
 
-    With `clip_skip` those of an earlier layer, the last one being 1, through the norm that the last one has.
+    With `clip_skip` those of an earlier layer, the last one being 1, through the norm that the last one has; see
+    `Base.check_drawing`.
     """
     n, chunks, length = ids.shape
     with base.autocast():
@@ -399,8 +403,6 @@ def _text_states(encoder: CLIPTextModel, ids: torch.Tensor, clip_skip: int) -> t
     if clip_skip == 1:
         return encoder(ids).last_hidden_state
     layers = encoder(ids, output_hidden_states=True).hidden_states
-    if clip_skip >= len(layers):
-        raise UserError(f"clip_skip is {clip_skip}, but this base model's text encoder has {len(layers) - 1} layers.")
     inner = getattr(encoder, "text_model", encoder)  # transformers 5.6 took it out
     return inner.final_layer_norm(layers[-clip_skip])
 

@@ -225,6 +225,15 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A way to draw that a study compares with others: a factor of checkpoints, as their training is."""
+
+    name: str  # in their ids; "" = the study's own way
+    sampling: Sampling
+    factors: Mapping[str, str | float] = field(default_factory=dict)  # of tables: what differs within the study
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Weights to measure, or pictures drawn with them elsewhere. The base model's algorithm is "none"."""
 
@@ -240,6 +249,7 @@ class Checkpoint:
     epoch: int | None = None
     step: int | None = None
     scale: float = 1.0  # merge ratio lambda
+    setting: str = ""  # by its name
     base: str = ""
     weights: Path | None = None  # None = the base model itself
     sha256: str = ""

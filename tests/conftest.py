@@ -12,6 +12,7 @@ import pytest
 # For torch and numpy here and in every process that a test starts: two one-thread processes do more than one of two
 # threads, which spend twice the time waiting for each other beside another process, and runs repeat exactly.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"  # the hub's library would try five times, for half a minute
 os.environ["COLUMNS"] = "100"  # the terminal that tests run in is nobody's business
 
 sys.path.insert(0, str(Path(__file__).parent / "offline"))

@@ -15,7 +15,7 @@ import nbformat
 import pandas as pd
 import pytest
 import typer.main
-from command_line import ROOT, SMOKE, lorabench_here
+from command_line import ROOT, SMALL, lorabench_here
 
 import lorabench
 from lorabench.cli import app
@@ -101,11 +101,11 @@ def test_notebooks_and_examples_use_the_surface_and_the_contracts_alone():
                 )
 
 
-def test_five_lines_in_a_notebook(smoke_run, tmp_path):
-    for place, file in enumerate(sorted(Path(smoke_run).glob("checkpoints/lora*/*/epoch-*/adapter.safetensors"))):
+def test_five_lines_in_a_notebook(small_run, tmp_path):
+    for place, file in enumerate(sorted(Path(small_run).glob("checkpoints/lora*/*/epoch-*/adapter.safetensors"))):
         (tmp_path / "loras").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / f"loras/{place}.safetensors")
-    (tmp_path / "study.toml").write_text(SMOKE)
+    (tmp_path / "study.toml").write_text(SMALL)
     cells = [
         "%matplotlib inline\nimport lorabench",
         'run = lorabench.evaluate("loras", study="study.toml", out="results", per_set=2, workers=1)',

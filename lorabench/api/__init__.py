@@ -78,6 +78,7 @@ def evaluate(
     steps: int | None = None,
     guidance: float | None = None,
     scales: Sequence[float] = (),
+    sweep: Mapping[str, Sequence[object]] | None = None,
     paper: bool = False,
     allow_unused: Sequence[str] = (),
     anchors: PathName | None = None,
@@ -98,14 +99,16 @@ def evaluate(
     `class_word` call what they show where neither images nor adapters say it; `base` a hub id, a diffusers folder,
     a .safetensors file or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread.
     Drawn are `per_set` images of each concept and prompt type in `steps` at `guidance`, at each of `scales`, the merge
-    ratios; on Stable Diffusion by default as many as a person waits for, with `paper` the paper's 100. `sheet` is a
-    CSV file with a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale,
-    and factors of your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
+    ratios, and in all combinations of what `sweep` lists, {"steps": [30, 50], "scheduler": ["DDIM", "PNDM"]} say; on
+    Stable Diffusion by default as many as a person waits for, with `paper` the paper's 100. `sheet` is a CSV file with
+    a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale, and factors of
+    your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
     """
     given = GivenAdapters(
         folder=Path(checkpoints), data=_path(data), words=Words(trigger, class_word), base=base, study=_path(study),
         concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
-        drawing=Drawing(per_set, steps, guidance, tuple(scales), paper), anchors=_path(anchors), sheet=_path(sheet),
+        drawing=Drawing(per_set, steps, guidance, tuple(scales), sweep or {}, paper), anchors=_path(anchors),
+        sheet=_path(sheet),
         out=_path(out), how=How(device, workers, executor, address, compile),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)

@@ -58,10 +58,12 @@ def describe_grid(path: Path) -> dict[str, object]:
     study = config.load_study(path)
     configs = config.expand(study)
     epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
-    count = len(configs) * len(seeds) * len(epochs) * len(scales)
+    count = len(config.drawings(study, configs)) * len(seeds)
     words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
     if len(scales) > 1:
         words += f" x {len(scales)} merge ratios"
+    if study.sweep:
+        words += ", and what the sweeps draw of them"
     return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}
 
 

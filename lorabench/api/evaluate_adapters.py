@@ -26,7 +26,7 @@ from lorabench.config import Data, Study
 from lorabench.datasets import Words, without_pictures
 from lorabench.errors import UserError
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.planning import dataset_of, plan_of_checkpoints, scaled
+from lorabench.pipeline.planning import dataset_of, drawn, plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.report.tables import columns_of, headline_columns, metric_infos
@@ -61,7 +61,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     checkpoints = [
         checkpoint
         for (path, file), config_, moment in zip(found.items(), series.configs, series.moments)
-        for checkpoint in _scaled(_checkpoint(file, path, config_, moment), said.get(path, ()), study.images.scales)
+        for checkpoint in _drawn(_checkpoint(file, path, config_, moment), said.get(path, ()), config.ways(study))
     ]
     plan = plan_of_checkpoints(study, given.out or studies.RESULTS / study.name, base, dataset, checkpoints)
     check_measured(plan)
@@ -145,11 +145,18 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
     """The study with what somebody says of how much to draw. UserError for numbers that cannot be."""
     said = {"per_set": asked.per_set, "steps": asked.steps, "guidance": asked.guidance, "scales": asked.scales or None}
     changes = {name: value for name, value in said.items() if value is not None}
+    swept = {key: list(values) for key, values in asked.sweep.items()}
+    # The study's own way is the first one that is asked for, so that nothing else is drawn beside them.
+    changes |= {key: values[0] for key, values in swept.items() if values and key != "scale"}
+    if swept:
+        swept.setdefault("scale", list(asked.scales or study.images.scales))
+        changes |= {"scales": swept["scale"]}
     try:
         images = type(study.images).model_validate(study.images.model_dump() | changes)
+        sweeps = (config.Sweep(product=swept),) if swept else study.sweep
     except ValidationError as error:
         raise UserError(sentence(error.errors()[0], Path("evaluate"), list(changes))) from error
-    return study.model_copy(update={"images": images})
+    return study.model_copy(update={"images": images, "sweep": sweeps})
 
 
 def with_templates(study: Study, folder: Path | None) -> Study:
@@ -164,13 +171,16 @@ def _checkpoint(file: AdapterFile, path: Path, config_: str, moment: Moment) -> 
     return Checkpoint(file.name, config_, **file.settings.factors, **vars(moment), **weights)
 
 
-def _scaled(checkpoint: Checkpoint, rows: Sequence[Row], scales: Sequence[float]) -> list[Checkpoint]:
-    """The checkpoint at each merge ratio: those of the sheet, else those of the study."""
-    return [
-        scaled(_with_factors(checkpoint, row), scale)
-        for row in rows or (None,)
-        for scale in (scales if row is None or row.scale is None else (row.scale,))
-    ]
+def _drawn(checkpoint: Checkpoint, rows: Sequence[Row], ways: Sequence[config.Way]) -> list[Checkpoint]:
+    """The checkpoint in each way of the study, at the merge ratios of the sheet where it says any."""
+    found = {}
+    for row in rows or (None,):
+        own = _with_factors(checkpoint, row)
+        for way in ways:
+            if way.takes(own.config, own.epoch):
+                each = drawn(own, way.setting, way.scale if row is None or row.scale is None else row.scale)
+                found[each.id] = each
+    return list(found.values())
 
 
 def _with_factors(checkpoint: Checkpoint, row: Row | None) -> Checkpoint:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorabench.datasets import Words
@@ -44,6 +44,7 @@ class Drawing:
     steps: int | None = None
     guidance: float | None = None
     scales: tuple[float, ...] = ()  # merge ratios
+    sweep: Mapping[str, Sequence[object]] = field(default_factory=dict)  # keys of `config.Drawn`; all combinations
     paper: bool = False  # as much as the paper draws where nothing is said
 
 

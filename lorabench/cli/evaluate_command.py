@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorabench import api, mini
+from lorabench import api, config, mini
 from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
@@ -36,6 +37,8 @@ from lorabench.values import MANY
 
 if TYPE_CHECKING:
     import pandas as pd
+
+WHOLE_TEXTS = ("negative_prompt",)  # of which commas are a part
 
 
 @app.command()
@@ -70,6 +73,14 @@ def evaluate(
         str | None,
         typer.Option(metavar="0,0.5,1", help="merge ratios at which each adapter is drawn; 0 is the base model"),
     ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,VALUE",
+            help="draw with each value of steps, guidance, scheduler, clip_skip or scale, or of negative_prompt (one a "
+            "time); repeatable, all combinations",
+        ),
+    ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="draw as much as the paper: 100 images a set")] = False,
     allow_unused: AllowUnused = None,
     anchors: Anchors = None,
@@ -96,12 +107,13 @@ def evaluate(
     if (checkpoints is None) == (images is None):
         raise UserError("Name a folder of adapters, or one of pictures (--images FOLDER): one of the two.")
     how = How(device, workers, executor, address, compile or None)
-    words, drawing = Words(trigger or "", class_word or ""), Drawing(per_set, steps, guidance, _ratios(scales), paper)
+    words = Words(trigger or "", class_word or "")
+    drawing = Drawing(per_set, steps, guidance, _ratios(scales), _swept(sweep or ()), paper)
     if images is not None:
         if drawing != Drawing() or allow_unused or compile:
             raise UserError(
                 "Pictures that are there are taken as they are: leave out --per-set, --steps, --guidance, --scales, "
-                "--paper, --compile and --allow-unused."
+                "--sweep, --paper, --compile and --allow-unused."
             )
         is_folder = prompts is not None and prompts.is_dir()
         given: GivenAdapters | GivenImages = GivenImages(
@@ -131,6 +143,28 @@ def _ratios(text: str | None) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise UserError(f"--scales are numbers with commas between them, 0,0.5,1, not '{text}'.") from None
+
+
+def _swept(texts: Sequence[str]) -> dict[str, list[str | float]]:
+    """["steps=30,50", "scheduler=DDIM"] -> {"steps": [30, 50], "scheduler": ["DDIM"]}; text has commas of its own."""
+    found: dict[str, list[str | float]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in config.DRAWN:
+            raise UserError(f"--sweep {text}: write NAME=VALUE,VALUE, where NAME is one of {', '.join(config.DRAWN)}.")
+        parts = [values] if name in WHOLE_TEXTS else [_number(part.strip()) for part in values.split(",")]
+        found.setdefault(name, []).extend(parts)
+    return found
+
+
+def _number(text: str) -> str | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _raw_means(run: api.Run) -> pd.DataFrame | None:

@@ -10,7 +10,12 @@ from lorabench.config.reading import portable as portable
 from lorabench.config.reading import resolve_path as resolve_path
 from lorabench.config.reading import study_from as study_from
 from lorabench.config.schema import DEFAULT_METRICS as DEFAULT_METRICS
+from lorabench.config.schema import DRAWN as DRAWN
 from lorabench.config.schema import Data as Data
 from lorabench.config.schema import MetricChoice as MetricChoice
 from lorabench.config.schema import Run as Run
 from lorabench.config.schema import Study as Study
+from lorabench.config.schema import Sweep as Sweep
+from lorabench.config.sweeps import Way as Way
+from lorabench.config.sweeps import drawings as drawings
+from lorabench.config.sweeps import ways as ways

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from lorabench.config.schema import VARIED, GridRow, Study, Training, Variation
+from lorabench.config.schema import VARIED, GridRow, Study, Training, Variation, combinations
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
@@ -41,7 +41,7 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     changes: list[dict[str, Any]] = [{"name": row.name}]
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
-        changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in row.combinations()]
+        changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in combinations(row.product)]
     shared = training.model_dump()
     configs = []
     for change in changes:

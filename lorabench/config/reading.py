@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from lorabench.base_names import parse_base
 from lorabench.config.schema import (
     Data,
+    Drawn,
     EncoderChoice,
     Explain,
     GridRow,
@@ -22,6 +23,7 @@ from lorabench.config.schema import (
     MetricChoice,
     Run,
     Study,
+    Sweep,
     Training,
     Variation,
 )
@@ -210,6 +212,7 @@ def _keys_of(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed in the table at that place, for "did you mean"."""
     tables = {"data": Data, "training": Training, "images": Images, "grid": GridRow, "vary": Variation}
     tables |= {"encoders": EncoderChoice, "metrics": MetricChoice, "explain": Explain, "run": Run}
+    tables |= {"sweep": Sweep, "vary": Drawn} if "sweep" in location else {}
     named = [part for part in location if part in tables]
     table = tables[str(named[-1])] if named else Study
     return list(table.model_fields)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -129,20 +130,25 @@ class GridRow(Variation):
     def _one_way_to_vary(self) -> GridRow:
         if self.product and (self.vary or self.name):
             raise ValueError("product makes all configs of a row: put vary, or a name, into a row of its own")
-        for key in self.product:
-            if key not in VARIED:
-                raise ValueError(unknown("key of product", key, VARIED))
-        if any(not values for values in self.product.values()):
-            raise ValueError("product has an empty list, which makes no config")
-        if math.prod(len(each) for each in self.product.values()) > MOST_CONFIGS:
-            raise ValueError(f"product makes more than {MOST_CONFIGS} configs")
-        for combination in self.combinations():
+        _check_product(self.product, VARIED, "configs")
+        for combination in combinations(self.product):
             Variation.model_validate(combination)
         return self
 
-    def combinations(self) -> list[dict[str, Any]]:
-        """What each config of `product` sets."""
-        return [dict(zip(self.product, values, strict=True)) for values in itertools.product(*self.product.values())]
+
+def combinations(product: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of lists of values, each under its key."""
+    return [dict(zip(product, values, strict=True)) for values in itertools.product(*product.values())]
+
+
+def _check_product(product: Mapping[str, Sequence[Any]], known: Sequence[str], what: str) -> None:
+    for key in product:
+        if key not in known:
+            raise ValueError(unknown("key of product", key, known))
+    if any(not values for values in product.values()):
+        raise ValueError(f"product has an empty list, which makes no {what}")
+    if math.prod(len(each) for each in product.values()) > MOST_CONFIGS:
+        raise ValueError(f"product makes more than {MOST_CONFIGS} {what}")
 
 
 VARIED = tuple(name for name in Variation.model_fields if name != "name")
@@ -180,6 +186,48 @@ class Images(Section):
         "all",
         description="which images stay on disk once they are measured; shown: those with a thumbnail in the report",
     )
+
+
+class Drawn(Section):
+    """What pictures are drawn with, where it is another than [images] says."""
+
+    scale: Ratio | None = Field(None, description="merge ratio lambda")
+    steps: Steps | None = Field(None, description="of the scheduler")
+    guidance: Guidance | None = Field(None, description="classifier-free guidance; at most 1 = none")
+    scheduler: Scheduler | None = Field(None, description="of diffusers, as in [images]")
+    negative_prompt: str | None = Field(None, description="takes the place of the empty prompt in guidance")
+    clip_skip: Skip | None = Field(None, description="layer of the text encoder that text is read off, from the last")
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is another."""
+        return {name: getattr(self, name) for name in DRAWN if getattr(self, name) is not None}
+
+
+DRAWN = tuple(Drawn.model_fields)
+
+
+class Sweep(Drawn):
+    """Ways to draw the same checkpoints once more: itself and variations of it, or all combinations."""
+
+    configs: tuple[str, ...] = Field((), description="of these configs alone, as glob patterns; empty = all")
+    epochs: Annotated[tuple[Many, ...], Once] = Field((), description="of these epochs alone; empty = all")
+    vary: tuple[Drawn, ...] = Field((), description="further ways: each a table of the keys that it changes")
+    product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")
+
+    @model_validator(mode="after")
+    def _one_way_to_vary(self) -> Sweep:
+        if self.product and self.vary:
+            raise ValueError("product makes all ways of a sweep: put vary into a sweep of its own")
+        _check_product(self.product, DRAWN, "ways to draw")
+        self.ways()
+        return self
+
+    def ways(self) -> list[dict[str, Any]]:
+        """What each way to draw changes against [images]."""
+        if self.product:
+            return [self.said | Drawn.model_validate(each).said for each in combinations(self.product)]
+        return [self.said, *(self.said | each.said for each in self.vary)]
 
 
 class EncoderChoice(Section):
@@ -269,6 +317,7 @@ class Study(Section):
     training: Training = Training()
     grid: tuple[GridRow, ...] = Field((), description="rows of configs to train, see above")
     images: Images = Images()
+    sweep: tuple[Sweep, ...] = Field((), description="further ways to draw the checkpoints, see above")
     encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
     metrics: Annotated[tuple[MetricChoice, ...], Once] = Field(
         DEFAULT_METRICS, min_length=1, description="what to measure"

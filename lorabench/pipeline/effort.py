@@ -21,7 +21,7 @@ PROBES = 30  # pictures, whole and damaged, that an audit encodes of a concept
 
 def effort(plan: Plan, tasks: Iterable[Task]) -> float:
     """Passes that tasks of any stage take."""
-    return sum(task.units * _passes(plan, task.stage) for task in tasks)
+    return sum(task.units * _passes(plan, task) for task in tasks)
 
 
 def left(plan: Plan) -> dict[str, float]:
@@ -49,13 +49,13 @@ def whole(plan: Plan) -> dict[str, float]:
     return left(replace(plan, root=plan.root / "nothing"))
 
 
-def _passes(plan: Plan, stage: str) -> float:
+def _passes(plan: Plan, task: Task) -> float:
     """Passes of one unit of a stage's progress: a step, an image, an image set, a checkpoint, a concept."""
-    images = plan.study.images
+    images, stage = plan.study.images, task.stage
     if stage == "train":
         return plan.study.training.batch_size * (1 + BACKWARD)
     if stage == "generate":
-        return passes(plan.study.sampling)
+        return passes(plan.sampling_of(plan.checkpoint_by_id[task.source]))
     if stage == "score":  # features that are not stored are encoded there
         encoders, first = plan.measuring.encoders_where(stored=False), plan.checkpoints[0]
         fresh = (each for encoder in encoders for each in plan.measuring.sets_for(encoder, first))

@@ -176,7 +176,7 @@ class FeatureReader:
         if source == "text":
             return self._texts(concept_id, prompt_type, encoder)
         own = self._of(self._checkpoint, concept_id, prompt_type, encoder, resize)
-        base = self._plan.base_checkpoint
+        base = self._plan.floor_of(self._checkpoint)
         if source == "generated" or own is None or base is None:
             return own if source == "generated" else None
         return _in_order(self._of(base, concept_id, prompt_type, encoder, resize), own.ids)

@@ -78,8 +78,7 @@ def covered(plan: Plan, parts: Sequence[Part]) -> Plan:
         raise UserError(f"None of the trainings of study '{plan.study.name}' is in {names}.")
     lacking = [f"{run.config.name} (seed {run.seed})" for run in plan.runs if run not in runs]
     said = [f"Trainings of this study that no part has: {listed(lacking)}."] if lacking else []
-    own = {(run.config.name, run.seed) for run in runs}
-    kept = tuple(each for each in plan.checkpoints if each.is_base or (each.config, each.seed) in own)
+    kept = tuple(each for each in plan.checkpoints if each.is_base or plan.run_of(each) in runs)
     return replace(plan, runs=runs, checkpoints=kept, remarks=(*plan.remarks, *said))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lorabench.pipeline.plan import Plan, TrainingRun
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 4, "explain": 1, "report": 7}
+STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 4, "explain": 2, "report": 7}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Keys:
             parameters: list[Any] = []
             if not owner:
                 inputs = [self.checkpoint(checkpoint), *inputs]
-                parameters = [told(study.sampling), self._drawn_in, checkpoint.scale]
+                parameters = [told(self._plan.sampling_of(checkpoint)), self._drawn_in, checkpoint.scale]
                 parameters += [study.unused_keys] if study.unused_keys else []
             self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._images[place]
@@ -96,7 +96,7 @@ class Keys:
         if plan.measuring.holds_ceiling(checkpoint) and not checkpoint.is_base:
             parameters.append("real images too")
         # Features that are not stored have a key all the same: what they come from.
-        inputs = [self._compared_with(self._owner(checkpoint)), *self._features_of(checkpoint.id)]
+        inputs = [self._compared_with(checkpoint), *self._features_of(checkpoint.id)]
         return store.key_of("score", STAGE_VERSIONS["score"], parameters, inputs)
 
     def audit(self, encoder: str) -> str:
@@ -153,10 +153,11 @@ class Keys:
     def _hashes(self) -> dict[tuple[str, str, str], str]:
         return {}
 
-    def _compared_with(self, owner: str) -> str:
-        """What the scores of an owner's checkpoints are made from beside their images."""
-        if owner not in self._others:
-            plan = self._plan
+    def _compared_with(self, checkpoint: Checkpoint) -> str:
+        """What the scores of a checkpoint are made from beside its images."""
+        plan, owner = self._plan, self._owner(checkpoint)
+        floor = plan.floor_of(checkpoint)
+        if (owner, checkpoint.setting) not in self._others:
             sets = [each for whose, each in plan.every_set if whose == owner]
             texts = [request.prompt.text_for_alignment for each in sets for request in each.requests]
             modes = plan.measuring.resize_modes
@@ -164,12 +165,12 @@ class Keys:
             inputs += [
                 self.features(View(DATASET, encoder, mode)) for encoder in plan.encoder_ids for mode in modes(encoder)
             ]
-            inputs += self._features_of(plan.base_checkpoint.id) if plan.base_checkpoint else []
-            self._others[owner] = store.key_of("score inputs", 1, texts, inputs)
-        return self._others[owner]
+            inputs += self._features_of(floor.id) if floor else []
+            self._others[owner, checkpoint.setting] = store.key_of("score inputs", 1, texts, inputs)
+        return self._others[owner, checkpoint.setting]
 
     @cached_property
-    def _others(self) -> dict[str, str]:
+    def _others(self) -> dict[tuple[str, str], str]:
         return {}
 
 

@@ -151,7 +151,7 @@ class Measuring:
 
     def compared_with(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
         """A checkpoint and the base model, which it is compared with."""
-        base = self._plan.base_checkpoint
+        base = self._plan.floor_of(checkpoint)
         return (checkpoint,) if base in (checkpoint, None) else (checkpoint, base)
 
     def holds_ceiling(self, checkpoint: Checkpoint) -> bool:

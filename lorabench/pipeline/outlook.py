@@ -16,7 +16,7 @@ from lorabench.pipeline.flops import Drawer, Forward
 from lorabench.pipeline.measuring import DATASET
 from lorabench.pipeline.pending import training_steps
 from lorabench.pipeline.plan import Plan
-from lorabench.records import TrainConfig
+from lorabench.records import Sampling, TrainConfig
 from lorabench.sampler import DECODER_BATCH, passes
 
 FEW_STEPS = 15  # of DDIM: what a hurried person draws with
@@ -99,10 +99,10 @@ def outlook(plan: Plan, drawing: Drawer, training: Drawer, encoders: Mapping[str
         "text_encoder": drawing.text.flop,
         "vae_encode": drawing.encode.flop,
         "vae_decode": drawing.decode.flop,
-        "image": passes(plan.study.sampling) * drawing.unet.flop + drawing.decode.flop,
+        "image": _image(drawing, plan.study.sampling),
     }
     counted = {name: each for name, each in encoders.items() if each}
-    stages = _stages(plan, forward["image"], training, counted)
+    stages = _stages(plan, drawing, training, counted)
     share = 1 - forward["vae_decode"] / forward["image"]
     unknown = [name for name, each in encoders.items() if each is None]
     uncounted = tuple(f"Encoder '{name}' is not counted: nothing here says what its network is." for name in unknown)
@@ -127,12 +127,19 @@ def outlook(plan: Plan, drawing: Drawer, training: Drawer, encoders: Mapping[str
 # --- the stages -------------------------------------------------------------------------------------------------------
 
 
+def _image(drawing: Drawer, sampling: Sampling) -> float:
+    """FLOP of an image that is drawn."""
+    return passes(sampling) * drawing.unet.flop + drawing.decode.flop
+
+
 def _stages(
-    plan: Plan, image: float, training: Drawer, encoders: Mapping[str, Forward]
+    plan: Plan, drawing: Drawer, training: Drawer, encoders: Mapping[str, Forward]
 ) -> tuple[StageOutlook, StageOutlook, StageOutlook, StageOutlook]:
-    """train, generate, encode, score; `image` is the FLOP of one."""
+    """train, generate, encode, score."""
     known = bool(plan.dataset.images)
-    images = len(plan.checkpoints) * sum(len(each.requests) for each in plan.prompt_sets)
+    of_each = sum(len(each.requests) for each in plan.prompt_sets)
+    images = len(plan.checkpoints) * of_each
+    drawn = of_each * sum(_image(drawing, plan.sampling_of(each)) for each in plan.checkpoints)
     pictures = images * disk.picture_bytes(plan) * disk.kept_share(plan)
     seen = sum(_seen(plan, name) for name in plan.encoder_ids)
     encode = sum(each.flop * _seen(plan, name) for name, each in encoders.items())
@@ -140,7 +147,7 @@ def _stages(
     rows = _rows(plan)
     stages = (
         StageOutlook("train", len(plan.runs), "trainings", _training(plan, training), 0.0, "adapters"),
-        StageOutlook("generate", images, "images", images * image, pictures, "pictures"),
+        StageOutlook("generate", images, "images", drawn, pictures, "pictures"),
         StageOutlook("encode", seen, "pictures", encode, features, "features"),
         StageOutlook("score", rows, "rows", None, float(rows * disk.SCORE), "tables"),
     )

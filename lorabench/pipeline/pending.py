@@ -24,8 +24,8 @@ def obstacle(plan: Plan, task: Task) -> str:
     if task.stage == "encode" and checkpoint:
         return _no_images(plan, checkpoint)
     if task.stage == "score" and checkpoint:
-        base = [plan.base_checkpoint.id] if plan.base_checkpoint else []
-        sources = (*base, DATASET, TEXTS, checkpoint.id)
+        floor = [each.id for each in plan.measuring.compared_with(checkpoint)[1:]]
+        sources = (*floor, DATASET, TEXTS, checkpoint.id)
         return next(filter(None, (_no_features(plan, source) for source in sources)), "")
     return ""
 

@@ -15,10 +15,15 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
-from lorabench.records import Checkpoint, Dataset, PromptSet, TrainConfig
+from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 
 BASE_CHECKPOINT = "base"
 RESERVED_IDS = (DATASET, TEXTS)
+
+
+def drawn_as(name: str, setting: str) -> str:
+    """A config or a checkpoint drawn in another way than the study's own: one of its own, as it is compared."""
+    return f"{name}+{setting}" if setting else name
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Plan:
     base: Base | None  # None: nothing is drawn here, the pictures were made elsewhere
     encoder_ids: Mapping[str, str]
     devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`; "auto" on a cluster
+    settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw beside the study's own, by name
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -98,10 +104,23 @@ class Plan:
     def folder(self) -> store.RunFolder:
         return store.RunFolder(self.root, self.study.name)
 
+    def sampling_of(self, checkpoint: Checkpoint) -> Sampling:
+        """How its pictures are drawn."""
+        setting = self.settings.get(checkpoint.setting)
+        return setting.sampling if setting else self.study.sampling
+
     @property
     def base_checkpoint(self) -> Checkpoint | None:
-        """The base model, where its pictures are among what is measured."""
-        return next((checkpoint for checkpoint in self.checkpoints if checkpoint.is_base), None)
+        """The base model as the study draws it, where its pictures are among what is measured."""
+        return self._floors.get("")
+
+    def floor_of(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """The base model drawn as a checkpoint is, which that one is compared with."""
+        return self._floors.get(checkpoint.setting)
+
+    @cached_property
+    def _floors(self) -> Mapping[str, Checkpoint]:
+        return {checkpoint.setting: checkpoint for checkpoint in self.checkpoints if checkpoint.is_base}
 
     @cached_property
     def checkpoint_by_id(self) -> Mapping[str, Checkpoint]:
@@ -117,7 +136,8 @@ class Plan:
 
     @cached_property
     def _run_of(self) -> Mapping[tuple[str, int | None], TrainingRun]:
-        return {(run.config.name, run.seed): run for run in self.runs}
+        settings = ("", *self.settings)
+        return {(drawn_as(run.config.name, name), run.seed): run for run in self.runs for name in settings}
 
     def sets_of(self, checkpoint: Checkpoint) -> tuple[PromptSet, ...]:
         """The pictures of a checkpoint: what all draw, or what was made of it elsewhere."""

@@ -15,8 +15,8 @@ from lorabench.diffusion import Base
 from lorabench.errors import UserError, unknown
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan, TrainingRun
-from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, TrainConfig
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan, TrainingRun, drawn_as
+from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
 
 
@@ -40,18 +40,19 @@ def outline(
     is drawn. UserError for a study that cannot be.
     """
     study = _with_sizes(study, side)
-    runs, requests = _runs(study, only, limit), metric_requests(study)
+    runs, requests, settings = _runs(study, only, limit), metric_requests(study), _settings(study)
     return Plan(
         study=study,
         root=root.resolve(),
         dataset=dataset,
         prompt_sets=_prompt_sets(study, dataset),
         runs=runs,
-        checkpoints=(_FLOOR, *_trained(study, runs)),
+        checkpoints=(*_floors(settings), *_trained(study, runs)),
         requests=requests,
         base=None,
         encoder_ids=dict.fromkeys((request.encoder for request in requests), ""),
         devices=(study.run.device,),
+        settings=settings,
         remarks=dataset.assumptions,
     )
 
@@ -108,9 +109,16 @@ def _devices(study: Study) -> tuple[str, ...]:
     return (device,)
 
 
-def scaled(checkpoint: Checkpoint, scale: float) -> Checkpoint:
-    """A checkpoint at another merge ratio, with a name that says so."""
-    return replace(checkpoint, id=_scaled_id(checkpoint.id, scale), scale=scale)
+def drawn(checkpoint: Checkpoint, setting: Setting, scale: float) -> Checkpoint:
+    """A checkpoint drawn in that way, with names that say so."""
+    return replace(
+        checkpoint,
+        id=_scaled_id(drawn_as(checkpoint.id, setting.name), scale),
+        config=drawn_as(checkpoint.config, setting.name),
+        scale=scale,
+        setting=setting.name,
+        own={**checkpoint.own, **setting.factors},
+    )
 
 
 def _plan(
@@ -132,9 +140,12 @@ def _plan(
     absent = _checked_explanation(study, dataset, checkpoints)
     _check_adapters(base, runs)
     # The id of its content names the base in tables: a path would mean nothing on another machine.
-    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (_FLOOR, *checkpoints))
+    settings = _settings(study)
+    _check_sweeps(study, checkpoints)
+    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (*_floors(settings), *checkpoints))
     _check_ids(every)
-    base.check_size(study.sampling.size)
+    for setting in settings.values():
+        base.check_drawing(setting.sampling.size, setting.sampling.clip_skip)
     return Plan(
         study=study,
         root=root.resolve(),
@@ -146,6 +157,7 @@ def _plan(
         base=base,
         encoder_ids=_encoder_ids(study, requests),
         devices=_devices(study),
+        settings=settings,
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *(*absent, *_untold(study, runs, prompt_sets)),
@@ -153,7 +165,29 @@ def _plan(
     )
 
 
-_FLOOR = Checkpoint(id=BASE_CHECKPOINT, config="base", algorithm="none")
+def _settings(study: Study) -> dict[str, Setting]:
+    return {way.setting.name: way.setting for way in config.ways(study)}
+
+
+def _check_sweeps(study: Study, checkpoints: Sequence[Checkpoint]) -> None:
+    """UserError for a sweep over configs or epochs that there are not."""
+    configs = sorted({each.config for each in checkpoints if not each.setting})
+    epochs = {each.epoch for each in checkpoints}
+    for index, sweep in enumerate(study.sweep):
+        place = f"study '{study.name}', sweep[{index}]"
+        for pattern in sweep.configs:
+            if not fnmatch.filter(configs, pattern):
+                raise UserError(unknown("config", pattern, configs, f"{place}.configs"))
+        lacking = [epoch for epoch in sweep.epochs if epoch not in epochs]
+        if lacking:
+            have = ", ".join(str(epoch) for epoch in sorted(epochs - {None}))
+            raise UserError(f"No checkpoint is of epoch {lacking[0]} ({place}.epochs). Epochs: {have}.")
+
+
+def _floors(settings: Mapping[str, Setting]) -> list[Checkpoint]:
+    """The base model, drawn in each way in which its adapters are."""
+    floor = Checkpoint(id=BASE_CHECKPOINT, config=BASE_CHECKPOINT, algorithm="none")
+    return [drawn(floor, setting, 1.0) for setting in settings.values()]
 
 
 def _runs(study: Study, only: Sequence[str], limit: int | None) -> tuple[TrainingRun, ...]:
@@ -165,12 +199,18 @@ def _runs(study: Study, only: Sequence[str], limit: int | None) -> tuple[Trainin
 
 
 def _trained(study: Study, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
+    drawings: dict[str, list[tuple[int, config.Way]]] = {}
+    for config_, epoch, way in config.drawings(study, list({run.config.name: run.config for run in runs}.values())):
+        drawings.setdefault(config_.name, []).append((epoch, way))
     return [
-        _trained_checkpoint(run, epoch, scale)
+        drawn(_trained_checkpoint(run, epoch), way.setting, way.scale)
         for run in runs
-        for epoch in run.config.training.checkpoint_epochs
-        for scale in study.images.scales
+        for epoch, way in drawings[run.config.name]
     ]
+
+
+def _trained_checkpoint(run: TrainingRun, epoch: int) -> Checkpoint:
+    return Checkpoint(f"{run.id}-e{epoch}", run.config.name, **run.config.factors, seed=run.seed, epoch=epoch)
 
 
 def _prompt_sets(study: Study, dataset: Dataset) -> tuple[PromptSet, ...]:
@@ -334,11 +374,6 @@ def chosen_concepts(study: Study, dataset: Dataset) -> Dataset:
         contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
         fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
     )
-
-
-def _trained_checkpoint(run: TrainingRun, epoch: int, scale: float) -> Checkpoint:
-    id_ = _scaled_id(f"{run.id}-e{epoch}", scale)
-    return Checkpoint(id_, run.config.name, **run.config.factors, seed=run.seed, epoch=epoch, scale=scale)
 
 
 def _scaled_id(id_: str, scale: float) -> str:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from lorabench import store
-from lorabench.config import expand
+from lorabench.config import drawings, expand
 from lorabench.errors import UserError
 from lorabench.pipeline import keeping
 from lorabench.pipeline.checkup import ROOMS
 from lorabench.pipeline.integrity import artifacts
-from lorabench.pipeline.plan import DATASET, Plan
+from lorabench.pipeline.plan import DATASET, Plan, drawn_as
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
 from lorabench.report.words import count, duration, listed
@@ -109,7 +109,8 @@ def _say_left_out(plan: Plan) -> str:
     pictures = (before.get("data") or {}).get("folder", plan.study.data.folder)
     if pictures != plan.study.data.folder and not _saw_same_pictures(plan):
         return f"{told} the pictures in {pictures}, and those of {plan.study.data.folder} would take their place."
-    own = {(each.name, seed) for each in expand(plan.study) for seed in plan.study.seeds}
+    drawn = {drawn_as(each.name, way.setting.name) for each, _, way in drawings(plan.study, expand(plan.study))}
+    own = {(name, seed) for name in drawn for seed in plan.study.seeds}
     gone = sorted(_trainings_told(plan) - own)
     if not plan.runs or not gone:
         return ""

@@ -322,8 +322,8 @@ def _is_number(plan: Plan, own: str) -> bool:
 
 
 def _said(checkpoint: Checkpoint) -> dict[str, Any]:
-    """A checkpoint for a key: own factors, which most runs have none of, count where there are some."""
-    return {name: value for name, value in asdict(checkpoint).items() if name != "own" or value}
+    """A checkpoint for a key: own factors and settings, which most runs have none of, count where there are some."""
+    return {name: value for name, value in asdict(checkpoint).items() if name not in ("own", "setting") or value}
 
 
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:

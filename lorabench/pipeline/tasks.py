@@ -179,7 +179,7 @@ def _draw(
     drawn = generate.generate(
         sampler,
         plan.prompt_sets,
-        plan.study.sampling,
+        plan.sampling_of(checkpoint),
         settings.batch_size,
         wanted=[id(prompt_set) in missing for prompt_set in plan.prompt_sets],
         on_images=advance,

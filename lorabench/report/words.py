@@ -33,6 +33,8 @@ _FACTORS = {
     "step": "Step",
     "capacity": "Capacity",
     "lr_level": "Learning rate level",
+    "scale": "Merge ratio",
+    "vae": "VAE",
 }
 _ALGORITHMS = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"}
 

@@ -92,7 +92,8 @@ def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity
 
     lr_level orders its learning rates; capacity its dims (more is more) or factors (less is more). Algorithms without
     a capacity get one level more than any other has, if any varies. A level is NaN where the checkpoint does not say
-    its lr or size. Steps are a factor of checkpoints that say no epoch, and so is whatever a person has named.
+    its lr or size. Steps are a factor of checkpoints that say no epoch; so are the merge ratio, where there are
+    several, and whatever a person has named.
     """
     table = checkpoints.set_index("checkpoint")
     for name in table["algorithm"].unique():
@@ -116,5 +117,7 @@ def factor_table(checkpoints: pd.DataFrame, algorithms: Mapping[str, HasCapacity
     }
     steps = numbers["step"].mask(numbers["epoch"].notna())
     levels |= {"step": steps} if steps.notna().any() else {}
+    scale = table["scale"].astype("float64").fillna(1.0)
+    levels |= {"scale": scale} if scale.nunique() > 1 else {}
     levels |= {name: table[name].astype("float64") for name in own if name not in text}
     return table[[*NOMINAL, *text]].fillna("").astype(str).assign(**levels)

@@ -86,6 +86,16 @@ def test_factors_of_somebodys_own_and_steps_where_no_epoch_is_known_are_explaine
     assert set(found.loc[found["factor_name"] == "step", "factor_value"]) == {"100", "300", "500"}
 
 
+def test_the_merge_ratio_is_a_factor_where_there_are_several():
+    drawn = [_checkpoints(_paper_configs()[:4]).assign(scale=scale) for scale in (0.25, 1.0)]
+    checkpoints = pd.concat([each.assign(checkpoint=each["checkpoint"] + str(n)) for n, each in enumerate(drawn)])
+    scores = _category_scores(checkpoints, checkpoints["scale"].to_numpy())
+    found = explain(scores, ALGORITHMS).attributions
+    size = found.assign(shap=found["shap"].abs()).groupby("factor_name")["shap"].mean()
+    assert size["scale"] > 0.3 and size.drop("scale").max() < 0.01
+    assert set(found.loc[found["factor_name"] == "scale", "factor_value"]) == {"0.25", "1"}
+
+
 def test_levels_of_the_papers_grid():
     configs = [row for row in _paper_configs() if row["config"] not in EXCLUDED]
     table = factor_table(_checkpoints(configs), ALGORITHMS)
