@@ -106,6 +106,56 @@ def find_base(source: str) -> BaseFiles:
     return BaseFiles(folder, _checked_folder(folder, name.variant, _how_to_get(name)), folder.name)
 
 
+@dataclass(frozen=True)
+class VaeFiles:
+    """An autoencoder that takes the place of a base model's own."""
+
+    weights: Path
+    config: Path | None  # None: a single file, which the base model's own config describes
+
+    @cached_property
+    def id(self) -> str:
+        """A name for its content, e.g. "vae-0123456789ab"."""
+        both = "".join(sha256_of(file) for file in (self.weights, self.config) if file)
+        return f"vae-{hashlib.sha256(both.encode()).hexdigest()[:12]}"
+
+    @cached_property
+    def latent_channels(self) -> int:
+        """Of the latents that it decodes. UserError for a file that holds no autoencoder."""
+        with safe_open(self.weights, framework="pt") as tensors:
+            names = [name for name in tensors.keys() if re.fullmatch(r"(.*\.)?decoder\.conv_in\.weight", name)]
+            if len(names) != 1:
+                raise UserError(f"VAE {self.weights} holds no autoencoder; is it another model's file?")
+            return tensors.get_slice(names[0]).get_shape()[1]
+
+
+def find_vae(source: str) -> VaeFiles:
+    """The autoencoder that `source` stands for: a .safetensors file, a diffusers folder or the hub id of such.
+
+    Of a whole base model its own. Nothing is downloaded. UserError.
+    """
+    name = parse_base(source)
+    path = Path(name.place).expanduser()
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise UserError(f"VAE {path} is no .safetensors file; convert it first.")
+        _check_safetensors(path)
+        return VaeFiles(path, None)
+    if not path.is_dir():
+        if _looks_like_path(name.place):
+            raise UserError(f"VAE '{source}' does not exist; set vae to a diffusers folder or a .safetensors file.")
+        includes = " ".join(f'"{file}"' for file in _vae_files(name))
+        path = _cached_snapshot(name, "VAE", f"download it with `hf download {name.place} --include {includes}`")
+    folder = path / "vae" if (path / "vae").is_dir() else path
+    weights, config_ = folder / _variant_of(WEIGHTS["vae"], name.variant), folder / "config.json"
+    for file in (weights, config_):
+        if not file.is_file():
+            raise UserError(f"VAE {path} has no {file.name}: it is no diffusers folder of an autoencoder.")
+    _check_safetensors(weights)
+    read_json(config_)
+    return VaeFiles(weights, config_)
+
+
 @contextmanager
 def clean_base(base: BaseFiles, keys: Mapping[str, Collection[str]]) -> Iterator[Path]:
     """Inside, a diffusers folder of those of its files that are known here, and of its configs those keys.
@@ -152,14 +202,14 @@ def _looks_like_path(source: str) -> bool:
     return not is_hub_id or source.endswith((".safetensors", *PICKLES))
 
 
-def _cached_snapshot(name: BaseName) -> Path:
+def _cached_snapshot(name: BaseName, what: str = "Base model", how: str = "") -> Path:
     try:
         return Path(snapshot_download(name.place, revision=name.revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         revision = f" (revision {name.revision})" if name.revision else ""
         raise UserError(
-            f"Base model '{name.place}'{revision} is neither a path nor in the local cache of the hub; "
-            f"{_how_to_get(name)}, or set base to a diffusers folder."
+            f"{what} '{name.place}'{revision} is neither a path nor in the local cache of the hub; "
+            f"{how or _how_to_get(name)}, or name a diffusers folder."
         ) from None
 
 
@@ -173,6 +223,18 @@ def download_base(source: str) -> None:
         snapshot_download(CONFIG_SOURCE, allow_patterns=list(_CONFIGS))
     elif not _looks_like_path(name.place):
         snapshot_download(name.place, revision=name.revision or None, allow_patterns=_files_of(name))
+
+
+def download_vae(source: str) -> None:
+    """Bring what `find_vae` looks for, of the hub's repository that a VAE names. Errors are the hub's own."""
+    name = parse_base(source)
+    if not _looks_like_path(name.place):
+        snapshot_download(name.place, revision=name.revision or None, allow_patterns=_vae_files(name))
+
+
+def _vae_files(name: BaseName) -> list[str]:
+    weights = _variant_of(WEIGHTS["vae"], name.variant)
+    return [f"{folder}{file}" for folder in ("", "vae/") for file in ("config.json", weights)]
 
 
 _CONFIGS = ("*.json", "*.txt")

@@ -24,9 +24,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lorabench.architectures import ARCHITECTURES, AUTOENCODER
-from lorabench.base_files import BaseFiles, clean_base, find_base, settings_folder
+from lorabench.base_files import WEIGHTS, BaseFiles, VaeFiles, clean_base, find_base, find_vae, settings_folder
 from lorabench.errors import UserError
-from lorabench.untrusted import known
+from lorabench.untrusted import clean_folder, known
 from lorabench.values import LARGEST_SIDE, SMALLEST_SIDE, device_names
 
 Answer = TypeVar("Answer")
@@ -60,10 +60,11 @@ class Base:
     files: BaseFiles
     pixels_per_latent: int
     side: int | None  # pixels of the pictures that it was made for; None where its configs do not say
+    vae: VaeFiles | None = None  # in the place of its own
 
     @property
     def id(self) -> str:
-        return self.files.id
+        return f"{self.files.id}+{self.vae.id}" if self.vae else self.files.id
 
     def architecture(self) -> dict[str, torch.nn.Module]:
         """The modules that adapters may change, on the meta device: names and shapes. UserError for broken configs."""
@@ -163,14 +164,20 @@ def pick_devices(names: str) -> tuple[str, ...]:
     return tuple(str(pick_device(name)) for name in asked)
 
 
-def base_of(source: str) -> Base:
+def base_of(source: str, vae: str = "") -> Base:
     """Find a base model: a diffusers folder, a single .safetensors file, or a hub id in the local cache. UserError.
 
-    `source` as in `base_files.find_base`: with ":variant", those of its files.
+    `source` as in `base_files.find_base`: with ":variant", those of its files; `vae` as in `base_files.find_vae`.
     """
     files = find_base(source)
     factor = 2 ** (len(_config(files.path, "vae").get("block_out_channels", (64,))) - 1)
-    return Base(source, files, factor, _side(_config(files.path, "unet").get("sample_size"), factor))
+    unet = _config(files.path, "unet")
+    other = find_vae(vae) if vae else None
+    if other and other.latent_channels != unet.get("in_channels", 4):
+        raise UserError(
+            f"VAE {vae} has latents of {other.latent_channels} channels, which base model {source} has not."
+        )
+    return Base(source, files, factor, _side(unet.get("sample_size"), factor), other)
 
 
 def _side(latents: object, factor: int) -> int | None:
@@ -188,6 +195,7 @@ def load_base(base: Base, device: torch.device, dtype: torch.dtype = torch.float
     try:
         with _no_progress_bars(), clean_base(files, _KEYS) as clean:
             parts = _parts_of_folder(clean) if files.weights else _parts_of_file(path, clean)
+            parts |= {"vae": _autoencoder_of(base.vae, clean)} if base.vae else {}
         scheduler = DDIMScheduler.from_config(parts["scheduler_config"], **STOCK_DDIM)
     except Exception as error:
         raise _not_loaded(path, error) from error
@@ -280,6 +288,20 @@ def _parts_of_file(file: Path, configs: Path) -> dict[str, Any]:
         "vae": pipeline.vae,
         "scheduler_config": dict(pipeline.scheduler.config),
     }
+
+
+def _autoencoder_of(files: VaeFiles, base: Path) -> AutoencoderKL:
+    """Another autoencoder than that of a clean base folder. UserError for files that are none."""
+    try:
+        if files.config is None:
+            return AutoencoderKL.from_single_file(
+                str(files.weights), config=str(base), subfolder="vae", local_files_only=True
+            )
+        content = {"config.json": known(files.config, _KEYS["vae"]), WEIGHTS["vae"]: files.weights}
+        with clean_folder(content) as clean:
+            return AutoencoderKL.from_pretrained(clean, use_safetensors=True)
+    except Exception as error:
+        raise UserError(f"VAE {files.weights} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager

@@ -230,6 +230,8 @@ class Setting:
 
     name: str  # in their ids; "" = the study's own way
     sampling: Sampling
+    base: str = ""  # another base model than the study's, as it is named there
+    vae: str = ""  # another autoencoder than the base model's
     factors: Mapping[str, str | float] = field(default_factory=dict)  # of tables: what differs within the study
 
 

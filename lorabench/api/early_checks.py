@@ -80,6 +80,11 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None, *, draws
             existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
     if draws:
         check_base(study.base, f"{where}base")
+        for setting in (way.setting for way in config.ways(study)):
+            if setting.base:
+                check_base(setting.base, f"{where}sweep")
+            if setting.vae and looks_local(setting.vae):
+                existing(Path(parse_base(setting.vae).place), "VAE", f"{where}sweep")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
 

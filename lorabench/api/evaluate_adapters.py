@@ -146,8 +146,11 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
     said = {"per_set": asked.per_set, "steps": asked.steps, "guidance": asked.guidance, "scales": asked.scales or None}
     changes = {name: value for name, value in said.items() if value is not None}
     swept = {key: list(values) for key, values in asked.sweep.items()}
+    for key in swept.keys() & {"base", "vae"}:
+        swept[key] = [config.base_source(str(source), Path.cwd()) for source in swept[key]]
     # The study's own way is the first one that is asked for, so that nothing else is drawn beside them.
-    changes |= {key: values[0] for key, values in swept.items() if values and key != "scale"}
+    changes |= {key: values[0] for key, values in swept.items() if values and key in type(study.images).model_fields}
+    base = swept.get("base", [study.base])[0]
     if swept:
         swept.setdefault("scale", list(asked.scales or study.images.scales))
         changes |= {"scales": swept["scale"]}
@@ -156,7 +159,7 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
         sweeps = (config.Sweep(product=swept),) if swept else study.sweep
     except ValidationError as error:
         raise UserError(sentence(error.errors()[0], Path("evaluate"), list(changes))) from error
-    return study.model_copy(update={"images": images, "sweep": sweeps})
+    return study.model_copy(update={"images": images, "sweep": sweeps, "base": base})
 
 
 def with_templates(study: Study, folder: Path | None) -> Study:

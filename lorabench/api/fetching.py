@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -46,10 +47,16 @@ def fetch(path: Path, dry_run: bool) -> tuple[Weights, ...]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would tell of every try
     try:
-        found = [_base(study, brings)]
-        for name in names:
+        settings = [way.setting for way in config.ways(study)]
+        wanted: list[Callable[[bool], Weights]] = [
+            *(partial(_base, source) for source in dict.fromkeys(each.base or study.base for each in settings)),
+            *(partial(_vae, source) for source in dict.fromkeys(each.vae for each in settings) if source),
+            *(partial(_encoder, study, name) for name in names),
+        ]
+        found: list[Weights] = []
+        for look in wanted:
             reached = not any(each.detail.startswith(UNREACHED) for each in found)
-            found.append(_encoder(study, name, brings and reached))
+            found.append(look(brings and reached))
     finally:
         logging.set_verbosity(verbosity)
     return tuple(found)
@@ -69,24 +76,32 @@ def how_to_get(encoder: str, repository: str, file: str) -> str:
 # --- the base model ---------------------------------------------------------------------------------------------------
 
 
-def _base(study: Study, brings: bool) -> Weights:
-    source = config.portable(study.base)
-    place = parse_base(study.base).place
-
+def _base(source: str, brings: bool) -> Weights:
     def look() -> Weights:
-        files = base_files.find_base(study.base)
+        files = base_files.find_base(source)
         base_files.settings_folder(files.path)  # a single file has its configs elsewhere
         size = sum(file.stat().st_size for file in files.files)
-        return Weights("base model", source, "here", size, str(files.path))
+        return Weights("base model", config.portable(source), "here", size, str(files.path))
 
-    def download() -> None:
-        base_files.download_base(study.base)
+    return _of_hub("base model", source, look, partial(base_files.download_base, source), brings)
 
+
+def _vae(source: str, brings: bool) -> Weights:
+    def look() -> Weights:
+        file = base_files.find_vae(source).weights
+        return Weights("VAE", config.portable(source), "here", file.stat().st_size, str(file))
+
+    return _of_hub("VAE", source, look, partial(base_files.download_vae, source), brings)
+
+
+def _of_hub(
+    model: str, source: str, look: Callable[[], Weights], download: Callable[[], None], brings: bool
+) -> Weights:
     try:
         return look()
     except UserError as error:
-        missing = Weights("base model", source, "missing", None, str(error))
-    is_folder = Path(place).expanduser().is_dir()
+        missing = Weights(model, config.portable(source), "missing", None, str(error))
+    is_folder = Path(parse_base(source).place).expanduser().is_dir()
     return _brought(missing, download, look) if brings and not is_folder else missing
 
 

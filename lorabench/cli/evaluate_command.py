@@ -77,8 +77,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,VALUE",
-            help="draw with each value of steps, guidance, scheduler, clip_skip or scale, or of negative_prompt (one a "
-            "time); repeatable, all combinations",
+            help="draw with each value of steps, guidance, scheduler, clip_skip, scale, base or vae, or of "
+            "negative_prompt (one a time); repeatable, all combinations",
         ),
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="draw as much as the paper: 100 images a set")] = False,

@@ -33,8 +33,13 @@ from lorabench.values import given, problems, read_toml, sentence
 
 PACKAGE_SCHEME, PATH_SCHEME = "lorabench:", "path:"
 MINI = "mini"  # as a base: the miniature world's
+MINI_PLACE = "lorabench:mini/weights/base"
 _PACKAGE = Path(__file__).resolve().parents[1]
-_PATHS = ("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights")
+_PATHS = (
+    *("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights"),
+    *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
+)
+_MODELS = ("base", "vae")  # a path or a hub id
 _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself alone
 # Patterns over, and words for, what another key brings: a file with that key of its own has these of its own too.
 _PATTERNS = (
@@ -166,7 +171,7 @@ def base_source(text: str, folder: Path) -> str:
     With ":variant", and "@revision" of a hub id, which stay too.
     """
     if text == MINI:
-        return str(resolve_path(f"{PACKAGE_SCHEME}mini/weights/base", folder))
+        return str(resolve_path(MINI_PLACE, folder))
     if text.startswith(PATH_SCHEME):
         return str(resolve_path(text.removeprefix(PATH_SCHEME), folder))
     place = parse_base(text).place
@@ -179,7 +184,8 @@ def _with_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a file with every path in it absolute; what is no text waits for the check of its kind."""
     for place in _PATHS:
         home = Path.cwd() / STUDIES.name if place == "data.folder" and _comes_along(folder) else folder
-        content = _resolved(content, place.split("."), home, base_source if place == "base" else _absolute)
+        resolve = base_source if place.rpartition(".")[2] in _MODELS else _absolute
+        content = _resolved(content, place.split("."), home, resolve)
     return content
 
 
@@ -190,7 +196,7 @@ def _comes_along(folder: Path) -> bool:
 
 def _resolved(value: Any, place: Sequence[str], folder: Path, resolve: Callable[[str, Path], str]) -> Any:
     if isinstance(value, list):
-        return [_resolved(each, place, folder, resolve) for each in value] if not place else value
+        return [_resolved(each, place, folder, resolve) for each in value]
     if place:
         if not isinstance(value, dict):
             return value

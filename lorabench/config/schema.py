@@ -197,6 +197,10 @@ class Drawn(Section):
     scheduler: Scheduler | None = Field(None, description="of diffusers, as in [images]")
     negative_prompt: str | None = Field(None, description="takes the place of the empty prompt in guidance")
     clip_skip: Skip | None = Field(None, description="layer of the text encoder that text is read off, from the last")
+    base: Name | None = Field(None, description="another base model of the same architecture, as `base` of the study")
+    vae: Name | None = Field(
+        None, description='in the place of the base model\'s: file, diffusers folder or hub id; "" = its own'
+    )
 
     @property
     def said(self) -> dict[str, Any]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
+from lorabench.base_names import parse_base
+from lorabench.config.reading import MINI, MINI_PLACE, portable
 from lorabench.config.schema import Study, Sweep
 from lorabench.records import Sampling, Setting, TrainConfig
 
-COLUMNS = {"steps": "sampling_steps"}  # of tables, where it is not the setting's own name: `step` is one of training
+# Names in tables that are not the setting's own: `step` is one of training, and `base` the id of its content.
+COLUMNS = {"steps": "sampling_steps", "base": "base_model"}
 _OWN = Sweep()
 
 
@@ -31,17 +36,42 @@ class Way:
 
 def ways(study: Study) -> tuple[Way, ...]:
     """The study's own way at each of its merge ratios, then its sweeps'. What differs among them is a factor."""
-    own = study.sampling
+    own = asdict(study.sampling) | {"base": "", "vae": ""}
     asked = [(_OWN, {"scale": scale}) for scale in study.images.scales]
     asked += [(sweep, {"scale": 1.0} | each) for sweep in study.sweep for each in sweep.ways()]
-    drawn = [replace(own, **{key: value for key, value in each.items() if key != "scale"}) for _, each in asked]
-    varied = [key for key in asdict(own) if len({getattr(each, key) for each in drawn}) > 1]
+    drawn = [own | {key: each[key] for key in each if key != "scale"} for _, each in asked]
+    drawn = [each | {"base": "" if each["base"] == study.base else each["base"]} for each in drawn]
+    labels = {key: _labels(usual, [each[key] for each in drawn]) for key, usual in (("base", study.base), ("vae", ""))}
+    words = [{key: labels[key][value] if key in labels else value for key, value in each.items()} for each in drawn]
+    varied = [key for key in own if len({each[key] for each in drawn}) > 1]
     found = []
-    for (sweep, each), sampling in zip(asked, drawn, strict=True):
-        factors = {COLUMNS.get(key, key): _value(getattr(sampling, key)) for key in varied}
-        setting = Setting(_name(sampling, own), sampling, factors)
+    for (sweep, each), values, said in zip(asked, drawn, words, strict=True):
+        name = "-".join(_WORDS[key](said[key]) for key in own if values[key] != own[key])
+        factors = {COLUMNS.get(key, key): _plain(said[key]) for key in varied}
+        sampling = Sampling(**{key: value for key, value in values.items() if key not in labels})
+        setting = Setting(name, sampling, values["base"], values["vae"], factors)
         found.append(Way(setting, each["scale"], sweep.configs, sweep.epochs))
     return tuple(found)
+
+
+def _plain(value: str | float) -> str | float:
+    return value if isinstance(value, str) else float(value)
+
+
+def _labels(own: str, sources: Sequence[str]) -> dict[str, str]:
+    """What models are called, by how they are named in a study: the end of that, and more where it is no difference."""
+    named = {source: _end(source or own) for source in dict.fromkeys(("", *sources))}
+    alike = Counter(named.values())
+    return {source: f"{end}-{_hash(source)}" if alike[end] > 1 and source else end for source, end in named.items()}
+
+
+def _end(source: str) -> str:
+    place = portable(parse_base(source).place)
+    return MINI if place == MINI_PLACE else PurePath(place).name.removesuffix(".safetensors") or "own"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainConfig, int, Way]]:
@@ -56,21 +86,13 @@ def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainCo
     return list(found.values())
 
 
-def _value(value: Any) -> str | float:
-    return value if isinstance(value, str) else float(value)
-
-
-def _name(sampling: Sampling, own: Sampling) -> str:
-    """What differs from the study's own way, in words that stay when other ways are added."""
-    before = asdict(own)
-    changed: Mapping[str, Any] = {key: value for key, value in asdict(sampling).items() if value != before[key]}
-    return "-".join(_WORDS[key](value) for key, value in changed.items())
-
-
-_WORDS = {
+# What a way is called by each setting that is not the study's: words that stay when other ways are added.
+_WORDS: Mapping[str, Callable[[Any], str]] = {
     "steps": lambda value: f"steps{value}",
     "guidance": lambda value: f"cfg{value:g}",
-    "negative_prompt": lambda value: f"neg-{hashlib.sha256(value.encode()).hexdigest()[:6]}" if value else "neg-none",
+    "negative_prompt": lambda value: f"neg-{_hash(value)}" if value else "neg-none",
     "scheduler": lambda value: value.replace(" ", "-"),
     "clip_skip": lambda value: f"clip{value}",
+    "base": lambda value: f"on-{value}",
+    "vae": lambda value: f"vae-{value}",
 }

@@ -40,7 +40,11 @@ def _base_facts(plan: Plan) -> dict[str, Any]:
     base = plan.base
     if base is None:
         return {"base": "none: the pictures were drawn elsewhere"}
-    return {"base": config.portable(base.source), "base_id": base.id, "base_files": base.files.facts()}
+    facts: dict[str, Any] = {"base": config.portable(base.source), "base_id": base.id, "base_files": base.files.facts()}
+    others = {each.id: each for each in plan.bases.values()}
+    if others:
+        facts["drawn_with"] = {id_: config.portable(each.source) for id_, each in others.items()}
+    return facts
 
 
 def metric_facts_of(plan: Plan) -> list[dict[str, Any]]:

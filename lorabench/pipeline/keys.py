@@ -36,7 +36,8 @@ class Keys:
 
     def _weights_of(self, checkpoint: Checkpoint) -> str:
         if checkpoint.is_base:
-            return self._base
+            base = self._plan.base_for(checkpoint)
+            return base.id if base else ""
         if checkpoint.weights is not None:
             return store.key_of("weights", 1, [checkpoint.sha256, self._base], [])
         return self.training(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
@@ -58,6 +59,8 @@ class Keys:
                 inputs = [self.checkpoint(checkpoint), *inputs]
                 parameters = [told(self._plan.sampling_of(checkpoint)), self._drawn_in, checkpoint.scale]
                 parameters += [study.unused_keys] if study.unused_keys else []
+                other = self._plan.bases.get(checkpoint.setting)
+                parameters += [other.id] if other else []
             self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._images[place]
 

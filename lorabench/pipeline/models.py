@@ -14,30 +14,31 @@ from huggingface_hub import try_to_load_from_cache
 from lorabench import components, diffusion, images
 from lorabench.components import Encoder, EncoderSpec
 from lorabench.config import Study
+from lorabench.diffusion import Base
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
+from lorabench.records import Checkpoint
 from lorabench.sampler import Sampler, sampler_of
 from lorabench.stages import optimizers, train
 
 
-def base_model(plan: Plan) -> diffusion.BaseModel:
-    """The base model's weights, loaded once a process."""
-    key = (plan.base.id, plan.device, plan.study.run.precision)
+def base_model(plan: Plan, base: Base | None = None) -> diffusion.BaseModel:
+    """The weights of the study's base model, or of another, loaded once a process for as long as no other is."""
+    base = base or plan.base
+    key = (base.id, plan.device, plan.study.run.precision)
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = diffusion.load_base(
-            plan.base, torch.device(plan.device), getattr(torch, plan.study.run.precision)
-        )
+        _loaded[key] = diffusion.load_base(base, torch.device(plan.device), getattr(torch, plan.study.run.precision))
     return _loaded[key]
 
 
 _loaded: dict[tuple[str, str, str], diffusion.BaseModel] = {}
 
 
-def sampler(plan: Plan) -> Sampler:
-    """What draws with the base model, made once a process."""
-    base, compiled = base_model(plan), plan.study.run.compile
+def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
+    """What draws a checkpoint, made once a process for as long as no other base model is drawn with."""
+    base, compiled = base_model(plan, plan.base_for(checkpoint)), plan.study.run.compile
     made = _samplers.get(base.id)
     if made is None or made.base is not base or made.is_compiled != compiled:
         _samplers.clear()

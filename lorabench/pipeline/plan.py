@@ -52,7 +52,8 @@ class Plan:
     base: Base | None  # None: nothing is drawn here, the pictures were made elsewhere
     encoder_ids: Mapping[str, str]
     devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`; "auto" on a cluster
-    settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw beside the study's own, by name
+    settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw, the study's own too, by name
+    bases: Mapping[str, Base] = field(default_factory=dict)  # of settings that draw with another, by the setting's name
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -78,7 +79,9 @@ class Plan:
             *(image.path for image in self.dataset.images),
             *made,
         )
-        return tuple(dict.fromkeys((self.base.files.path, *given) if self.base else given))
+        every = [base for base in (self.base, *self.bases.values()) if base]
+        models = [base.files.path for base in every] + [base.vae.weights for base in every if base.vae]
+        return tuple(dict.fromkeys((*models, *given)))
 
     @cached_property
     def keys(self) -> Keys:
@@ -108,6 +111,10 @@ class Plan:
         """How its pictures are drawn."""
         setting = self.settings.get(checkpoint.setting)
         return setting.sampling if setting else self.study.sampling
+
+    def base_for(self, checkpoint: Checkpoint) -> Base | None:
+        """The base model that its pictures are drawn with."""
+        return self.bases.get(checkpoint.setting, self.base)
 
     @property
     def base_checkpoint(self) -> Checkpoint | None:

@@ -142,10 +142,14 @@ def _plan(
     # The id of its content names the base in tables: a path would mean nothing on another machine.
     settings = _settings(study)
     _check_sweeps(study, checkpoints)
-    every = tuple(replace(checkpoint, base=base.id) for checkpoint in (*_floors(settings), *checkpoints))
+    bases = _bases(study, base, settings)
+    every = tuple(
+        replace(checkpoint, base=bases.get(checkpoint.setting, base).id)
+        for checkpoint in (*_floors(settings), *checkpoints)
+    )
     _check_ids(every)
     for setting in settings.values():
-        base.check_drawing(setting.sampling.size, setting.sampling.clip_skip)
+        bases.get(setting.name, base).check_drawing(setting.sampling.size, setting.sampling.clip_skip)
     return Plan(
         study=study,
         root=root.resolve(),
@@ -158,6 +162,7 @@ def _plan(
         encoder_ids=_encoder_ids(study, requests),
         devices=_devices(study),
         settings=settings,
+        bases=bases,
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *(*absent, *_untold(study, runs, prompt_sets)),
@@ -167,6 +172,30 @@ def _plan(
 
 def _settings(study: Study) -> dict[str, Setting]:
     return {way.setting.name: way.setting for way in config.ways(study)}
+
+
+def _bases(study: Study, own: Base, settings: Mapping[str, Setting]) -> dict[str, Base]:
+    """The base models of settings that draw with another one. UserError for one that adapters do not fit."""
+    found: dict[tuple[str, str], Base] = {}
+    for setting in settings.values():
+        place = (setting.base, setting.vae)
+        if any(place) and place not in found:
+            found[place] = diffusion.base_of(setting.base or study.base, setting.vae)
+    shapes = _shapes(own) if any(base for base, _ in found) else {}
+    for (source, _), base in found.items():
+        theirs = _shapes(base) if source else shapes
+        other = next((name for name in shapes | theirs if shapes.get(name) != theirs.get(name)), None)
+        if other is not None:
+            raise UserError(
+                f"Base model {source} is of another architecture than {study.base} ({other}): adapters of one do not "
+                "fit the other."
+            )
+    return {name: found[each.base, each.vae] for name, each in settings.items() if each.base or each.vae}
+
+
+def _shapes(base: Base) -> dict[str, tuple[int, ...]]:
+    modules = base.architecture()
+    return {f"{name}.{each}": tuple(of.shape) for name in modules for each, of in modules[name].named_parameters()}
 
 
 def _check_sweeps(study: Study, checkpoints: Sequence[Checkpoint]) -> None:

@@ -135,7 +135,7 @@ def generate_images(plan: Plan, task: Task, advance: Advance, looks: bool = Fals
 
 
 def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance, looking: Looking | None) -> None:
-    sampler = models.sampler(plan)
+    sampler = models.sampler(plan, checkpoint)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     if checkpoint.is_base:
         _draw(plan, checkpoint, sampler, missing, advance, looking)

@@ -8,6 +8,10 @@ import shutil
 import pandas as pd
 import pytest
 from command_line import SMALL, lorabench_here
+from safetensors.torch import load_file, save_file
+from tiny_base import write_tiny_base
+
+from lorabench import mini
 
 SWEEP = """
 [[sweep]]
@@ -76,6 +80,63 @@ def test_a_sweep_that_cannot_be_is_a_sentence(tmp_path):
         ("clip_skip = 9", "has 2 layers"),
         ("product = { steps = [] }", "empty list"),
         ("product = { lr = [1] }", "unknown key of product 'lr'"),
+    ]:
+        study.write_text(f"{SMALL}\n[[sweep]]\n{sweep}\n")
+        done = lorabench_here("grid", str(study), "--dry-run")
+        assert done.returncode == 2 and words in done.stderr, (sweep, done.stderr)
+
+
+def perturbed(folder, part, factor):
+    """A copy of the miniature base whose `part` has other weights."""
+    shutil.copytree(mini.base_path(), folder)
+    file = folder / part / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor * factor if tensor.ndim > 1 else tensor for name, tensor in load_file(file).items()}, file)
+    return folder
+
+
+def test_bases_and_vaes_are_factors_each_with_its_own_floor(small_run, tmp_path):
+    """The adapter's pictures on another base are those of a study of that base; a VAE may be a folder or a file."""
+    perturbed(tmp_path / "other", "unet", 1.03)
+    vae = perturbed(tmp_path / "redecoded", "vae", 1.03) / "vae/diffusion_pytorch_model.safetensors"
+    shutil.copy(vae, tmp_path / "same.safetensors")
+    study, out = tmp_path / "study.toml", shutil.copytree(small_run, tmp_path / "run")
+    ways = 'product = { base = ["mini", "other"], vae = ["", "redecoded", "same.safetensors"] }'
+    study.write_text(f"{SMALL}\n[[sweep]]\nepochs = [2]\n{ways}\n")
+    assert swept(study, out)["generate"] == 2 * 5
+
+    scores = pd.read_parquet(out / "scores.parquet").drop_duplicates("checkpoint")
+    ours = scores[(scores["algorithm"] == "lora") & (scores["epoch"] == 2)].set_index(["base_model", "vae"])
+    assert set(ours.index) == {(base, vae) for base in ("mini", "other") for vae in ("own", "redecoded", "same")}
+    assert ours["base"].nunique() == 6  # by content: two ways of writing one autoencoder are two files
+
+    def pictures(checkpoint):
+        folder = out / "images" / checkpoint
+        return {str(file.relative_to(folder)): file.read_bytes() for file in folder.glob("**/*.png")}
+
+    name = "lora-linear-d4a2-lr5e-3-s1-e2"
+    assert pictures(f"{name}+vae-redecoded") == pictures(f"{name}+vae-same") != pictures(name)
+    assert pictures(f"{name}+on-other") not in (pictures(name), pictures("base+on-other"))
+    adapter = out / "checkpoints/lora-linear-d4a2-lr5e-3/seed-1/epoch-0002/adapter.safetensors"
+    alone = tmp_path / "alone.toml"
+    alone.write_text(SMALL.replace('base = "lorabench:mini/weights/base"', 'base = "other"'))
+    words = ("--study", str(alone), "--out", str(tmp_path / "alone"), "--workers", "1")
+    done = lorabench_here("evaluate", str(adapter), *words)
+    assert done.returncode == 0, done.stderr
+    for checkpoint, theirs in (("base+on-other", "base"), (f"{name}+on-other", "adapter")):
+        there = tmp_path / "alone/images" / theirs
+        files = {str(file.relative_to(there)): file.read_bytes() for file in there.glob("**/*.png")}
+        assert files and pictures(checkpoint) == files
+
+
+def test_a_base_of_another_architecture_is_refused(tmp_path):
+    write_tiny_base(tmp_path / "tiny")
+    study = tmp_path / "study.toml"
+    for sweep, words in [
+        ('base = "tiny"', "of another architecture"),
+        ('base = "nowhere/"', "does not exist"),
+        ('vae = "study.toml"', "no .safetensors file"),
+        ('vae = "./nowhere"', "does not exist"),
+        ('vae = "tiny/unet"', "holds no autoencoder"),
     ]:
         study.write_text(f"{SMALL}\n[[sweep]]\n{sweep}\n")
         done = lorabench_here("grid", str(study), "--dry-run")
