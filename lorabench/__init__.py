@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lorabench.api import init as init
     from lorabench.api import inspect as inspect
     from lorabench.api import join as join
+    from lorabench.api import merge as merge
     from lorabench.api import open_run as open_run
     from lorabench.api import plan as plan
     from lorabench.api import replay as replay
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "fetch", "grid"),
-    *("init", "inspect", "join", "open_run", "plan", "replay", "score_images"),
+    *("init", "inspect", "join", "merge", "open_run", "plan", "replay", "score_images"),
 ]
 
 

@@ -228,7 +228,12 @@ def _sums(
 
 def updates(components: Components, adapter: Adapter, name: str) -> list[tuple[str, Tensor, Tensor]]:
     """("weight" or "bias", the model's parameter, its update) of one module, before the merge ratio."""
-    module, params = module_of(components, name), adapter.modules[name]
+    return updates_of(module_of(components, name), adapter, name)
+
+
+def updates_of(module: nn.Module, adapter: Adapter, name: str) -> list[tuple[str, Tensor, Tensor]]:
+    """The same of a module that is at hand."""
+    params = adapter.modules[name]
     weight = module.weight.detach().float()
     found = [("weight", module.weight, weight_update(adapter, name, weight))]
     bias_update = params.get("b_norm", params.get("diff_b"))
@@ -253,6 +258,11 @@ def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:
     if "w_norm" in params:
         return params["w_norm"]
     return adapter.algorithm.delta_weight(params, weight, _config_of(adapter, name))
+
+
+def alpha_of(adapter: Adapter, name: str) -> float | None:
+    """A module's own alpha, else the config's; None = a scale of 1."""
+    return adapter.alphas.get(name, adapter.config.alpha)
 
 
 def _config_of(adapter: Adapter, name: str) -> AdapterConfig:

@@ -13,6 +13,7 @@ import numpy as np
 PromptType = Literal["train", "trigger", "alter", "style", "drift"]
 OptimizerName = Literal["adamw", "adamw8bit"]
 ExecutorName = Literal["local", "ray"]
+MergeMethod = Literal["linear", "svd", "ties", "dare", "dlf"]
 ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
 
 PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "drift")
@@ -209,6 +210,16 @@ class TrainConfig:
     def saved_at(self, *epochs: int) -> TrainConfig:
         """The same training with checkpoints at these epochs, ended at the last of them."""
         return replace(self, training=replace(self.training, epochs=max(epochs), checkpoint_epochs=epochs))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How several weight updates become one."""
+
+    method: MergeMethod = "linear"
+    rank: int | None = None  # of the merged matrices, compressed again; None = as they come out
+    density: float = 0.5  # ties, dare: the share of each update's numbers that is kept
+    seed: int = 0  # dare: of the choice
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,14 @@ def stand_ins(small_run, tmp_path_factory) -> Callable[[str, Path], str]:
         "ENCODERS": encoders,
         "my_peft/": peft,
     }
+    two = {"a.safetensors": lora, "b.safetensors": str(loras / "1.safetensors")}
+    named |= {f"{name}{ratio}": f"{file}{ratio}" for name, file in two.items() for ratio in ("", ":0.5", ":1")}
     named |= {"scenes": "styles", "native*": "lora*"}  # of which the run has any
     named |= {"FOLDER": many, "pictures/": many, "my_pictures/": plain}
     return lambda word, out: str(named.get(word) or (out / word if word in WRITTEN else word))
 
 
-WRITTEN = ("data/paper", "my-study", "my_lora", "out/", "out.safetensors", "tables/", "my-folder")
+WRITTEN = ("data/paper", "my-study", "my_lora", "out/", "out.safetensors", "both.safetensors", "tables/", "my-folder")
 
 
 def words_of(command: str, stand_in: Callable[[str, Path], str], out: Path) -> list[str]:

@@ -35,7 +35,8 @@ def test_every_command_has_a_function_of_its_name():
 
 
 @pytest.mark.parametrize(
-    "name", ["grid", "join", "inspect", "convert", "count", "replay", "diversity", "init", "dataset", "plan", "fetch"]
+    "name",
+    ["grid", "join", "merge", "inspect", "convert", "count", "replay", "diversity", "init", "dataset", "plan", "fetch"],
 )
 def test_a_function_takes_what_its_command_takes(name):
     options = {CALLED.get(each.name, each.name) for each in COMMANDS[name].params} - OF_THE_TERMINAL - {"help"}

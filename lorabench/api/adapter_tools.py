@@ -65,7 +65,7 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
     they depend on weights of the base that are not here. UserError for a file that fits none.
     """
     loaded = formats.read_adapter(path, unused)
-    name, found, adapter = _fitted(loaded, base)
+    name, found, adapter = fitted(loaded, base)
     rows = [_module_row(found, adapter, loaded, module) for module in adapter.modules]
     norms = [row["norm"] for row in rows if row["norm"] is not None]
     config = adapter.config
@@ -124,7 +124,7 @@ def convert(
     else:
         if scale != 1:
             raise UserError("--scale is for --to merged: an adapter's merge ratio is chosen when it is used.")
-        _, found, adapter = _fitted(loaded, base)
+        _, found, adapter = fitted(loaded, base)
         if to == PEFT:
             _check_wrapped(found, adapter)
         formats.save_adapter(out, adapter, formats.config_of(loaded, adapter), loaded.origin, dtype, to)
@@ -156,7 +156,7 @@ def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -
         diffusion.save_folder(model, base, folder)
 
 
-def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
+def fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
     """The base that the adapter is for, its modules, and the adapter fitted to them.
 
     Weights are loaded where a base is named that has them. UserError if the file does not fit.
@@ -170,7 +170,7 @@ def _fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, A
         found = diffusion.architecture(base_source(name))
         try:
             adapter = formats.resolve(loaded, found)
-            return (name, found, adapter) if name != MINI else _fitted(loaded, name)  # its weights are here
+            return (name, found, adapter) if name != MINI else fitted(loaded, name)  # its weights are here
         except UserError as error:
             reasons.append(f"  {name}: {error}")
     named = formats.named(loaded)

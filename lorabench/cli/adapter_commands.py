@@ -1,16 +1,16 @@
-"""The commands about adapters as files: count, inspect, convert."""
+"""The commands about adapters as files: count, inspect, convert, merge."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lorabench import api
 from lorabench.cli.app import app
-from lorabench.cli.options import AllowUnused, Json
-from lorabench.cli.output import show_one
+from lorabench.cli.options import AllowUnused, Json, Quiet
+from lorabench.cli.output import print_json, show_one
 from lorabench.errors import UserError
 from lorabench.values import WIDEST
 
@@ -78,3 +78,69 @@ def convert(
         show_one({"from": str(file), "to": str(done), "format": to}, as_json)
     else:
         print(done)
+
+
+@app.command()
+def merge(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE[:RATIO]", help="adapters, each at its merge ratio; 1 where none is said"),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="where to write; nothing may be there yet")],
+    method: Annotated[str, typer.Option(help="linear, svd, ties, dare or dlf")] = "linear",
+    rank: Annotated[
+        int | None, typer.Option(min=1, max=WIDEST, help="compress to it; svd: the parents' largest")
+    ] = None,
+    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="of ties and dare: the share that is kept")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="of dare: which numbers are kept")] = 0,
+    base: Annotated[str | None, typer.Option(help="base model; needed for DoRA, (IA)^3, OFT")] = None,
+    to: Annotated[str, typer.Option(help="kohya, diffusers or peft")] = "kohya",
+    dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",
+    allow_unused: AllowUnused = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write several adapters as one: their sum, the sum compressed to a rank, TIES, DARE or layer-wise fusion.
+
+    Any algorithms go together. Says what compressing cost, and how far the updates agree.
+    """
+    parents = dict(_with_ratio(text) for text in adapters)
+    if len(parents) < len(adapters):
+        raise UserError("An adapter is named twice: add its ratios up.")
+    found = api.merge(
+        parents, out, method=method, rank=rank, density=density, seed=seed, base=base, to=to, dtype=dtype,
+        allow_unused=allow_unused or (), quiet=quiet,
+    )  # fmt: skip
+    if as_json:
+        print_json(found)
+        return
+    from lorabench.cli.cells import wrapped
+
+    pairs = found.pop("interference")
+    found["parents"] = " + ".join(f"{ratio:g} x {file}" for file, ratio in found["parents"].items())
+    if found["error"] is not None:
+        found["error"] = f"{found['error']:.2%} of the sum is lost to the rank"
+    show_one(found, False)
+    for row in pairs:
+        print("\n".join(wrapped(_agreement(row))))
+
+
+def _agreement(row: dict[str, Any]) -> str:
+    names = " and ".join(row["adapters"])
+    if not row["shared_modules"]:
+        return f"{names} change no weight in common."
+    return (
+        f"{names} change {row['shared_modules']} weights in common: cosine {row['cosine']:.2f} (1 = the same change, "
+        f"-1 = the opposite), overlap of their directions {row['overlap']:.2f} (medians; --json has all layers)."
+    )
+
+
+def _with_ratio(text: str) -> tuple[str, float]:
+    """ "a.safetensors:0.5" -> that file and 0.5; a path that is there is one as it is."""
+    file, colon, ratio = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return text, 1.0
+    try:
+        return file, float(ratio)
+    except ValueError:
+        return text, 1.0

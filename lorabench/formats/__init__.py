@@ -12,12 +12,13 @@ from typing import Literal
 import torch
 from torch import nn
 
+from lorabench import adapters
 from lorabench import components as plugins
 from lorabench.adapters import Adapter
 from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors, _unusable, kohya
-from lorabench.formats._params import neutral_alpha
+from lorabench.formats._params import neutral_alpha, recognise_algorithm
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
 from lorabench.records import AdapterConfig, TrainConfig
@@ -148,6 +149,18 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     return Adapter(algorithm, config, params, alphas, words)
 
 
+def adapter_of(
+    modules: Mapping[str, Params],
+    alphas: Mapping[str, float],
+    components: Components,
+    source: Path,
+    words: Mapping[str, torch.Tensor],
+) -> Adapter:
+    """An adapter of params that were made here, by dotted names of modules; its algorithm is known by their names."""
+    algorithm = recognise_algorithm(modules, source)
+    return resolve(LoadedAdapter(algorithm.name, None, modules, alphas, source, words=words), components)
+
+
 def config_of(loaded: LoadedAdapter, adapter: Adapter) -> TrainConfig:
     """What a file says of its training, with the layers and sizes that it was found to have."""
     return replace(loaded.config or TrainConfig(loaded.source.stem, adapter.config), adapter=adapter.config)
@@ -170,7 +183,7 @@ def _as_saved(adapter: Adapter, config: TrainConfig, origin: Origin, path: Path)
 
 def _alpha(adapter: Adapter, name: str) -> float:
     """The alpha a file states for the module; where none is set, the one that changes nothing."""
-    alpha = adapter.alphas.get(name, adapter.config.alpha)
+    alpha = adapters.alpha_of(adapter, name)
     return float(alpha or neutral_alpha(adapter.algorithm, adapter.modules[name]))
 
 
