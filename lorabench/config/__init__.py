@@ -16,6 +16,7 @@ from lorabench.config.schema import MetricChoice as MetricChoice
 from lorabench.config.schema import Run as Run
 from lorabench.config.schema import Study as Study
 from lorabench.config.schema import Sweep as Sweep
+from lorabench.config.sweeps import SETTINGS as SETTINGS
 from lorabench.config.sweeps import Way as Way
 from lorabench.config.sweeps import drawings as drawings
 from lorabench.config.sweeps import ways as ways

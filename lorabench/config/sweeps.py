@@ -12,11 +12,12 @@ from typing import Any
 
 from lorabench.base_names import parse_base
 from lorabench.config.reading import MINI, MINI_PLACE, portable
-from lorabench.config.schema import Study, Sweep
+from lorabench.config.schema import DRAWN, Study, Sweep
 from lorabench.records import Sampling, Setting, TrainConfig
 
 # Names in tables that are not the setting's own: `step` is one of training, and `base` the id of its content.
 COLUMNS = {"steps": "sampling_steps", "base": "base_model"}
+SETTINGS = tuple(COLUMNS.get(key, key) for key in DRAWN if key != "scale")  # columns that settings can have
 _OWN = Sweep()
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from lorabench.report.points import BASE_POINT, Points
+from lorabench.report.points import Points
 from lorabench.report.tables import DATASET
 
 BUDGET = 6_500_000  # characters of base64: leaves room for plotly.js and the numbers in a page of 15 MB
@@ -99,12 +99,13 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
         "name": name,
         "category": rows["category"].iloc[0],
         "columns": [_column_data(row) for row in keys.to_dict("records")],
-        "base": next((cells for (point, _), cells in grid.items() if point == BASE_POINT), None),
-        "baseFiles": next((own for (point, _), own in files.items() if point == BASE_POINT), None),
+        "floors": {
+            str(p): {"cells": cells, "files": files.get((p, seed))} for (p, seed), cells in grid.items() if p < 0
+        },
         "rows": [
             {"point": p, "seed": seed, "cells": cells, "files": files.get((p, seed))}
             for (p, seed), cells in grid.items()
-            if p != BASE_POINT
+            if p >= 0
         ],
         "dataset": [
             {"picture": _number(row["thumbnail"], pictures), "caption": row["prompt"]}

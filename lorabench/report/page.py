@@ -16,6 +16,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lorabench.config import SETTINGS
 from lorabench.report.answers import answers, is_several
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
@@ -64,6 +65,7 @@ _SCRIPTS = (
     "losses.js",
     "correlations.js",
     "training_grid.js",
+    "settings.js",
     "gallery.js",
 )
 
@@ -168,6 +170,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "unit": points.unit,
         "ageLabel": " or ".join(points.along).capitalize(),
         "own": [factor_words(name) for name in own_factors(tables.scores)],
+        "swept": bool(set(own_factors(tables.scores)) & set(SETTINGS)),
         "last": points.last,
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
         "configs": _configs(points.table),
@@ -190,7 +193,10 @@ def _points(run: Comparison) -> list[dict[str, Any]]:
     of_point = dict(list(factors.groupby(factors["checkpoint"].map(run.points.of_checkpoint))))
     nothing = factors[:0]
     rows = run.points.table.to_dict("records")
-    return [_point(row, of_point.get(number, nothing), own) for number, row in enumerate(rows)]
+    return [
+        _point(row, of_point.get(number, nothing), own) | {"floor": run.points.floors[number]}
+        for number, row in enumerate(rows)
+    ]
 
 
 def _point(row: Mapping[str, Any], checkpoints: pd.DataFrame, own: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from lorabench.statistics.errors import summarise
 
 BASE_POINT = -1
 REAL_POINT = -2  # of the data set's own images, whose means stand beside those of all points
+FIRST_FLOOR = -3  # and below: the base model in the other ways in which a study draws
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class Points:
     """`table` has a row a point (index 0..n-1: config, algorithm, ..., age, moment), `of_checkpoint` its number.
 
     `moment` is in words ("epoch 10", "final", "epoch 10, scale 0.5"); `age` orders moments of a config. `last` holds
-    each config's last point. The base model is BASE_POINT in `of_checkpoint` and has no row.
+    each config's last point. The base model is BASE_POINT in `of_checkpoint` and has no row; drawn in another way it is
+    FIRST_FLOOR or below. `floors` has the number of the base model that each point is measured against.
     """
 
     table: pd.DataFrame
     of_checkpoint: dict[str, int]
     moments: list[str]
     last: list[int]
+    floors: list[int]
     along: list[str]  # "epoch" or "step": what ages are; both where no one of them orders all points
 
     @property
@@ -57,9 +60,24 @@ def find_points(tables: RunTables) -> Points:
     numbers = {key: number for number, key in enumerate(zip(table["config"], table["moment"]))}
     keys = zip(trained["checkpoint"], trained["config"], trained["moment"])
     of_checkpoint = {checkpoint: numbers[config, moment] for checkpoint, config, moment in keys}
-    of_checkpoint |= {name: BASE_POINT for name in factors.loc[base, "checkpoint"] if name != DATASET}
+    floors = factors[base & (factors["checkpoint"] != DATASET)]
+    # As the study itself draws it, which comes first; its other ways are what their checkpoints are measured against.
+    own = floors.groupby("study", dropna=False)["config"].transform("first")
+    of_checkpoint |= dict.fromkeys(floors.loc[floors["config"] == own, "checkpoint"], BASE_POINT)
+    others, ways = floors[floors["config"] != own], {}
+    for checkpoint, config, first in zip(others["checkpoint"], others["config"], own[others.index]):
+        of_checkpoint[checkpoint] = ways.setdefault(config.removeprefix(first), FIRST_FLOOR - len(ways))
     by_age = table.sort_values(["age", "scale"], kind="stable")["moment"]
-    return Points(table, of_checkpoint, list(dict.fromkeys(by_age)), _last(table), _along(table))
+    moments = list(dict.fromkeys(by_age))
+    return Points(
+        table, of_checkpoint, moments, _last(table), [_floor(name, ways) for name in table["config"]], _along(table)
+    )
+
+
+def _floor(config: str, ways: Mapping[str, int]) -> int:
+    """The base model drawn as a config is: it ends in the same words."""
+    way = max((way for way in ways if config.endswith(way)), key=len, default=None)
+    return BASE_POINT if way is None else ways[way]
 
 
 def _moments(trained: pd.DataFrame) -> list[str]:

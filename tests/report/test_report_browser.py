@@ -176,6 +176,30 @@ def test_merge_ratios_are_rows_and_epochs_columns(open_page, tables, tmp_path: P
     assert {row.locator("img").count() for row in rows.all()} == {3}
 
 
+def test_two_factors_are_a_grid_of_pictures_with_scores_and_curves(open_page, tables, report, tmp_path: Path):
+    page = open_page(build_report(with_merge_ratios(tables), tmp_path / "ratios.html"))
+    section = page.locator("#settings")
+    section.scroll_into_view_if_needed()
+    page.wait_for_selector("#settings-plots .main-svg")
+    assert section.locator("thead th").all_inner_texts() == ["Epoch by merge ratio", "0.5", "1"]
+    rows = section.locator("#settings-grid > table > tbody > tr")
+    assert [row.locator("th").first.inner_text() for row in rows.all()] == ["10", "30"]
+    assert (
+        {row.locator("img").count() for row in rows.all()}
+        == {row.locator(".scores").count() for row in rows.all()}
+        == {2}
+    )
+    config = section.locator("label", has_text="Config, held at").locator("select")
+    before = rows.first.locator("img").first.get_attribute("src")
+    config.select_option(index=2)
+    assert rows.first.locator("img").first.get_attribute("src") != before
+    _choose(page, "settings", "Across", "age")
+    assert section.locator("thead th").all_inner_texts() == ["Merge ratio by epoch", "10", "30"]
+    _choose(page, "settings", "Across", "config")
+    assert "Curves need numbers" in section.inner_text()
+    assert open_page(report).locator("#settings").is_hidden()
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_has_no_sideways_scroll(width: int, report: Path, open_page, tmp_path: Path):
     page = open_page(report, width=width, color_scheme="light")

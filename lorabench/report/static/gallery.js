@@ -6,7 +6,10 @@ keep("pictures", gallery, {
   seed: oneOf(DATA.gallery.seeds),
   type: oneOf([...new Set(DATA.gallery.concepts.flatMap((c) => c.columns.map((k) => k.type)))]),
 });
-const baseRow = (concept) => (concept.base ? { cells: concept.base, files: concept.baseFiles } : null);
+// What the base model drew in the way of a point; without one, in the study's own.
+const OWN_FLOOR = -1;
+const baseRow = (concept, point = null) =>
+  concept.floors[point === null ? OWN_FLOOR : DATA.points[point].floor] ?? concept.floors[OWN_FLOOR] ?? null;
 
 // A picture as a button that opens the viewer; a row's `cells` are numbers into DATA.gallery.pictures, -1 = none.
 function thumbnail(concept, row, k, name) {
@@ -50,9 +53,10 @@ function figure(number, caption, file = "") {
   return el("figure", {}, img, words);
 }
 
-function view(concept, { cells, files }, k, name) {
+function view(concept, { cells, files, point = null }, k, name) {
   const column = concept.columns[k],
-    training = concept.dataset[0];
+    training = concept.dataset[0],
+    base = baseRow(concept, point);
   const draw = (place) => {
     k = place;
     const c = concept.columns[k];
@@ -62,8 +66,8 @@ function view(concept, { cells, files }, k, name) {
         "div",
         { class: "compare" },
         training ? figure(training.picture, "a training image") : null,
-        concept.base && concept.base[k] >= 0 && concept.base !== cells
-          ? figure(concept.base[k], "base model", concept.baseFiles?.[k])
+        base && base.cells[k] >= 0 && base.cells !== cells
+          ? figure(base.cells[k], "base model", base.files?.[k])
           : null,
         figure(cells[k], name, files?.[k]),
       ),
@@ -122,6 +126,7 @@ const inType = (concept, k) => gallery.type === "every" || concept.columns[k].ty
 
 function drawGallery() {
   drawGrown();
+  if (isSwept) drawSettings();
   const host = byId("pictures-grid"),
     concept = DATA.gallery.concepts[gallery.concept];
   const places = concept.columns.map((_, k) => k).filter((k) => inType(concept, k));
@@ -133,7 +138,7 @@ function drawGallery() {
       head,
       places.map((k, n) => el("td", { class: starts(k, n) }, thumbnail(concept, shownRow, k, name))),
     );
-  const base = concept.base
+  const base = baseRow(concept)
     ? row(
         el("th", { scope: "row" }, "base model", el("small", {}, "before fine-tuning")),
         baseRow(concept),

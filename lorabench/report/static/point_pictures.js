@@ -44,7 +44,7 @@ function pointStrips(concept, row, other) {
       "div",
       { class: "pair-strips" },
       [el("span"), el("div", { class: "strip heads" }, heads)],
-      strip("base", baseRow(concept), "base model"),
+      strip("base", baseRow(concept, trade.point), "base model"),
       strip("this", row, pointName(trade.point)),
       trade.other === null ? null : strip("other", other, pointName(trade.other)),
     ),

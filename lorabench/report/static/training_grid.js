@@ -8,7 +8,7 @@ function grownTable(concept, own, ages, scales) {
   const find = (age, scale) =>
     own.find((row) => DATA.points[row.point].age === age && DATA.points[row.point].scale === scale);
   const cell = (row, k) => el("td", {}, row ? thumbnail(concept, row, k, pointName(row.point)) : null);
-  const base = (k) => el("td", {}, concept.base ? thumbnail(concept, baseRow(concept), k, "base model") : null);
+  const base = (k) => el("td", {}, baseRow(concept) ? thumbnail(concept, baseRow(concept, own[0]?.point), k, "base model") : null);
   const momentAt = (age) => DATA.points[own.find((row) => DATA.points[row.point].age === age).point].moment;
   const words = (age) => (age === null ? "end of training" : momentAt(age).replace(/, scale .*/, ""));
   const row = (name, cells, kind = "") => el("tr", { class: kind }, el("th", { scope: "row" }, name), cells);
