@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -61,6 +62,19 @@ def test_at_merge_ratio_nought_every_way_draws_its_base_model(run):
         own = out / "images" / checkpoint
         assert drawn and {name: (own / name).read_bytes() for name in drawn} == drawn
     assert (out / "images/base+cfg1").exists()
+
+
+def test_the_page_shows_each_way_beside_the_base_model_drawn_so(run):
+    out, _, _ = run
+    page = (out / "report.html").read_text()
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+    assert data["swept"] and data["own"] == ["Guidance", "Scheduler"]
+    (concept, *_) = data["gallery"]["concepts"]
+    assert len(concept["floors"]) == 4
+    for row in concept["rows"]:
+        point = data["points"][row["point"]]
+        floor = concept["floors"][str(point["floor"])]
+        assert (row["cells"] == floor["cells"]) == (point["scale"] == 0)  # the same pictures, embedded once
 
 
 def test_another_value_draws_only_what_is_new(run):
