@@ -145,7 +145,7 @@ def find_vae(source: str) -> VaeFiles:
         if _looks_like_path(name.place):
             raise UserError(f"VAE '{source}' does not exist; set vae to a diffusers folder or a .safetensors file.")
         includes = " ".join(f'"{file}"' for file in _vae_files(name))
-        path = _cached_snapshot(name, "VAE", f"download it with `hf download {name.place} --include {includes}`")
+        path = _cached_snapshot(name, "VAE", "vae", f"download it with `hf download {name.place} --include {includes}`")
     folder = path / "vae" if (path / "vae").is_dir() else path
     weights, config_ = folder / _variant_of(WEIGHTS["vae"], name.variant), folder / "config.json"
     for file in (weights, config_):
@@ -202,14 +202,14 @@ def _looks_like_path(source: str) -> bool:
     return not is_hub_id or source.endswith((".safetensors", *PICKLES))
 
 
-def _cached_snapshot(name: BaseName, what: str = "Base model", how: str = "") -> Path:
+def _cached_snapshot(name: BaseName, what: str = "Base model", key: str = "base", how: str = "") -> Path:
     try:
         return Path(snapshot_download(name.place, revision=name.revision or None, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         revision = f" (revision {name.revision})" if name.revision else ""
         raise UserError(
             f"{what} '{name.place}'{revision} is neither a path nor in the local cache of the hub; "
-            f"{how or _how_to_get(name)}, or name a diffusers folder."
+            f"{how or _how_to_get(name)}, or set {key} to a diffusers folder."
         ) from None
 
 
