@@ -356,6 +356,8 @@ def merge(
         raise UserError(unknown("method", method, get_args(MergeMethod), "--method"))
     if len(adapters) < 1 or not all(math.isfinite(ratio) for ratio in adapters.values()):
         raise UserError("Name adapters to merge, each with a finite ratio.")
+    if rank is not None and rank < 1:
+        raise UserError(f"--rank is a whole number above 0, not {rank}.")
     if not 0 < density <= 1:
         raise UserError(f"--density is a share above 0 and at most 1, not {density}.")
     from lorabench.api import merging

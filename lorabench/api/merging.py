@@ -94,11 +94,10 @@ def _interferences(
 def _pair_row(
     parents: Sequence[tuple[Path, float]], places: tuple[int, int], rows: Sequence[Interference]
 ) -> dict[str, Any]:
-    shared = [row for row in rows if row.cosine == row.cosine]
     return {
         "adapters": [str(parents[place][0]) for place in places],
-        "shared_modules": len(shared),
-        "cosine": statistics.median(row.cosine for row in shared) if shared else None,
-        "overlap": statistics.median(row.overlap for row in shared) if shared else None,
-        "layers": [vars(row) for row in shared],
+        "shared_modules": len(rows),
+        "cosine": statistics.median(row.cosine for row in rows) if rows else None,
+        "overlap": statistics.median(row.overlap for row in rows) if rows else None,
+        "layers": [vars(row) for row in rows],
     }

@@ -77,11 +77,12 @@ def _hash(text: str) -> str:
 
 def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainConfig, int, Way]]:
     """Each epoch of configs whose adapter is kept, in each way in which it is drawn, once."""
+    every = ways(study)
     found = {
         (config.name, epoch, way.setting.name, way.scale): (config, epoch, way)
         for config in configs
         for epoch in config.training.checkpoint_epochs
-        for way in ways(study)
+        for way in every
         if way.takes(config.name, epoch)
     }
     return list(found.values())

@@ -40,7 +40,11 @@ def needed_again(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
         views = plan.measuring.views(encoder, checkpoint.id)
         if not all(folder.holds(plan.places.features(view), plan.keys.features(view)) for view in views):
             unseen |= {id(each) for each in plan.measuring.sets_for(encoder, checkpoint)}
-    compared = [each for each in plan.checkpoints if checkpoint in plan.measuring.compared_with(each)]
+    compared = (
+        [each for each in plan.checkpoints if each.setting == checkpoint.setting]
+        if checkpoint.is_base
+        else [checkpoint]
+    )
     fresh = {id(each) for each in _looked_at_fresh(plan, checkpoint)} & {id(each) for each in partial}
     # Of the base model there are none, or every task would ask for every score.
     if fresh and not all(folder.holds(plan.places.scores(each), plan.keys.scores(each)) for each in compared):

@@ -143,10 +143,10 @@ def _plan(
     settings = _settings(study)
     _check_sweeps(study, checkpoints)
     bases = _bases(study, base, settings)
-    every = tuple(
-        replace(checkpoint, base=bases.get(checkpoint.setting, base).id)
-        for checkpoint in (*_floors(settings), *checkpoints)
-    )
+    drawn_with = [replace(each, base=bases.get(each.setting, base).id) for each in (*_floors(settings), *checkpoints)]
+    # A process holds one base model: what another one draws comes together, that of each training by itself.
+    turns = {id_: turn for turn, id_ in enumerate(dict.fromkeys(each.base for each in drawn_with))}
+    every = tuple(sorted(drawn_with, key=lambda each: (not each.is_base, turns[each.base])))
     _check_ids(every)
     for setting in settings.values():
         bases.get(setting.name, base).check_drawing(setting.sampling.size, setting.sampling.clip_skip)

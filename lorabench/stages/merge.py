@@ -39,7 +39,7 @@ class Interference:
     module: str
     cosine: float  # of the two as vectors
     overlap: float  # of the spaces that their outputs move in: 0 none in common, 1 the same; LoRA's phi (eq. 4)
-    strength: tuple[float, float]  # |dW| / |W0|, Frobenius, each at its ratio
+    strength: tuple[float, float] | None  # |dW| / |W0|, Frobenius, each at its ratio; None where W0 is not here
 
 
 @torch.no_grad()
@@ -251,8 +251,8 @@ def interference(
         if not all(sizes):
             continue
         product = float(((left * values).T @ (other_left * other_values) * (right @ other_right.T)).sum())
-        weight = float("nan") if module.weight.is_meta else float(module.weight.detach().float().norm())
-        strength = (sizes[0] / weight, sizes[1] / weight)
+        weight = 0.0 if module.weight.is_meta else float(module.weight.detach().float().norm())
+        strength = (sizes[0] / weight, sizes[1] / weight) if weight else None
         overlap = _overlap(_largest(left, values), _largest(other_left, other_values))
         found.append(Interference(name, product / (sizes[0] * sizes[1]), overlap, strength))
     return found

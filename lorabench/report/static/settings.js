@@ -23,7 +23,7 @@ function firstFactors() {
   const [x, y] = [...varied].sort((a, b) => order(a) - order(b));
   return { x: x.key, y: y.key };
 }
-const settings = { ...(isSwept ? firstFactors() : { x: "", y: "" }), held: {}, column: 0, prompt: 0 };
+const settings = { ...(isSwept ? firstFactors() : { x: "", y: "" }), held: {}, prompt: 0 };
 if (isSwept)
   keep("settings", settings, {
     x: oneOf(varied.map((factor) => factor.key)),
