@@ -32,10 +32,10 @@ from step_time import SIZES, of_lycoris, of_peft
 from torch._dynamo.utils import counters
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from lorabench import adapters, components, diffusion, formats, mini
+from lorabench import adapters, base_models, components, formats, mini
 from lorabench.architectures import ARCHITECTURES, AUTOENCODER
+from lorabench.base_models import STOCK_DDIM, BaseModel
 from lorabench.components import Origin
-from lorabench.diffusion import STOCK_DDIM, BaseModel
 from lorabench.pipeline import flops
 from lorabench.records import (
     AdapterConfig,
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     base, peak = random_base(), matrix_peak()
     found: dict[str, Any] = {"machine": machine(), "peak_tflops": peak}
-    counted = flops.drawer(*on_meta(base), SAMPLING.size)
+    counted = flops.drawer(base.kind, *on_meta(base), SAMPLING.size)
     found["forward"] = section("U-Net forward", forward_by_batch(base, counted.unet.flop, peak))
     found["generation"] = section("generation", generation(base, counted, peak, not options.no_compile))
     found["swaps"] = section("swaps", swaps(base, not options.no_compile))
@@ -144,7 +144,7 @@ def reset_memory() -> None:
 def random_base() -> BaseModel:
     """SD1.5's architecture at random weights on the GPU, bfloat16 training; without one the miniature base."""
     if not ON_GPU:
-        return diffusion.load_base(diffusion.base_of(str(mini.base_path())), DEVICE)
+        return base_models.load_base(base_models.base_of(str(mini.base_path())), DEVICE)
     torch.manual_seed(0)
     with DEVICE:
         parts = {
@@ -167,7 +167,10 @@ def random_base() -> BaseModel:
 def on_meta(base: BaseModel) -> tuple[dict[str, torch.nn.Module], torch.nn.Module]:
     """U-Net, text encoder and autoencoder, to be counted."""
     with torch.device("meta"):
-        unet, text = UNet2DConditionModel.from_config(dict(base.unet.config)), CLIPTextModel(base.text_encoder.config)
+        unet, text = (
+            UNet2DConditionModel.from_config(dict(base.unet.config)),
+            CLIPTextModel(base.text_encoders["text_encoder"].config),
+        )
         return {"unet": unet, "text_encoder": text}, AutoencoderKL.from_config(dict(base.vae.config))
 
 
@@ -216,10 +219,11 @@ def stock_pipeline(base: BaseModel) -> StableDiffusionPipeline:
     """diffusers' own loop over the same weights, in the precision that draws."""
     drawing = sampler_of(replace(base, dtype=torch.float32)) if not ON_GPU else sampler_of(base)
     scheduler = DDIMScheduler.from_config(base.scheduler_config, **STOCK_DDIM)
-    text = CLIPTextModel(base.text_encoder.config)
-    text.load_state_dict(base.text_encoder.state_dict())
+    own, tokenizer = base.text_encoders["text_encoder"], base.tokenizers["text_encoder"]
+    text = CLIPTextModel(own.config)
+    text.load_state_dict(own.state_dict())
     pipe = StableDiffusionPipeline(
-        drawing.vae.to(memory_format=torch.contiguous_format), text.to(DEVICE, drawing.dtype), base.tokenizer,
+        drawing.vae.to(memory_format=torch.contiguous_format), text.to(DEVICE, drawing.dtype), tokenizer,
         drawing.unet.to(memory_format=torch.contiguous_format), scheduler, None, None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
@@ -329,7 +333,7 @@ def script_step(base: BaseModel) -> Callable[[], None]:
     """What diffusers' script does in a step: frozen weights in half precision, pictures encoded each time, AdamW of
     separate kernels, the loss read at once. Its accelerator's autocast is bfloat16."""
     half = torch.bfloat16 if ON_GPU else torch.float32
-    for module in (base.unet, base.vae, base.text_encoder):
+    for module in (base.unet, base.vae, base.text_encoders["text_encoder"]):
         module.to(half)
     targets = ["to_k", "to_q", "to_v", "to_out.0"]
     base.unet.add_adapter(peft.LoraConfig(r=8, lora_alpha=4, init_lora_weights="gaussian", target_modules=targets))
@@ -337,7 +341,7 @@ def script_step(base: BaseModel) -> Callable[[], None]:
     for each in params:
         each.data = each.data.float()
     optimizer = torch.optim.AdamW(params, 1e-4, weight_decay=1e-2)
-    ids = base.tokenizer(
+    ids = base.tokenizers["text_encoder"](
         ["a red dog"] * TRAINED, padding="max_length", max_length=base.chunk_tokens + 2, return_tensors="pt"
     )
     pixels = torch.randn(TRAINED, 3, SAMPLING.size, SAMPLING.size, device=DEVICE, dtype=half)
@@ -346,7 +350,7 @@ def script_step(base: BaseModel) -> Callable[[], None]:
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=ON_GPU):
             with torch.no_grad():
                 latents = base.vae.encode(pixels).latent_dist.sample() * base.vae.config.scaling_factor
-                context = base.text_encoder(ids.input_ids.to(DEVICE))[0]
+                context = base.text_encoders["text_encoder"](ids.input_ids.to(DEVICE))[0]
             noise = torch.randn_like(latents)
             timesteps = torch.randint(0, 1000, (TRAINED,), device=DEVICE)
             alphas = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)

@@ -22,8 +22,8 @@ from lycoris.modules.locon import LoConModule
 from lycoris.modules.loha import LohaModule
 from lycoris.modules.lokr import LokrModule
 
-from lorabench import adapters, components, diffusion, layers, mini
-from lorabench.diffusion import BaseModel
+from lorabench import adapters, base_models, components, diffusion, layers, mini
+from lorabench.base_models import BaseModel
 from lorabench.records import AdapterConfig
 
 SIZES = {
@@ -68,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def base() -> BaseModel:
-        return diffusion.load_base(diffusion.base_of(options.base), torch.device(options.device))
+        return base_models.load_base(base_models.base_of(options.base), torch.device(options.device))
 
     rows = []
     for preset in ("linear", "full"):
@@ -143,8 +143,9 @@ def loss_of(base: BaseModel, batch: int) -> torch.Tensor:
     latents = torch.randn(batch, base.unet.config.in_channels, size, size, generator=rng).to(base.device)
     timesteps = torch.randint(1000, (batch,), generator=rng).to(base.device)
     ids = diffusion.tokenize(base, ["a red robot"] * batch, 75)
-    embeddings = diffusion.embed_tokens(base, ids)
-    return diffusion.noise_prediction_loss(base, latents, embeddings, latents, timesteps).mean()
+    texts = diffusion.embed_tokens(base, ids)
+    sizes = torch.zeros(batch, 6, device=base.device)
+    return diffusion.noise_prediction_loss(base, latents, texts, latents, timesteps, sizes).mean()
 
 
 def step_of(loss: Loss, params: list[torch.Tensor]) -> Callable[[], None]:

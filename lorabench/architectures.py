@@ -1,13 +1,15 @@
 """Published architectures by name, as their config files state them: enough to list and count modules, no weights.
 
 Keys are those of diffusers' UNet2DConditionModel and transformers' CLIPTextConfig; what is not named is their default.
-SDXL is here for its U-Net; its two text encoders are not trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from lorabench.bases import SD, SDXL, Kind
 
 _SD1_UNET = {
     "sample_size": 64,
@@ -39,6 +41,14 @@ _SDXL_UNET = {
 _SD1_TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 _SD2_TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
 
+_SDXL_TEXT_2 = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+}
+
 # The autoencoder that all of them share, but for the scale of its latents. Keys are those of AutoencoderKL.
 AUTOENCODER: Mapping[str, Any] = {
     "block_out_channels": (128, 256, 512, 512),
@@ -49,10 +59,19 @@ AUTOENCODER: Mapping[str, Any] = {
     "sample_size": 512,
 }
 
-ARCHITECTURES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "sd15": {"unet": _SD1_UNET, "text_encoder": _SD1_TEXT},
-    "sd2": {"unet": _SD2_UNET, "text_encoder": _SD2_TEXT},
-    "sdxl": {"unet": _SDXL_UNET},
+
+@dataclass(frozen=True)
+class Architecture:
+    """A published base model without its weights."""
+
+    kind: Kind
+    configs: Mapping[str, Mapping[str, Any]]  # of its U-Net and each text encoder
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "sd15": Architecture(SD, {"unet": _SD1_UNET, "text_encoder": _SD1_TEXT}),
+    "sd2": Architecture(SD, {"unet": _SD2_UNET, "text_encoder": _SD2_TEXT}),
+    "sdxl": Architecture(SDXL, {"unet": _SDXL_UNET, "text_encoder": _SD1_TEXT, "text_encoder_2": _SDXL_TEXT_2}),
 }
 
 # Repositories of the hub that hold one of them: its U-Net, and the side of its latents where it is another.
@@ -64,6 +83,7 @@ _REPOSITORIES = {
     "stabilityai/stable-diffusion-2-1": ("sd2", 96),
     "stabilityai/stable-diffusion-2-base": ("sd2", 64),
     "stabilityai/stable-diffusion-2-1-base": ("sd2", 64),
+    "stabilityai/stable-diffusion-xl-base-1.0": ("sdxl", 128),
 }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,19 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from lorabench.base_names import BaseName, parse_base
+from lorabench.bases import KINDS, SD, UNET, Kind
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.untrusted import clean_folder, known, read_json, tokenizer_files
 from lorabench.values import given
 
-WEIGHTS = {
-    "unet": "diffusion_pytorch_model.safetensors",
-    "vae": "diffusion_pytorch_model.safetensors",
-    "text_encoder": "model.safetensors",
-}
-# What a folder needs beside its weights.
-SETTINGS = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt")
-PIPELINE = "StableDiffusionPipeline"
-# What libraries import to load a base model: these, and nothing that a folder names.
-_INDEX = {
-    "_class_name": PIPELINE,
-    **{"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]},
-    **{"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]},
-    "scheduler": ["diffusers", "DDIMScheduler"],
-    **{name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")},
-    "requires_safety_checker": False,
-}
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-CONFIG_SOURCE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 # In a single file: keys of the text vectors, [channels, width of a text vector].
 _CROSS_ATTENTION = re.compile(r"model\.diffusion_model\..*\.attn2\.to_k\.weight")
-_FAMILIES = {768: "sd1", 1024: "sd2"}
+_FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_INDEX = "model_index.json"
+_SCHEDULER = "scheduler/scheduler_config.json"
+_VAE_WEIGHTS = SD.weights["vae"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +36,8 @@ class BaseFiles:
     """A base model that is here and whole."""
 
     path: Path  # a diffusers folder or a single file
+    kind: Kind
+    settings: Path  # the folder with its configs and tokenizers: itself, or that of a single file
     weights: Mapping[str, Path] = field(default_factory=dict)  # of a folder: part of the model -> its file
     revision: str = ""  # of the hub's repository: the commit
 
@@ -57,20 +45,32 @@ class BaseFiles:
     def id(self) -> str:
         """A name for its content, e.g. "sd1-0123456789ab": equal wherever the files lie.
 
-        Family by the width of the text vectors (sd1, sd2, else "custom"), then SHA-256 over weights, configs and
-        tokenizer. A variant has the id of a folder that holds its files under their usual names.
+        Family by the width of the text vectors (sd1, sd2, sdxl, else "custom"), then SHA-256 over weights, configs and
+        tokenizers. A variant has the id of a folder that holds its files under their usual names.
         """
         if not self.weights:
             return f"{_family(_width_in_file(self.path))}-{sha256_of(self.path)[:12]}"
-        files = {f"{name}/{WEIGHTS[name]}": file for name, file in self.weights.items()}
-        files |= {f"{name}/config.json": self.path / name / "config.json" for name in WEIGHTS}
-        # The version of what wrote the index changes nothing.
-        files |= {name: self.path / name for name in SETTINGS if name != "model_index.json"}
+        usual = self.kind.weights
+        files = {f"{name}/{usual[name]}": file for name, file in self.weights.items()}
+        files |= {f"{name}/config.json": self.path / name / "config.json" for name in usual}
+        # Of the index its options count: the version of what wrote it changes nothing.
+        files |= {name: self.path / name for name in self.kind.settings if name != _INDEX}
         digest = hashlib.sha256()
         for name in sorted(files):
             digest.update(f"{name} {sha256_of(files[name])}\n".encode())
+        for name, value in self.options.items():
+            digest.update(f"{name} {value}\n".encode())
         unet = read_json(self.path / "unet/config.json").root
         return f"{_family(unet.get('cross_attention_dim'))}-{digest.hexdigest()[:12]}"
+
+    @cached_property
+    def options(self) -> dict[str, bool]:
+        """What its index says that changes pictures. UserError for an index that cannot be read."""
+        said = known(self.settings / _INDEX, self.kind.options)
+        wrong = next((name for name, value in said.items() if not isinstance(value, bool)), None)
+        if wrong is not None:
+            raise UserError(f"{self.settings / _INDEX}: '{wrong}' must be true or false, got {given(said[wrong])}.")
+        return {**self.kind.options, **said}
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -95,15 +95,15 @@ def find_base(source: str) -> BaseFiles:
     if path.exists() and name.revision:
         raise UserError(f"Base model {path} is no repository of the hub: leave out '@{name.revision}'.")
     if path.is_dir():
-        return BaseFiles(path, _checked_folder(path, name.variant))
+        return _checked_folder(path, name.variant)
     if path.is_file():
         if name.variant:
             raise UserError(f"Base model {path} is a single file, which has no variants: leave out ':{name.variant}'.")
-        return BaseFiles(_checked_file(path))
+        return _checked_file(path)
     if _looks_like_path(name.place):
         raise UserError(f"Base model '{source}' does not exist; set base to a diffusers folder or a .safetensors file.")
     folder = _cached_snapshot(name)
-    return BaseFiles(folder, _checked_folder(folder, name.variant, _how_to_get(name)), folder.name)
+    return replace(_checked_folder(folder, name.variant, _how_to_get(name)), revision=folder.name)
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,9 @@ def find_vae(source: str) -> VaeFiles:
     if not path.is_dir():
         if _looks_like_path(name.place):
             raise UserError(f"VAE '{source}' does not exist; set vae to a diffusers folder or a .safetensors file.")
-        includes = " ".join(f'"{file}"' for file in _vae_files(name))
-        path = _cached_snapshot(name, "VAE", "vae", f"download it with `hf download {name.place} --include {includes}`")
+        path = _cached_snapshot(name, "VAE", "vae", f"download it with {_command(name, _vae_files(name))}")
     folder = path / "vae" if (path / "vae").is_dir() else path
-    weights, config_ = folder / _variant_of(WEIGHTS["vae"], name.variant), folder / "config.json"
+    weights, config_ = folder / _variant_of(_VAE_WEIGHTS, name.variant), folder / "config.json"
     for file in (weights, config_):
         if not file.is_file():
             raise UserError(f"VAE {path} has no {file.name}: it is no diffusers folder of an autoencoder.")
@@ -163,37 +162,32 @@ def clean_base(base: BaseFiles, keys: Mapping[str, Collection[str]]) -> Iterator
     Weights have their usual names, whatever the variant. Of a single file, its config folder. UserError for a config
     that cannot be read.
     """
-    folder = settings_folder(base.path)
-    scheduler = "scheduler/scheduler_config.json"
+    folder, kind = base.settings, base.kind
     files: dict[str, Path | Mapping[str, Any]] = {
-        "model_index.json": _INDEX,
-        scheduler: known(folder / scheduler, keys["scheduler"]),
+        _INDEX: kind.full_index(base.options),
+        _SCHEDULER: known(folder / _SCHEDULER, keys["scheduler"]),
     }
-    for name, content in tokenizer_files(folder / "tokenizer").items():
-        files[f"tokenizer/{name}"] = content
-    for name in WEIGHTS:
+    for tokenizer in map(kind.tokenizer_of, kind.text_encoders):
+        for name, content in tokenizer_files(folder / tokenizer).items():
+            files[f"{tokenizer}/{name}"] = content
+    for name in kind.weights:
         files[f"{name}/config.json"] = known(folder / name / "config.json", keys[name])
-    files |= {f"{name}/{WEIGHTS[name]}": file for name, file in base.weights.items()}
+    files |= {f"{name}/{kind.weights[name]}": file for name, file in base.weights.items()}
     with clean_folder(files) as clean:
         yield clean
 
 
-def settings_folder(path: Path) -> Path:
-    """The folder with a located base's configs and tokenizer: itself, or that of a single file."""
-    return path if path.is_dir() else config_folder(path)
-
-
-def config_folder(file: Path) -> Path:
-    """The diffusers folder that says how to read a single file: the one named like it, else SD1.5's in the cache."""
+def config_folder(file: Path, kind: Kind) -> Path:
+    """The diffusers folder that says how to read a single file: the one named like it, else its kind's in the cache."""
     beside = file.with_suffix("")
-    if (beside / "model_index.json").is_file():
+    if (beside / _INDEX).is_file():
         return beside
     try:
-        return Path(snapshot_download(CONFIG_SOURCE, local_files_only=True))
+        return Path(snapshot_download(kind.config_source, local_files_only=True))
     except LocalEntryNotFoundError:
         raise UserError(
             f"Base model {file} needs its configs and tokenizer: put them into the folder {beside}, laid out "
-            f'as diffusers does, or run `hf download {CONFIG_SOURCE} --include "*.json" "*.txt"` once with network.'
+            f"as diffusers does, or run {_command(parse_base(kind.config_source), _CONFIGS)} once with network."
         ) from None
 
 
@@ -219,8 +213,9 @@ def download_base(source: str) -> None:
     Errors are the hub's own.
     """
     name = parse_base(source)
-    if Path(name.place).expanduser().is_file():
-        snapshot_download(CONFIG_SOURCE, allow_patterns=list(_CONFIGS))
+    file = Path(name.place).expanduser()
+    if file.is_file():
+        snapshot_download(_kind_of_file(file).config_source, allow_patterns=list(_CONFIGS))
     elif not _looks_like_path(name.place):
         snapshot_download(name.place, revision=name.revision or None, allow_patterns=_files_of(name))
 
@@ -233,7 +228,7 @@ def download_vae(source: str) -> None:
 
 
 def _vae_files(name: BaseName) -> list[str]:
-    weights = _variant_of(WEIGHTS["vae"], name.variant)
+    weights = _variant_of(_VAE_WEIGHTS, name.variant)
     return [f"{folder}{file}" for folder in ("", "vae/") for file in ("config.json", weights)]
 
 
@@ -241,17 +236,23 @@ _CONFIGS = ("*.json", "*.txt")
 
 
 def _files_of(name: BaseName) -> list[str]:
-    """Patterns of the files of a repository that `find_base` looks for."""
+    """Patterns of the files of a repository that `find_base` looks for, of whichever kind it is."""
     # Parts other than the U-Net may lack the variant: a pattern that matches nothing downloads nothing.
-    files = [f"{part}/{_variant_of(file, name.variant)}" for part, file in WEIGHTS.items()]
-    return [*_CONFIGS, *files, *(f"{part}/{file}" for part, file in WEIGHTS.items() if name.variant and part != "unet")]
+    parts = {part: file for kind in KINDS for part, file in kind.weights.items()}
+    files = [f"{part}/{_variant_of(file, name.variant)}" for part, file in parts.items()]
+    return [*_CONFIGS, *files, *(f"{part}/{file}" for part, file in parts.items() if name.variant and part != UNET)]
 
 
 def _how_to_get(name: BaseName) -> str:
     """The command that downloads what `find_base` looks for."""
-    includes = " ".join(f'"{file}"' for file in _files_of(name))
+    return f"download it with {_command(name, _files_of(name))}"
+
+
+def _command(name: BaseName, files: Sequence[str]) -> str:
+    # The hub's command takes one pattern for each --include, and what follows for names of files.
+    includes = " ".join(f'--include "{file}"' for file in files)
     revision = f" --revision {name.revision}" if name.revision else ""
-    return f"download it with `hf download {name.place}{revision} --include {includes}`"
+    return f"`hf download {name.place}{revision} {includes}`"
 
 
 def _variant_of(file: str, variant: str) -> str:
@@ -259,19 +260,20 @@ def _variant_of(file: str, variant: str) -> str:
     return f"{stem}.{variant}.{suffix}" if variant else file
 
 
-def _checked_folder(folder: Path, variant: str, how_to_get: str = "download or export it again") -> dict[str, Path]:
-    """The files of a folder's weights. UserError for what is missing or broken in it."""
-    if not (folder / "model_index.json").is_file():
-        raise UserError(f"Base model {folder} has no model_index.json, so it is not a diffusers folder.")
-    kind = read_json(folder / "model_index.json").root.get("_class_name")
-    if kind != PIPELINE:
-        raise UserError(f"Base model {folder} is a {given(kind)}; lorabench reads {PIPELINE} (SD1.x and SD2.x).")
-    files = {name: folder / name / file for name, file in WEIGHTS.items()}
+def _checked_folder(folder: Path, variant: str, how_to_get: str = "download or export it again") -> BaseFiles:
+    """A folder with the files of its weights. UserError for what is missing or broken in it."""
+    if not (folder / _INDEX).is_file():
+        raise UserError(f"Base model {folder} has no {_INDEX}, so it is not a diffusers folder.")
+    pipeline = read_json(folder / _INDEX).root.get("_class_name")
+    kind = next((kind for kind in KINDS if kind.pipeline == pipeline), None)
+    if kind is None:
+        raise UserError(f"Base model {folder} is a {given(pipeline)}; lorabench reads {_readable()}.")
+    files = {name: folder / name / file for name, file in kind.weights.items()}
     of_variant = {name: file.with_name(_variant_of(file.name, variant)) for name, file in files.items()}
     found = {name: file for name, file in of_variant.items() if file.is_file()}
     if variant and not found:
         raise UserError(
-            f"Base model {folder} has no variant '{variant}' (unet/{of_variant['unet'].name}, say); {how_to_get}."
+            f"Base model {folder} has no variant '{variant}' ({UNET}/{of_variant[UNET].name}, say); {how_to_get}."
         )
     files |= found
     for name, file in files.items():
@@ -279,10 +281,14 @@ def _checked_folder(folder: Path, variant: str, how_to_get: str = "download or e
             raise UserError(_missing(folder, name, file.name, how_to_get))
         _check_safetensors(file)
         read_json(folder / name / "config.json")
-    for name in SETTINGS:
+    for name in kind.settings:
         if not (folder / name).is_file():
             raise UserError(f"Base model {folder} lacks {name}; {how_to_get}.")
-    return files
+    return BaseFiles(folder, kind, folder, files)
+
+
+def _readable() -> str:
+    return " and ".join(f"{kind.pipeline} ({kind.title})" for kind in KINDS)
 
 
 def _missing(folder: Path, name: str, weights: str, how_to_get: str) -> str:
@@ -295,7 +301,13 @@ def _missing(folder: Path, name: str, weights: str, how_to_get: str) -> str:
     return f"Base model {folder} lacks {name}/{weights}; {how_to_get}."
 
 
-def _checked_file(file: Path) -> Path:
+def _checked_file(file: Path) -> BaseFiles:
+    kind = _kind_of_file(file)
+    return BaseFiles(file, kind, config_folder(file, kind))
+
+
+def _kind_of_file(file: Path) -> Kind:
+    """UserError for a file that cannot be read or holds no base model."""
     if file.suffix in PICKLES:
         raise UserError(
             f"Base model {file} is a pickle, which can run code when it is read; convert it to .safetensors first."
@@ -305,7 +317,16 @@ def _checked_file(file: Path) -> Path:
     _check_safetensors(file)
     if _width_in_file(file) is None:
         raise UserError(f"Base model {file} holds no Stable Diffusion U-Net; is it an adapter or another model's file?")
-    return file
+    with safe_open(file, framework="pt") as tensors:
+        keys = list(tensors.keys())
+    for kind in KINDS:
+        if any(re.match(kind.in_file, key) for key in keys):
+            return kind
+    titles = " or ".join(kind.title for kind in KINDS)
+    raise UserError(
+        f"Base model {file} holds a U-Net without the text encoders that it was made with, those of {titles}; "
+        "take the whole checkpoint."
+    )
 
 
 def _check_safetensors(file: Path) -> None:

@@ -119,12 +119,24 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
     A new pixel is the mean of what it covers: OpenCV's INTER_AREA, with which the paper's trainer resizes up and down.
     """
-    old_height, old_width = _checked(image).shape[:2]
-    factor = max(width / old_width, height / old_height)
-    covering = [max(least, int(old * factor + 0.5)) for least, old in ((height, old_height), (width, old_width))]
+    covering = _covering(_checked(image), width, height)
     rows = _covered(image, covering[0])
     resized = _covered(rows.swapaxes(0, 1), covering[1]).swapaxes(0, 1)
     return _centre(np.rint(resized).astype(np.uint8), width, height)
+
+
+def cut_at(image: np.ndarray, width: int, height: int) -> tuple[int, int]:
+    """Rows above and columns left of what `fit` cuts out of the resized picture."""
+    rows, columns = _covering(image, width, height)
+    return (rows - height) // 2, (columns - width) // 2
+
+
+def _covering(image: np.ndarray, width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the picture resized to cover `width` x `height`."""
+    old_height, old_width = image.shape[:2]
+    factor = max(width / old_width, height / old_height)
+    rows, columns = (max(least, int(old * factor + 0.5)) for least, old in ((height, old_height), (width, old_width)))
+    return rows, columns
 
 
 def _covered(pixels: np.ndarray, length: int) -> np.ndarray:

@@ -26,11 +26,11 @@ _BLOCK = r"\.(attentions|resnets)\.\d+\."  # the norms of `full`; the U-Net's la
 
 
 def canonical(name: str) -> str:
-    """The name of a module without dots and without `text_model`, which transformers 5.6 took out of its paths.
+    """The name of a module without dots and without `text_model`, which transformers took out of some of its paths.
 
     Files, random seeds and spellings of different library versions meet in it.
     """
-    return name.replace(".", "_").replace("text_encoder_text_model_", "text_encoder_", 1)
+    return re.sub(r"^(text_encoder(?:_2)?)_text_model_", r"\1_", name.replace(".", "_"))
 
 
 def trainable_modules(components: Components) -> dict[str, nn.Module]:

@@ -20,7 +20,8 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from lorabench.diffusion import STOCK_DDIM, BaseModel
+from lorabench.base_models import STOCK_DDIM, BaseModel
+from lorabench.bases import UNET, Texts, sizes_of
 from lorabench.records import Sampling
 from lorabench.values import KARRAS
 
@@ -45,7 +46,7 @@ class Sampler:
     @property
     def components(self) -> dict[str, nn.Module]:
         """The modules that draw: where `adapters.swapped` puts the merged weights."""
-        return {"unet": self.unet, "text_encoder": self.base.text_encoder}
+        return {**self.base.components, UNET: self.unet}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,15 +55,15 @@ class Sampler:
     @torch.inference_mode()
     def sample(
         self,
-        embeddings: Tensor,
-        unconditional: Tensor,
+        texts: Texts,
+        unconditional: Texts,
         noise: Tensor,
         sampling: Sampling,
         generators: Sequence[torch.Generator] | None = None,
     ) -> np.ndarray:
         """Draw uint8 [n, height, width, 3] with classifier-free guidance, as the stock pipeline does; DDIM with eta 0.
 
-        embeddings [n, tokens, d]; unconditional [1, tokens, d]; noise float32 [n, c, h, w]. Guidance <= 1 means none.
+        `unconditional` is one row, of as many tokens; noise float32 [n, c, h, w]. Guidance <= 1 means none.
         Schedulers that add noise at every step draw each picture's from its generator, on the CPU. The steps between
         two passes of the U-Net are float32.
         """
@@ -72,13 +73,13 @@ class Sampler:
         if generators is not None and "generator" in inspect.signature(scheduler.step).parameters:
             step = partial(step, generator=list(generators))
         guided = sampling.guidance > 1
-        context = torch.cat([unconditional.expand_as(embeddings), embeddings]) if guided else embeddings
-        context, latents = context.to(self.dtype), noise.to(self.base.device) * scheduler.init_noise_sigma
+        told = self._told(Texts.joined([unconditional.repeated(len(texts)), texts]) if guided else texts, noise)
+        latents = noise.to(self.base.device) * scheduler.init_noise_sigma
         on_device = scheduler.timesteps.to(self.base.device)  # one copy instead of one a step
         for place, timestep in enumerate(scheduler.timesteps):
             shown = scheduler.scale_model_input(latents, timestep)
             doubled = torch.cat([shown, shown]) if guided else shown
-            predicted = self._predicted(doubled, on_device[place], context)
+            predicted = self._predicted(doubled, on_device[place], told)
             if guided:
                 without, with_prompt = predicted.chunk(2)
                 predicted = without + sampling.guidance * (with_prompt - without)
@@ -86,7 +87,7 @@ class Sampler:
         return self._decode(latents)
 
     @torch.inference_mode()
-    def check(self, embeddings: Tensor, noise: Tensor, sampling: Sampling) -> None:
+    def check(self, texts: Texts, noise: Tensor, sampling: Sampling) -> None:
         """Compare a pass of the compiled U-Net with the eager one's, on the shapes of `sample`.
 
         RuntimeError where they differ by more than rounding: a compiled graph must see the weights that are there now.
@@ -94,11 +95,9 @@ class Sampler:
         if not self.is_compiled:
             return
         times = 2 if sampling.guidance > 1 else 1
-        latents, context = (
-            each.to(self.base.device).repeat(times, 1, *[1] * (each.dim() - 2)) for each in (noise, embeddings)
-        )
+        latents, told = noise.to(self.base.device).repeat(times, 1, 1, 1), self._told(texts.repeated(times), noise)
         timestep = torch.tensor(len(self.base.alphas_cumprod) // 2, device=self.base.device)
-        inputs = latents, timestep, context.to(self.dtype)
+        inputs = latents, timestep, told
         compiled = self._predicted(*inputs)
         with torch.compiler.set_stance("force_eager"):
             eager = self._predicted(*inputs)
@@ -109,8 +108,16 @@ class Sampler:
                 f"explains {FAITHFUL[self.dtype]:g}. Run again without --compile"
             )
 
-    def _predicted(self, latents: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-        return self.unet(latents.to(self.dtype), timestep, context, return_dict=False)[0].float()
+    def _told(self, texts: Texts, noise: Tensor) -> dict[str, Any]:
+        """What the U-Net reads beside latents and timestep, in its precision; whole pictures are asked for."""
+        texts, (height, width) = texts.to(self.base.device, self.dtype), noise.shape[-2:]
+        side = self.base.pixels_per_latent
+        shown = height * side, width * side
+        sizes = sizes_of(shown, (0, 0), shown).to(self.base.device).expand(len(texts), -1)
+        return {"encoder_hidden_states": texts.states, **self.base.kind.conditions(texts, sizes)}
+
+    def _predicted(self, latents: Tensor, timestep: Tensor, told: dict[str, Any]) -> Tensor:
+        return self.unet(latents.to(self.dtype), timestep, return_dict=False, **told)[0].float()
 
     def _decode(self, latents: Tensor) -> np.ndarray:
         scaled = (latents / self.vae.config.scaling_factor).to(self.vae.dtype)
@@ -138,13 +145,15 @@ def passes(sampling: Sampling) -> int:
 def sampler_of(base: BaseModel, compiled: bool = False) -> Sampler:
     """The sampler of a base model: its own modules in float32, float16 copies for a base that trains in bfloat16.
 
-    bfloat16 would round a merged weight W0 + dW so coarsely that an update of |dW|/|W| = 1e-3 is off by 78 %. With
+    bfloat16 would round a merged weight W0 + dW so coarsely that an update of |dW|/|W| = 1e-3 is off by 78 %. Of SDXL
+    the autoencoder stays float32 where its config says that it overflows in float16. With
     `compiled`, the blocks of the U-Net are compiled at their first pass, once for each shape.
     """
     unet, vae = base.unet, base.vae
     if base.dtype != torch.float32 or compiled:  # what training uses is never compiled
         dtype = torch.float16 if base.dtype == torch.bfloat16 else base.dtype
-        unet, vae = _copy(base.unet, dtype), _copy(base.vae, dtype) if dtype != torch.float32 else vae
+        unet = _copy(base.unet, dtype)
+        vae = vae if dtype == torch.float32 or base.decodes_in_float32 else _copy(base.vae, dtype)
     if compiled:
         _compile_blocks(unet)
     return Sampler(base, unet, vae, compiled)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from saved_adapters import stated, trained
 from tiny_base import write_tiny_base
 
-from lorabench import adapters, components, diffusion, formats
+from lorabench import adapters, base_models, components, formats
 from lorabench.api import adapter_tools
 from lorabench.cli.output import show
 from lorabench.components import Origin
@@ -29,7 +29,7 @@ def base(tmp_path_factory) -> str:
 
 
 def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: float) -> Path:
-    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
+    parts = base_models.load_base(base_models.base_of(base), torch.device("cpu")).components
     path = folder / f"{name}.safetensors"
     adapter = trained(parts, name, layers, **values)
     formats.save_adapter(path, adapter, stated(adapter), Origin("tiny-0", 23, 3, 90), dtype="float32")
@@ -37,7 +37,7 @@ def saved(folder: Path, base: str, name: str, layers: str = "linear", **values: 
 
 
 def merged(path: Path, base: str, scale: float = 1.0) -> dict[str, torch.Tensor]:
-    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
+    parts = base_models.load_base(base_models.base_of(base), torch.device("cpu")).components
     return adapters.merged_weights(parts, formats.load_adapter(path, parts)[0], scale)
 
 
@@ -81,12 +81,12 @@ def test_count_of_less_than_a_preset():
     ("name", "values"), [("lora", {"dim": 4}), ("native", {}), ("lokr", {"factor": 2}), ("ia3", {})]
 )
 def test_counted_bytes_are_those_of_the_file(tmp_path, base, name, values, dtype):
-    parts = diffusion.architecture(base)
+    parts = base_models.architecture(base)
     config = TrainConfig("c", AdapterConfig(name, "full", **values), TrainingConfig(1e-4))
     adapter = adapters.create(parts, components.find("algorithms", name), config.adapter, seed=0)
     size = formats.file_size(adapter, config, dtype)
     real = adapters.create(
-        diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components,
+        base_models.load_base(base_models.base_of(base), torch.device("cpu")).components,
         components.find("algorithms", name),
         config.adapter,
         seed=0,
@@ -101,7 +101,7 @@ def test_inspect_says_what_a_file_holds(tmp_path, base):
     assert (found["algorithm"], found["trained_layers"], found["dim"], found["alpha"]) == ("loha", "linear", 3, 2.0)
     assert (found["base"], found["seed"], found["epoch"], found["step"]) == ("tiny-0", 23, 3, 90)
     assert found["bytes"] == path.stat().st_size and "ss_network_args" in found["metadata"]
-    parts = diffusion.load_base(diffusion.base_of(base), torch.device("cpu")).components
+    parts = base_models.load_base(base_models.base_of(base), torch.device("cpu")).components
     adapter = formats.load_adapter(path, parts)[0]
     assert found["parameters"] == adapters.count_parameters(adapter)
     assert sum(found["modules"].values()) == len(found["layers"]) == len(adapter.modules)
@@ -112,7 +112,7 @@ def test_inspect_says_what_a_file_holds(tmp_path, base):
 
 def test_norms_that_need_the_base_are_left_open(tmp_path):
     """On an architecture without weights the norm of an additive update is known, that of a relative one is not."""
-    parts = diffusion.architecture("sd15")
+    parts = base_models.architecture("sd15")
     some = r"regex:mid_block.*attn1\.to_q$"
     for name, values, known in (("lora", {"dim": 4}, True), ("lora", {"dim": 4, "dora": True}, False)):
         config = AdapterConfig(name, some, **values)
@@ -153,7 +153,7 @@ def test_there_and_back_again_is_the_same_update(tmp_path, base, name, values, t
 def test_a_merged_folder_is_a_base_model(tmp_path, base):
     path = saved(tmp_path, base, "lokr", layers="full", factor=2)
     adapter_tools.convert(path, tmp_path / "merged", "merged", base, 0.5, "float32")
-    whole = diffusion.load_base(diffusion.base_of(str(tmp_path / "merged")), torch.device("cpu"))
+    whole = base_models.load_base(base_models.base_of(str(tmp_path / "merged")), torch.device("cpu"))
     for key, weight in merged(path, base, 0.5).items():
         component, name = key.split(".", 1)
         assert torch.equal(whole.components[component].get_parameter(name), weight)

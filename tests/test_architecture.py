@@ -14,7 +14,7 @@ PACKAGE = Path(lorabench.__file__).parent
 LAYERS = (
     {"records", "errors", "seeds", "interrupts", "hashes"},
     {"values", "processes", "shipped", "base_names"},
-    {"untrusted"},
+    {"untrusted", "devices", "bases"},
     {
         "components",
         "peft_settings",
@@ -27,8 +27,8 @@ LAYERS = (
         "layers",
         "architectures",
     },
-    {"diffusion", "adapters", "statistics", "picture_metadata"},
-    {"algorithms", "formats", "encoders", "metrics", "published", "sampler"},
+    {"base_models", "adapters", "statistics", "picture_metadata"},
+    {"algorithms", "formats", "encoders", "metrics", "published", "diffusion", "sampler"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},
     {"api"},
@@ -37,7 +37,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 KNOWERS = {
-    "diffusers": {"diffusion", "sampler", "mini"},  # mini makes the models that diffusion loads
+    "diffusers": {"base_models", "sampler", "mini"},  # mini makes the models that base_models loads
     "catboost": {"stages"},
     "shap": {"stages", "report"},  # values, and their plots
     "vendi_score": {"statistics"},

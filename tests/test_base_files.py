@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_base import write_tiny_base
 
-from lorabench import config, diffusion, hashes
+from lorabench import base_models, config, hashes
 from lorabench.base_files import find_base
 from lorabench.base_names import BaseName, parse_base
 from lorabench.config import base_source
@@ -83,8 +83,8 @@ def test_the_papers_base_is_the_unet_that_was_not_averaged(cache):
 
 
 def test_a_variant_is_loaded_and_has_an_id_of_its_own(folder, tmp_path):
-    variant = diffusion.load_base(diffusion.base_of(f"{folder}:non_ema"), torch.device("cpu"))
-    usual = diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+    variant = base_models.load_base(base_models.base_of(f"{folder}:non_ema"), torch.device("cpu"))
+    usual = base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
     name = "conv_in.weight"
     assert torch.equal(variant.unet.get_parameter(name), usual.unet.get_parameter(name) * 1.5)
     assert torch.equal(variant.vae.encoder.conv_in.weight, usual.vae.encoder.conv_in.weight)

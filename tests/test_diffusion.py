@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from single_file import write_single_file
 from tiny_base import write_tiny_base
 
-from lorabench import diffusion
+from lorabench import base_models, devices, diffusion
 from lorabench.base_files import find_base
 from lorabench.errors import UserError
 from lorabench.records import Sampling
@@ -33,6 +33,7 @@ TEXTS = [
 LONG = " ".join(["red", "dog", "a"] * 7)  # 21 words of one token each; a chunk holds 14
 SAMPLING = Sampling(steps=6, guidance=5.0, size=16, max_tokens=14)
 CPU = torch.device("cpu")
+UNREAD = torch.zeros(1, 6)  # sizes, which the U-Net of SD1.5 is not told
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return diffusion.load_base(diffusion.base_of(str(folder)), CPU)
+    return base_models.load_base(base_models.base_of(str(folder)), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def stock_embedding(pipeline, text):
 
 def test_one_chunk_is_the_stock_embedding(base, pipeline):
     with torch.no_grad():
-        ours = diffusion.encode_prompts(base, TEXTS, 14)
+        ours = diffusion.encode_prompts(base, TEXTS, 14).states
         theirs = torch.cat([stock_embedding(pipeline, text) for text in TEXTS])
     # The batch is another, so sums may be ordered otherwise: rounding of values of order 1.
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
@@ -66,11 +67,11 @@ def test_one_chunk_is_the_stock_embedding(base, pipeline):
 
 def test_long_captions_are_chunks_without_inner_frames(base, pipeline):
     words = LONG.split()
-    assert len(base.tokenizer(LONG).input_ids) == len(words) + 2
+    assert len(base.tokenizers["text_encoder"](LONG).input_ids) == len(words) + 2
     with torch.no_grad():
-        ours = diffusion.encode_prompts(base, [LONG], 28)
+        ours = diffusion.encode_prompts(base, [LONG], 28).states
         first, second = (stock_embedding(pipeline, " ".join(part)) for part in (words[:14], words[14:]))
-        cut = diffusion.encode_prompts(base, [LONG], 14)
+        cut = diffusion.encode_prompts(base, [LONG], 14).states
     joined = torch.cat([first[:, :-1], second[:, 1:]], dim=1)
     torch.testing.assert_close(ours, joined, rtol=0, atol=1e-5)
     torch.testing.assert_close(cut, first, rtol=0, atol=1e-5)
@@ -140,10 +141,10 @@ def test_clip_skip_is_the_stock_pipelines(base, pipeline):
     """Counted as people do: 2 is diffusers' 1, the last layer but one."""
     object.__setattr__(pipeline.text_encoder, "text_model", pipeline.text_encoder)  # where diffusers 0.39 looks for it
     with torch.no_grad():
-        ours = diffusion.encode_prompts(base, TEXTS[:1], 14, clip_skip=2)
+        ours = diffusion.encode_prompts(base, TEXTS[:1], 14, clip_skip=2).states
         theirs = pipeline.encode_prompt(TEXTS[0], CPU, 1, False, clip_skip=1)[0]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-        assert not torch.allclose(ours, diffusion.encode_prompts(base, TEXTS[:1], 14), atol=1e-2)
+        assert not torch.allclose(ours, diffusion.encode_prompts(base, TEXTS[:1], 14).states, atol=1e-2)
 
 
 def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp_path):
@@ -154,7 +155,7 @@ def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp
     (other / "scheduler/scheduler_config.json").write_text(json.dumps(settings))
     noise = diffusion.gaussian_noise(1, (1, 4, 8, 8))
     pictures = []
-    for model in (base, diffusion.load_base(diffusion.base_of(str(other)), CPU)):
+    for model in (base, base_models.load_base(base_models.base_of(str(other)), CPU)):
         with torch.no_grad():
             text = diffusion.encode_prompts(model, ["a dog"], 14)
         pictures.append(sampler_of(model).sample(text, text, noise, SAMPLING))
@@ -169,8 +170,8 @@ def test_loss_is_the_textbook_one(base, prediction):
     steps = torch.tensor([0, 500, 999])
     with torch.no_grad():
         text = diffusion.encode_prompts(base, TEXTS[:3], 14)
-        ours = diffusion.noise_prediction_loss(model, latents, text, noise, steps)
-        predicted = base.unet(scheduler.add_noise(latents, noise, steps), steps, text).sample
+        ours = diffusion.noise_prediction_loss(model, latents, text, noise, steps, UNREAD)
+        predicted = base.unet(scheduler.add_noise(latents, noise, steps), steps, text.states).sample
     target = noise if prediction == "epsilon" else scheduler.get_velocity(latents, noise, steps)
     torch.testing.assert_close(ours, ((predicted - target) ** 2).flatten(1).mean(1))  # float32 rounding
 
@@ -178,7 +179,11 @@ def test_loss_is_the_textbook_one(base, prediction):
 def test_given_weights_take_the_place_of_the_models_own(base):
     """functional weights = the same weights copied into the model, for both components, and gradients reach them."""
     names = ["unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v.weight"]
-    names += [f"text_encoder.{name}" for name, _ in base.text_encoder.named_parameters() if name.endswith("fc1.weight")]
+    names += [
+        f"text_encoder.{name}"
+        for name, _ in base.text_encoders["text_encoder"].named_parameters()
+        if name.endswith("fc1.weight")
+    ]
     live = {name: base.components[name.split(".")[0]].get_parameter(name.split(".", 1)[1]) for name in names}
     rng = torch.Generator().manual_seed(1)
     weights = {
@@ -191,7 +196,7 @@ def test_given_weights_take_the_place_of_the_models_own(base):
     def loss(given):
         def forward():
             text = diffusion.encode_prompts(base, TEXTS[:2], 14)
-            return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]))
+            return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]), UNREAD)
 
         return diffusion.with_weights(base, given or {}, forward)
 
@@ -230,7 +235,7 @@ def test_half_precision_is_close(base):
     steps = torch.tensor([100, 700])
     with torch.no_grad():
         text, none = diffusion.encode_prompts(base, TEXTS[:2], 14), diffusion.encode_prompts(base, [""], 14)
-        losses = [diffusion.noise_prediction_loss(model, latents, text, noise, steps) for model in (base, half)]
+        losses = [diffusion.noise_prediction_loss(model, latents, text, noise, steps, UNREAD) for model in (base, half)]
         torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
         assert not torch.equal(losses[1], losses[0])
         pictures = [sampler_of(model).sample(text, none, noise, SAMPLING).astype(int) for model in (base, half)]
@@ -241,13 +246,15 @@ def test_half_precision_is_close(base):
 def test_prompts_are_encoded_in_float32_whatever_training_computes_in(base, size):
     """What an update of |dW|/|W| changes in the vectors, against float32: within 1 %. bfloat16 could not tell."""
     half = replace(base, dtype=torch.bfloat16)
-    matrices = [each.weight for each in base.text_encoder.modules() if isinstance(each, torch.nn.Linear)]
+    matrices = [
+        each.weight for each in base.text_encoders["text_encoder"].modules() if isinstance(each, torch.nn.Linear)
+    ]
     pristine, rng = [weight.clone() for weight in matrices], torch.Generator().manual_seed(0)
 
     def vectors():
         with torch.no_grad():
-            exact, drawn = (diffusion.encode_prompts(model, TEXTS, 14) for model in (base, half))
-            return exact, drawn, diffusion.embed_tokens(half, diffusion.tokenize(base, TEXTS, 14))
+            exact, drawn = (diffusion.encode_prompts(model, TEXTS, 14).states for model in (base, half))
+            return exact, drawn, diffusion.embed_tokens(half, diffusion.tokenize(base, TEXTS, 14)).states
 
     before = vectors()
     for weight in matrices:
@@ -270,7 +277,7 @@ def test_tokens_that_a_prompt_needs(base):
 
 
 def test_the_base_is_frozen(base):
-    for module in (base.unet, base.text_encoder, base.vae):
+    for module in (base.unet, base.text_encoders["text_encoder"], base.vae):
         assert not module.training and not any(parameter.requires_grad for parameter in module.parameters())
 
 
@@ -279,9 +286,13 @@ def test_a_single_file_is_read_like_its_folder(folder, base, tmp_path):
     file = tmp_path / "model.safetensors"
     write_single_file(folder, file, layers_per_block=1)
     configs = shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
-    read = diffusion.load_base(diffusion.base_of(str(file)), CPU)
+    read = base_models.load_base(base_models.base_of(str(file)), CPU)
     assert not list(configs.rglob("*.safetensors"))
-    for ours, theirs in [(read.unet, base.unet), (read.vae, base.vae), (read.text_encoder, base.text_encoder)]:
+    for ours, theirs in [
+        (read.unet, base.unet),
+        (read.vae, base.vae),
+        (read.text_encoders["text_encoder"], base.text_encoders["text_encoder"]),
+    ]:
         expected = theirs.state_dict()
         assert ours.state_dict().keys() == expected.keys()
         assert all(torch.equal(tensor, expected[name]) for name, tensor in ours.state_dict().items())
@@ -305,7 +316,7 @@ def _without_index(folder: Path) -> None:
 
 
 def _other_class(folder: Path) -> None:
-    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    (folder / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
 
 
 def _pickled(folder: Path) -> None:
@@ -339,7 +350,7 @@ def _predicts_sample(folder: Path) -> None:
     "damage, words",
     [
         (_without_index, ["has no model_index.json"]),
-        (_other_class, ["StableDiffusionXLPipeline", "SD1.x"]),
+        (_other_class, ["StableDiffusion3Pipeline", "Stable Diffusion 1.x", "SDXL"]),
         (_pickled, ["unet/diffusion_pytorch_model.bin", "pickle", "save_pretrained"]),
         (_truncated, ["vae/diffusion_pytorch_model.safetensors", "corrupt or truncated"]),
         (_no_vae, ["lacks vae/diffusion_pytorch_model.safetensors"]),
@@ -352,7 +363,7 @@ def test_damaged_folders_are_refused_in_a_sentence(folder, tmp_path, damage, wor
     copy = shutil.copytree(folder, tmp_path / "damaged")
     damage(copy)
     with pytest.raises(UserError) as refusal:
-        diffusion.load_base(diffusion.base_of(str(copy)), CPU)
+        base_models.load_base(base_models.base_of(str(copy)), CPU)
     assert str(copy) in str(refusal.value) and "\n" not in str(refusal.value)
     assert all(word in str(refusal.value) for word in words)
 
@@ -362,7 +373,9 @@ def test_other_sources_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "noise.safetensors").write_bytes(b"\xff" * 100)
     save_file({"lora_unet_x.lora_up.weight": torch.zeros(1)}, tmp_path / "lora.safetensors")
     unet = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-    save_file({unet: torch.zeros(320, 768)}, tmp_path / "sd.safetensors")
+    text = {"cond_stage_model.transformer.text_model.final_layer_norm.bias": torch.zeros(768)}
+    save_file({unet: torch.zeros(320, 768), **text}, tmp_path / "sd.safetensors")
+    save_file({unet: torch.zeros(320, 768)}, tmp_path / "alone.safetensors")
     cases = {
         "nobody/no-such-model": ["local cache", "hf download nobody/no-such-model", "unet/diffusion_pytorch_model"],
         str(tmp_path / "missing"): ["does not exist"],
@@ -371,17 +384,18 @@ def test_other_sources_are_refused_in_a_sentence(tmp_path):
         str(tmp_path / "model.ckpt"): ["pickle"],
         str(tmp_path / "noise.safetensors"): ["corrupt or truncated"],
         str(tmp_path / "lora.safetensors"): ["no Stable Diffusion U-Net", "adapter"],
+        str(tmp_path / "alone.safetensors"): ["without the text encoders", "take the whole checkpoint"],
         str(tmp_path / "sd.safetensors"): [f"the folder {tmp_path / 'sd'}", "hf download"],
     }
     for source, words in cases.items():
         with pytest.raises(UserError) as refusal:
-            diffusion.load_base(diffusion.base_of(source), CPU)
+            base_models.load_base(base_models.base_of(source), CPU)
         assert all(word in str(refusal.value) for word in [source, *words]), str(refusal.value)
 
 
 def test_devices():
-    assert diffusion.pick_device("cpu") == CPU
-    assert diffusion.pick_device("auto").type in ("cpu", "cuda", "mps")
+    assert devices.pick_device("cpu") == CPU
+    assert devices.pick_device("auto").type in ("cpu", "cuda", "mps")
     for name, word in [
         ("gpu", "must be auto"),
         ("cpu:1", "must be"),
@@ -391,20 +405,20 @@ def test_devices():
         ("cuda:99", "found"),
     ]:
         with pytest.raises(UserError, match=word):
-            diffusion.pick_devices(name)
+            devices.pick_devices(name)
 
 
 def test_several_gpus_are_used_without_a_word_or_chosen(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert diffusion.pick_devices("auto") == ("cuda:0", "cuda:1", "cuda:2")
-    assert diffusion.pick_devices("cuda:0, cuda:2") == ("cuda:0", "cuda:2")
+    assert devices.pick_devices("auto") == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices.pick_devices("cuda:0, cuda:2") == ("cuda:0", "cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert diffusion.pick_devices("auto") == ("cuda",)
+    assert devices.pick_devices("auto") == ("cuda",)
     with pytest.raises(UserError, match="cpu twice"):
-        diffusion.pick_devices("cpu,cpu")
+        devices.pick_devices("cpu,cpu")
     with pytest.raises(UserError, match="'cuda:2' is not there"):
-        diffusion.pick_devices("cuda:0,cuda:2")
+        devices.pick_devices("cuda:0,cuda:2")
 
 
 def test_sizes_that_do_not_fit(base):
@@ -415,12 +429,15 @@ def test_sizes_that_do_not_fit(base):
 
 def test_a_word_of_a_file_is_its_vectors_in_any_prompt(base):
     """With the vectors of known words, prompts with the new word are encoded as those with the known ones."""
-    table = base.text_encoder.get_input_embeddings().weight
-    start, red, dog, end = base.tokenizer("red dog").input_ids
-    with torch.no_grad(), diffusion.with_words(base, {"<my.Word>": table[[red, dog]].clone()}) as knowing:
+    table = base.text_encoders["text_encoder"].get_input_embeddings().weight
+    start, red, dog, end = base.tokenizers["text_encoder"]("red dog").input_ids
+    with (
+        torch.no_grad(),
+        diffusion.with_words(base, {"<my.Word>": {"text_encoder": table[[red, dog]].clone()}}) as knowing,
+    ):
         for new, known in (("a <my.word> on snow", "a red dog on snow"), ("<MY.WORD>, castle", "red dog, castle")):
-            ours, theirs = (diffusion.encode_prompts(knowing, [text], 14) for text in (new, known))
+            ours, theirs = (diffusion.encode_prompts(knowing, [text], 14).states for text in (new, known))
             assert torch.equal(ours, theirs)
-    assert base.text_encoder.get_input_embeddings().weight is table
+    assert base.text_encoders["text_encoder"].get_input_embeddings().weight is table
     assert diffusion.holds_word("a <my.word>!", "<my.word>") and diffusion.holds_word("my Toy.", "toy")
     assert not diffusion.holds_word("toys", "toy")

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from saved_adapters import peft_models, trained
 from tiny_base import write_tiny_base
 
-from lorabench import datasets, diffusion, formats, mini
+from lorabench import base_models, datasets, formats, mini
 from lorabench.api import evaluate_adapters
 from lorabench.api.requests import Drawing
 from lorabench.components import Origin
@@ -45,7 +45,7 @@ def checkpoints(smoke_run, tmp_path_factory):
 
 def theirs(folder):
     """One checkpoint by peft, by diffusers and by lycoris each, on the miniature base."""
-    base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
+    base = base_models.load_base(base_models.base_of(str(mini.base_path())), torch.device("cpu")).components
     states = {}
     for component, model in peft_models(base).items():
         model.save_pretrained(folder / "by peft" / component)
@@ -91,7 +91,7 @@ def test_evaluate_scores_what_it_finds_and_names_the_rest(checkpoints, smoke_run
 def test_one_config_trained_on_two_data_sets_is_two(checkpoints, tmp_path):
     folder, out = tmp_path / "two", tmp_path / "out"
     folder.mkdir()
-    base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
+    base = base_models.load_base(base_models.base_of(str(mini.base_path())), torch.device("cpu")).components
     adapter, loaded = formats.load_adapter(checkpoints / "adapter 0.safetensors", base)
     for data, epoch in itertools.product(("cats", "dogs"), (1, 2)):
         origin = replace(loaded.origin, epoch=epoch, pictures={"styles/riso": data})
@@ -144,7 +144,7 @@ def test_a_size_to_wait_for_is_said_and_the_paper_s_is_an_option():
 def test_a_base_of_ones_own_goes_the_road_to_the_published_encoders(tmp_path):
     """As far as a machine without them can go."""
     base = write_tiny_base(tmp_path / "base")
-    parts = diffusion.load_base(diffusion.base_of(str(base)), torch.device("cpu")).components
+    parts = base_models.load_base(base_models.base_of(str(base)), torch.device("cpu")).components
     adapter = trained(parts, "lora", "linear", dim=4)
     config = TrainConfig("mine", adapter.config, TrainingConfig(lr=1e-3))
     formats.save_adapter(tmp_path / "mine.safetensors", adapter, config, Origin("", 1, 1, 10))

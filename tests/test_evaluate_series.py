@@ -11,7 +11,7 @@ from command_line import SMOKE, lorabench_here
 from safetensors.torch import load_file, save_file
 
 import lorabench
-from lorabench import diffusion, formats, mini
+from lorabench import base_models, formats, mini
 from lorabench.api.bystanders import without_bystanders
 
 CONFIG = "lora-linear-d4a2-lr5e-3"
@@ -39,7 +39,7 @@ def test_a_folder_of_all_kinds_is_grouped_scored_and_the_unusable_listed(smoke_r
         for epoch, end, tensors in zip((2, 4, 6), ("-000002", "-000004", ""), moments(smoke_run, seed)):
             about = {"ss_output_name": f"dog_s{seed}", "ss_seed": str(seed), "ss_epoch": str(epoch), "ss_steps": "9"}
             save_file(tensors, folder / f"dog_s{seed}{end}.safetensors", metadata=about)
-    base = diffusion.load_base(diffusion.base_of(str(mini.base_path())), torch.device("cpu")).components
+    base = base_models.load_base(base_models.base_of(str(mini.base_path())), torch.device("cpu")).components
     adapter, loaded = formats.load_adapter(folder / "dog_s1-000004.safetensors", base)
     settings = formats.config_of(loaded, adapter)
     formats.save_adapter(folder / "by peft", adapter, settings, loaded.origin, "float32", "peft")

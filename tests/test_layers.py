@@ -5,13 +5,13 @@ from collections import Counter
 import pytest
 from torch import nn
 
-from lorabench import diffusion
+from lorabench import base_models
 from lorabench.layers import is_kernel, recognise_layers, trained_modules
 
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, dict[str, nn.Module]]:
-    return {name: diffusion.architecture(name) for name in ("sd15", "sd2", "sdxl")}
+    return {name: base_models.architecture(name) for name in ("sd15", "sd2", "sdxl")}
 
 
 # SDXL: 70 transformer blocks of 8 projections, 2 matrices each beside them, 11 pairs of projections around: the 722
@@ -24,8 +24,8 @@ def models() -> dict[str, dict[str, nn.Module]]:
         ("sd15", "full", {"unet": 390, "text_encoder": 72}),
         ("sd2", "attention", {"unet": 128, "text_encoder": 92}),
         ("sd2", "linear", {"unet": 192, "text_encoder": 138}),
-        ("sdxl", "attention", {"unet": 560}),
-        ("sdxl", "linear", {"unet": 722}),
+        ("sdxl", "attention", {"unet": 560, "text_encoder": 48, "text_encoder_2": 128}),
+        ("sdxl", "linear", {"unet": 722, "text_encoder": 72, "text_encoder_2": 192}),
     ],
 )
 def test_presets_by_architecture(models, name, preset, counts):

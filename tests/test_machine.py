@@ -12,6 +12,7 @@ from command_line import lorabench, lorabench_here
 from lorabench import components
 from lorabench.api import fetching, machine
 from lorabench.base_files import BaseFiles
+from lorabench.bases import SD
 from lorabench.encoders import clip as clip_file  # noqa: F401 - registers the module
 from lorabench.errors import UserError
 
@@ -42,7 +43,9 @@ def test_real_weights_that_are_missing_are_named_with_what_gets_them(monkeypatch
 
 
 def test_weights_that_are_there_are_named_with_their_place(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine.base_files, "find_base", lambda source: BaseFiles(tmp_path / "sd15"))
+    monkeypatch.setattr(
+        machine.base_files, "find_base", lambda source: BaseFiles(tmp_path / "sd15", SD, tmp_path / "sd15")
+    )
     found = rows(monkeypatch, try_to_load_from_cache=lambda repository, file: f"/cache/{repository}/{file}")
     assert found["SD1.5"] == {"check": "SD1.5", "status": "ok", "detail": str(tmp_path / "sd15")}
     assert found["encoder vgg19"]["detail"] == "/cache/timm/vgg19.tv_in1k/model.safetensors"

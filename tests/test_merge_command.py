@@ -12,7 +12,7 @@ from command_line import lorabench_here
 from saved_adapters import stated, trained
 from tiny_base import write_tiny_base
 
-from lorabench import adapters, diffusion, formats
+from lorabench import adapters, base_models, diffusion, formats
 from lorabench.components import Origin
 from lorabench.records import Sampling
 from lorabench.sampler import sampler_of
@@ -25,8 +25,8 @@ def base(tmp_path_factory) -> str:
     return str(write_tiny_base(tmp_path_factory.mktemp("base") / "tiny"))
 
 
-def loaded(base: str) -> diffusion.BaseModel:
-    return diffusion.load_base(diffusion.base_of(base), torch.device("cpu"))
+def loaded(base: str) -> base_models.BaseModel:
+    return base_models.load_base(base_models.base_of(base), torch.device("cpu"))
 
 
 def saved(folder: Path, base: str, name: str, layers: str, to: str = "kohya", **values: float) -> Path:

@@ -12,7 +12,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from tiny_base import write_tiny_base
 from torch._dynamo.utils import counters
 
-from lorabench import adapters, components, diffusion
+from lorabench import adapters, base_models, components, diffusion
 from lorabench.records import AdapterConfig, Sampling
 from lorabench.sampler import BLOCKS, sampler_of
 
@@ -28,7 +28,7 @@ CONFIGS = [
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 def some_adapter(base, config, size=0.05):

@@ -27,7 +27,7 @@ from saved_adapters import peft_models, tiny
 from single_file import write_single_file
 from tiny_base import write_tiny_base
 
-from lorabench import components, datasets, diffusion, formats, images, mini, prompts
+from lorabench import base_models, components, datasets, diffusion, formats, images, mini, prompts
 from lorabench.errors import UserError
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.untrusted import offline
@@ -217,7 +217,7 @@ def poison(folder: Path) -> None:
     (folder / "pipeline.py").write_text(CODE)
 
 
-def same_weights(one: diffusion.BaseModel, other: diffusion.BaseModel) -> bool:
+def same_weights(one: base_models.BaseModel, other: base_models.BaseModel) -> bool:
     pairs = zip(one.components.items(), other.components.items(), strict=True)
     return all(
         torch.equal(value, part.state_dict()[name])
@@ -228,18 +228,18 @@ def same_weights(one: diffusion.BaseModel, other: diffusion.BaseModel) -> bool:
 
 def test_names_in_a_base_model_change_nothing(tmp_path, attempts):
     clean, folder = write_tiny_base(tmp_path / "clean"), tmp_path / "poisoned"
-    expected = diffusion.load_base(diffusion.base_of(str(clean)), torch.device("cpu"))
+    expected = base_models.load_base(base_models.base_of(str(clean)), torch.device("cpu"))
     shutil.copytree(clean, folder)
     poison(folder)
-    found = diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+    found = base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
     assert same_weights(expected, found)
     assert torch.equal(
         diffusion.tokenize(found, ["a red robot"], 14), diffusion.tokenize(expected, ["a red robot"], 14)
     )
-    assert diffusion.architecture(str(folder)).keys() == found.components.keys()
+    assert base_models.architecture(str(folder)).keys() == found.components.keys()
     copy = tmp_path / "copy"
     copy.mkdir()
-    diffusion.save_folder(found, diffusion.base_of(str(folder)), copy)
+    base_models.save_folder(found, base_models.base_of(str(folder)), copy)
     assert EVIL not in "".join(file.read_text() for file in copy.rglob("*.json")) and not list(copy.rglob("*.py"))
     assert not attempts
 
@@ -248,9 +248,9 @@ def test_names_beside_a_single_file_change_nothing(tmp_path, attempts):
     folder = write_tiny_base(tmp_path / "model")
     file = tmp_path / "model.safetensors"
     write_single_file(folder, file, layers_per_block=1)
-    expected = diffusion.load_base(diffusion.base_of(str(file)), torch.device("cpu"))
+    expected = base_models.load_base(base_models.base_of(str(file)), torch.device("cpu"))
     poison(folder)
-    found = diffusion.load_base(diffusion.base_of(str(file)), torch.device("cpu"))
+    found = base_models.load_base(base_models.base_of(str(file)), torch.device("cpu"))
     assert same_weights(expected, found) and not attempts
 
 
@@ -271,7 +271,7 @@ def test_junk_in_a_base_model_is_a_sentence(tmp_path, file, text):
     folder = write_tiny_base(tmp_path / "model")
     (folder / file).write_text(text)
     with pytest.raises(UserError, match=str(folder)):
-        diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+        base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 # --- encoders ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from lorabench import formats, store
 from lorabench.api.early_checks import OURS, adapters_in
 from lorabench.api.members import AdapterFile
 from lorabench.api.sheet import Row
-from lorabench.diffusion import Base
+from lorabench.base_models import Base
 from lorabench.errors import UserError
 from lorabench.formats import peft
 from lorabench.layers import Components

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import torch
 
-from lorabench import adapters, architectures, components, config, diffusion, formats, store
+from lorabench import adapters, architectures, base_models, components, config, formats, store
 from lorabench.adapters import Adapter
 from lorabench.algorithms.peft import wraps_kernels
 from lorabench.components import LoadedAdapter
@@ -29,7 +29,7 @@ def count(base: str, config: AdapterConfig) -> dict[str, Any]:
 
     Worked out on the meta device; `base` is a name of `architectures`, "mini", or as in a study.
     """
-    found = diffusion.architecture(base_source(base))
+    found = base_models.architecture(base_source(base))
     algorithm = components.find("algorithms", config.algorithm, "--algorithm")
     adapter = adapters.create(found, algorithm, config, seed=0)
     modules = Counter(name.split(".", 1)[0] for name in adapter.modules)
@@ -149,11 +149,11 @@ def _check_wrapped(found: Components, adapter: Adapter) -> None:
 def _merge(loaded: LoadedAdapter, out: Path, source: str | None, scale: float) -> None:
     if source is None or source in architectures.ARCHITECTURES:
         raise UserError("--to merged needs the base model's weights: add --base, a diffusers folder or .safetensors.")
-    base = diffusion.base_of(base_source(source))
-    model = diffusion.load_base(base, torch.device("cpu"))
+    base = base_models.base_of(base_source(source))
+    model = base_models.load_base(base, torch.device("cpu"))
     adapter = formats.resolve(loaded, model.components)
     with store.whole_folder(out) as folder, adapters.swapped(model.components, (adapter, scale)):
-        diffusion.save_folder(model, base, folder)
+        base_models.save_folder(model, base, folder)
 
 
 def fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Adapter]:
@@ -162,12 +162,12 @@ def fitted(loaded: LoadedAdapter, base: str | None) -> tuple[str, Components, Ad
     Weights are loaded where a base is named that has them. UserError if the file does not fit.
     """
     if base is not None and base not in architectures.ARCHITECTURES:  # "mini" is none of them
-        found = diffusion.load_base(diffusion.base_of(base_source(base)), torch.device("cpu")).components
+        found = base_models.load_base(base_models.base_of(base_source(base)), torch.device("cpu")).components
         return base, found, formats.resolve(loaded, found)
     candidates = [base] if base is not None else [MINI, *architectures.ARCHITECTURES]
     reasons = []
     for name in candidates:
-        found = diffusion.architecture(base_source(name))
+        found = base_models.architecture(base_source(name))
         try:
             adapter = formats.resolve(loaded, found)
             return (name, found, adapter) if name != MINI else fitted(loaded, name)  # its weights are here

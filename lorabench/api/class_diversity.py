@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lorabench import components, diffusion
+from lorabench import components, devices
 from lorabench.api.progress import open_progress
 from lorabench.datasets import images_below
 from lorabench.errors import UserError, unknown
@@ -30,7 +30,7 @@ def ratios(
         classes.setdefault(file.parent.relative_to(folder).as_posix(), []).append(file)
     if not classes:
         raise UserError(f"There are no pictures in {folder}.")
-    loaded = spec.load(weights, torch.device(diffusion.pick_devices(device)[0]))
+    loaded = spec.load(weights, torch.device(devices.pick_devices(device)[0]))
     with open_progress(quiet).stage("encode", len(classes), sum(map(len, classes.values()))) as advance:
         return measured_ratios(classes, loaded, mode, seed, advance)
 

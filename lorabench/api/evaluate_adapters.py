@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ValidationError
 
-from lorabench import components, config, diffusion, mini, store
+from lorabench import base_models, components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
 from lorabench.api.adapter_folders import adapter_files, bases_of, callable_names, content_hash, fitting
 from lorabench.api.adapter_tools import base_source
@@ -52,7 +52,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
     dataset = dataset_of(study) if study.data.folder else without_pictures(words_of(study.data), folder.resolve().name)
-    base = diffusion.base_of(study.base)
+    base = base_models.base_of(study.base)
     found, others = fitting(bases, folder, base, study.unused_keys, said)
     refused = [*refused, *others]
     if not found:

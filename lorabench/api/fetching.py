@@ -79,7 +79,6 @@ def how_to_get(encoder: str, repository: str, file: str) -> str:
 def _base(source: str, brings: bool) -> Weights:
     def look() -> Weights:
         files = base_files.find_base(source)
-        base_files.settings_folder(files.path)  # a single file has its configs elsewhere
         size = sum(file.stat().st_size for file in files.files)
         return Weights("base model", config.portable(source), "here", size, str(files.path))
 
@@ -156,6 +155,8 @@ def _brought(missing: Weights, download: Callable[[], None], look: Callable[[], 
     """What is here after a download, or what was missing with why it did not come."""
     try:
         download()
+    except UserError:  # of a file that is here, which `look` has said
+        return missing
     except Exception as error:  # the hub's library lets through what its HTTP library raises, which depends on versions
         return replace(missing, detail=f"{_reason(error)} {missing.detail}")
     try:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from lorabench import architectures, config, datasets, diffusion
+from lorabench import architectures, base_models, config, datasets, devices
 from lorabench.api import studies, throughput
 from lorabench.api.early_checks import with_words
 from lorabench.api.requests import How
+from lorabench.base_models import Base
 from lorabench.base_names import parse_base
+from lorabench.bases import Kind
 from lorabench.config import Study
 from lorabench.datasets import Words
 from lorabench.errors import UserError
 from lorabench.layers import Components
 from lorabench.pipeline import effort, flops
+from lorabench.pipeline.flops import Drawer
 from lorabench.pipeline.outlook import Outlook, outlook
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import chosen_concepts, outline
@@ -39,11 +42,11 @@ def foreseen(
     """What a study takes, with times: of its own past, at so many TFLOP/s, or as a matrix product says. UserError."""
     study = studies.prepared(with_words(config.load_study(path), words), How(device))
     root = out or studies.RESULTS / study.name
-    components, autoencoder, side, said = _base(study)
+    networks, side, said = _base(study)
     dataset = _dataset(study, words)
     plan = outline(study, root, dataset, side, only=only, limit=limit)
     plan = replace(plan, remarks=(*plan.remarks, *said))
-    found = _counted(plan, components, autoencoder)
+    found = _counted(plan, networks)
     if tflops is not None:
         return found.at(tflops * TERA, "stated")
     past = _past(path, out, device, only, limit, words) if root.is_dir() else None
@@ -52,23 +55,39 @@ def foreseen(
 
 def of_plan(plan: Plan) -> Outlook:
     """What a study takes whose base model and pictures are here, without times."""
-    return replace(_counted(plan, plan.base.architecture(), plan.base.autoencoder()), notes=())
+    return replace(_counted(plan, _networks(plan.base)), notes=())
 
 
 def calibrated(found: Outlook, plan: Plan) -> Outlook:
     """The same with times at what a matrix product of two seconds says; a note where its device is not here."""
     try:
-        devices = diffusion.pick_devices(plan.study.run.device)
+        chosen = devices.pick_devices(plan.study.run.device)
     except UserError as error:
         return replace(found, notes=(*found.notes, f"Times are not known: {error}"))
-    rate = throughput.sustained(torch.device(devices[0]), getattr(torch, plan.study.run.precision))
-    return found.at(rate * len(devices), "calibrated")  # several are taken to be alike
+    rate = throughput.sustained(torch.device(chosen[0]), getattr(torch, plan.study.run.precision))
+    return found.at(rate * len(chosen), "calibrated")  # several are taken to be alike
 
 
-def _counted(plan: Plan, components: Components, autoencoder: torch.nn.Module) -> Outlook:
+@dataclass(frozen=True)
+class Networks:
+    """A base model without its weights."""
+
+    kind: Kind
+    components: Components
+    autoencoder: torch.nn.Module
+
+    def drawer(self, side: int) -> Drawer:
+        return flops.drawer(self.kind, self.components, self.autoencoder, side)
+
+
+def _networks(base: Base) -> Networks:
+    return Networks(base.kind, base.architecture(), base.autoencoder())
+
+
+def _counted(plan: Plan, networks: Networks) -> Outlook:
     size, resolution = plan.study.sampling.size, plan.study.training.resolution
-    drawing = flops.drawer(components, autoencoder, size)
-    training = drawing if resolution == size else flops.drawer(components, autoencoder, resolution)
+    drawing = networks.drawer(size)
+    training = drawing if resolution == size else networks.drawer(resolution)
     encoders = {}
     for name in plan.encoder_ids:
         choice = plan.study.encoders.get(name)
@@ -76,22 +95,23 @@ def _counted(plan: Plan, components: Components, autoencoder: torch.nn.Module) -
     return outlook(plan, drawing, training, encoders)
 
 
-def _base(study: Study) -> tuple[Components, torch.nn.Module, int | None, tuple[str, ...]]:
+def _base(study: Study) -> tuple[Networks, int | None, tuple[str, ...]]:
     """Networks of the base model, the side of its pictures, and a sentence where its files are not here."""
     try:
-        base = diffusion.base_of(study.base)
-        return base.architecture(), base.autoencoder(), base.side, ()
+        base = base_models.base_of(study.base)
+        return _networks(base), base.side, ()
     except UserError:
         place = parse_base(study.base).place
         if Path(place).expanduser().exists():
             raise  # it is broken
     known = architectures.published_as(place)
     name, latents = known or USUAL
-    autoencoder = diffusion.autoencoder()
+    autoencoder = base_models.autoencoder()
     factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     what = "its published architecture" if known else f"{name}, since its own architecture is not known"
     said = f"Base model {config.portable(study.base)} is not here: counted as {what}."
-    return diffusion.architecture(name), autoencoder, latents * factor, (said,)
+    published = Networks(architectures.ARCHITECTURES[name].kind, base_models.architecture(name), autoencoder)
+    return published, latents * factor, (said,)
 
 
 def _dataset(study: Study, words: Words) -> Dataset:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lorabench import diffusion
+from lorabench import devices
 
 SMALL_GPU = 16 * 2**30  # bytes of an accelerator on which batches of the paper's size do not fit SD1.5
 
@@ -28,7 +28,7 @@ def suitable_sizes(of_mini: bool, device: str = "auto") -> Sizes:
     """Sizes for the miniature world's base model, or for Stable Diffusion on a device. UserError if it is not here."""
     if of_mini:
         return Sizes(samples=960, batch=8, drawn=16, per_set=8, steps=8, guidance=5.0)
-    chosen = torch.device(diffusion.pick_devices(device)[0])
+    chosen = torch.device(devices.pick_devices(device)[0])
     if chosen.type == "cpu":
         return Sizes(samples=400, batch=2, drawn=2, per_set=4, steps=20, guidance=7.0)
     memory = torch.cuda.get_device_properties(chosen).total_memory if chosen.type == "cuda" else 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorabench import base_files, datasets, diffusion
+from lorabench import base_files, datasets, devices
 from lorabench.api.adapter_tools import base_source
 from lorabench.api.pictures import Reading, dataset
 from lorabench.api.sizes import Sizes, suitable_sizes
@@ -69,7 +69,7 @@ def _usual_base() -> str:
         base_files.find_base(SD15)
     except UserError:
         return MINI
-    return SD15 if diffusion.pick_device("auto").type != "cpu" else MINI
+    return SD15 if devices.pick_device("auto").type != "cpu" else MINI
 
 
 # --- pictures and captions --------------------------------------------------------------------------------------------

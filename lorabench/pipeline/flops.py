@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorabench import adapters
 from lorabench.adapters import Adapter
+from lorabench.bases import UNET, Kind
 from lorabench.components import EncoderSpec
 from lorabench.config import Run
 from lorabench.layers import Components, module_of
@@ -40,11 +41,16 @@ class Drawer:
 
     components: Components  # the modules that are trained, on the meta device
     unet: Forward
-    text: Forward
+    texts: Mapping[str, Forward]  # of each text encoder
     encode: Forward
     decode: Forward
     weights: int  # numbers in all of them
-    chunk: int  # tokens that the text encoder reads at once, beside the start and the end token
+    chunk: int  # tokens that the text encoders read at once, beside the start and the end token
+
+    @property
+    def text_flop(self) -> float:
+        """Of one chunk through all text encoders."""
+        return sum(each.flop for each in self.texts.values())
 
     def chunks(self, tokens: int) -> int:
         """How many make up a text of so many tokens."""
@@ -79,22 +85,24 @@ def forward(network: Callable[..., object], root: nn.Module | None, *inputs: Ten
     )
 
 
-def drawer(components: Components, autoencoder: nn.Module, side: int) -> Drawer:
-    """Count a base model's networks at pictures of that side; prompts of one chunk of the text encoder."""
-    unet, text = components["unet"], components["text_encoder"]
+def drawer(kind: Kind, components: Components, autoencoder: nn.Module, side: int) -> Drawer:
+    """Count a base model's networks at pictures of that side; prompts of one chunk of the text encoders."""
+    unet, encoders = components[UNET], {name: components[name] for name in kind.text_encoders}
     factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    length, empty = text.config.max_position_embeddings, {"device": "meta"}
+    length = next(iter(encoders.values())).config.max_position_embeddings
+    empty = {"device": "meta"}
     latent = torch.empty(1, unet.config.in_channels, side // factor, side // factor, **empty)
-    context = torch.empty(1, length, unet.config.cross_attention_dim, **empty)
     step, ids = torch.zeros(1, **empty), torch.zeros(1, length, dtype=torch.int64, **empty)
-    picture = torch.empty(1, 3, side, side, **empty)
+    picture, sizes = torch.empty(1, 3, side, side, **empty), torch.empty(1, 6, **empty)
+    texts = kind.encode(encoders, ids[:, None].expand(1, len(encoders), length), 1)
+    told = {"encoder_hidden_states": texts.states, **kind.conditions(texts, sizes)}
     return Drawer(
         components=components,
-        unet=forward(unet, unet, latent, step, context, return_dict=False),
-        text=forward(text, text, ids),
+        unet=forward(unet, unet, latent, step, return_dict=False, **told),
+        texts={name: forward(encoder, encoder, ids) for name, encoder in encoders.items()},
         encode=forward(autoencoder.encode, autoencoder, picture),
         decode=forward(autoencoder.decode, autoencoder, latent),
-        weights=sum(each.numel() for module in (unet, text, autoencoder) for each in module.parameters()),
+        weights=sum(each.numel() for module in (*components.values(), autoencoder) for each in module.parameters()),
         chunk=length - 2,
     )
 
@@ -104,18 +112,19 @@ def training(counted: Drawer, adapter: Adapter, chunks: int) -> float:
 
     A backward pass to the activations takes what the forward pass takes, and a product of two activations (attention)
     as much again, since both have gradients. The gradient of a weight that an update is merged into takes what its
-    layer takes; an update that runs beside its frozen weight takes three passes of its own multiplications instead. The
+    layer takes; an update that runs beside its frozen weight takes three passes of its own multiplications instead. A
     text encoder reads `chunks` at a time, and has a backward pass where it is trained. What it takes to make dW is left
     out: it is done once a step, not for each sample and position. Latents are cached.
     """
     beside = adapters.cheaper_apart(counted.components, adapter)
-    trains_text = any(name.startswith("text_encoder.") for name in adapter.modules)
-    total = 2 * counted.unet.flop + counted.unet.products + chunks * counted.text.flop
-    total += chunks * (counted.text.flop + counted.text.products) if trains_text else 0.0
+    parts = {name.split(".", 1)[0] for name in adapter.modules}
+    total = 2 * counted.unet.flop + counted.unet.products + chunks * counted.text_flop
+    total += sum(chunks * (each.flop + each.products) for name, each in counted.texts.items() if name in parts)
     for name in adapter.modules:
         part, path = name.split(".", 1)
-        passes = counted.unet if part == "unet" else counted.text
-        flop = passes.layers.get(path, 0.0) * (1 if part == "unet" else chunks)
+        flop = (
+            counted.unet.layers.get(path, 0.0) if part == UNET else chunks * counted.texts[part].layers.get(path, 0.0)
+        )
         if name in beside:
             weight = module_of(counted.components, name).weight
             update = adapters.apart_of(counted.components, adapter, name)
@@ -164,7 +173,7 @@ def training_memory(counted: Drawer, adapter: Adapter, training: TrainingConfig,
     at_once = min(training.batch_size, run.micro_batch or training.batch_size)
     trained = 10 if training.optimizer == "adamw8bit" else 16
     trained += 4 if at_once < training.batch_size else 0  # a piece's gradient beside the sum
-    kept = counted.unet.kept + counted.text.kept * counted.chunks(training.max_tokens)
+    kept = counted.unet.kept + counted.chunks(training.max_tokens) * sum(each.kept for each in counted.texts.values())
     kept *= RECOMPUTED if run.gradient_checkpointing else 1
     fixed = 4.0 * (counted.weights + merged) + casts + adapters.count_parameters(adapter) * trained
     return Memory(fixed, float(kept * at_once * numbers))

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from lorabench import components, diffusion, images
+from lorabench import base_models, components, images
+from lorabench.base_models import Base
 from lorabench.components import Encoder, EncoderSpec
 from lorabench.config import Study
-from lorabench.diffusion import Base
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
@@ -23,17 +23,17 @@ from lorabench.sampler import Sampler, sampler_of
 from lorabench.stages import optimizers, train
 
 
-def base_model(plan: Plan, base: Base | None = None) -> diffusion.BaseModel:
+def base_model(plan: Plan, base: Base | None = None) -> base_models.BaseModel:
     """The weights of the study's base model, or of another, loaded once a process for as long as no other is."""
     base = base or plan.base
     key = (base.id, plan.device, plan.study.run.precision)
     if key not in _loaded:
         _loaded.clear()
-        _loaded[key] = diffusion.load_base(base, torch.device(plan.device), getattr(torch, plan.study.run.precision))
+        _loaded[key] = base_models.load_base(base, torch.device(plan.device), getattr(torch, plan.study.run.precision))
     return _loaded[key]
 
 
-_loaded: dict[tuple[str, str, str], diffusion.BaseModel] = {}
+_loaded: dict[tuple[str, str, str], base_models.BaseModel] = {}
 
 
 def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
@@ -49,18 +49,18 @@ def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
 _samplers: dict[str, Sampler] = {}
 
 
-def latents(plan: Plan) -> tuple[torch.Tensor, ...]:
-    """The pictures' latents: the same for every training of a study, so each process encodes them once."""
+def encoded_images(plan: Plan) -> tuple[train.EncodedImage, ...]:
+    """The training pictures: the same for every training of a study, so each process encodes them once."""
     key = (plan.base.id, plan.dataset.fingerprint, plan.study.training.resolution)
-    if key not in _cached_latents:
-        _cached_latents.clear()
-        _cached_latents[key] = train.cache_latents(
+    if key not in _encoded_images:
+        _encoded_images.clear()
+        _encoded_images[key] = train.encode_images(
             base_model(plan), plan.dataset.images, plan.study.training.resolution
         )
-    return _cached_latents[key]
+    return _encoded_images[key]
 
 
-_cached_latents: dict[tuple[str, str, int], tuple[torch.Tensor, ...]] = {}
+_encoded_images: dict[tuple[str, str, int], tuple[train.EncodedImage, ...]] = {}
 
 
 def encoder(plan: Plan, name: str) -> Encoder:

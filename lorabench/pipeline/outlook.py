@@ -96,7 +96,7 @@ def outlook(plan: Plan, drawing: Drawer, training: Drawer, encoders: Mapping[str
     drawn = sum(len(each.requests) for each in plan.prompt_sets)
     forward = {
         "unet": drawing.unet.flop,
-        "text_encoder": drawing.text.flop,
+        "text_encoder": drawing.text_flop,
         "vae_encode": drawing.encode.flop,
         "vae_decode": drawing.decode.flop,
         "image": _image(drawing, plan.study.sampling),

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from lorabench import store
+from lorabench.base_models import Base
 from lorabench.config import Study
-from lorabench.diffusion import Base, pick_device
+from lorabench.devices import pick_device
 from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, components, config, datasets, diffusion, prompts, store
+from lorabench import adapters, base_models, components, config, datasets, devices, prompts, store
+from lorabench.base_models import Base
 from lorabench.config import Study
-from lorabench.diffusion import Base
 from lorabench.errors import UserError, unknown
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
@@ -25,7 +25,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
     `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
     """
-    base = diffusion.base_of(study.base)
+    base = base_models.base_of(study.base)
     study = _with_sizes(study, base.side)
     runs = _runs(study, only, limit)
     return _plan(study, root, base, dataset_of(study), runs, _trained(study, runs))
@@ -100,7 +100,7 @@ def _devices(study: Study) -> tuple[str, ...]:
     """Those of this machine; of a cluster the one name, from which each of its processes picks its own."""
     device = study.run.device
     if study.run.executor == "local":
-        return diffusion.pick_devices(device)
+        return devices.pick_devices(device)
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(
             f"Device '{device}' is not for a cluster, whose processes have one GPU each: auto, cuda (wait for GPUs) or "
@@ -180,7 +180,7 @@ def _bases(study: Study, own: Base, settings: Mapping[str, Setting]) -> dict[str
     for setting in settings.values():
         place = (setting.base, setting.vae)
         if any(place) and place not in found:
-            found[place] = diffusion.base_of(setting.base or study.base, setting.vae)
+            found[place] = base_models.base_of(setting.base or study.base, setting.vae)
     shapes = _shapes(own) if any(base for base, _ in found) else {}
     for (source, _), base in found.items():
         theirs = _shapes(base) if source else shapes

@@ -68,7 +68,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         run.config.saved_at(*missing),
         algorithm,
         run.seed,
-        latents=models.latents(plan),
+        encoded=models.encoded_images(plan),
         resume=state,
         on_step=lambda *_: advance(1),
         micro_batch=plan.study.run.micro_batch,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lorabench import diffusion
+from lorabench import base_models, diffusion
+from lorabench.bases import Texts
 from lorabench.records import ImageRequest, PromptSet, Sampling
 from lorabench.sampler import Sampler
 
@@ -94,27 +95,31 @@ def _batches(
 class _Embeddings:
     """Text vectors, each distinct one encoded once, in batches of one size, whatever else there is to encode."""
 
-    def __init__(self, base: diffusion.BaseModel, sampling: Sampling) -> None:
+    def __init__(self, base: base_models.BaseModel, sampling: Sampling) -> None:
         self._base = base
         self.sampling = sampling
         self._batch = 1 if base.device.type == "cpu" else TEXTS_AT_ONCE
         self._needed: dict[str, int] = {}
-        self._known: dict[tuple[str, int], torch.Tensor] = {}
+        self._known: dict[tuple[str, int], Texts] = {}
 
     def tokens_for(self, text: str) -> int:
         """In whole chunks what a prompt needs; as many as the negative prompt, since guidance pairs the two."""
         return max(self._needs(text), self._needs(self.sampling.negative_prompt))
 
-    def of(self, texts: Sequence[str], tokens: int) -> torch.Tensor:
-        """[n, tokens + 2, d]"""
+    def of(self, texts: Sequence[str], tokens: int) -> Texts:
         new = [text for text in dict.fromkeys(texts) if (text, tokens) not in self._known]
         for start in range(0, len(new), self._batch):
             part = new[start : start + self._batch]
             padded = part + part[:1] * (self._batch - len(part))
             with torch.no_grad():
                 vectors = diffusion.encode_prompts(self._base, padded, tokens, self.sampling.clip_skip)
-            self._known |= {(text, tokens): vectors[row] for row, text in enumerate(part)}
-        return torch.stack([self._known[text, tokens] for text in texts])
+            self._known |= {(text, tokens): vectors[row : row + 1] for row, text in enumerate(part)}
+        return Texts.joined([self._known[text, tokens] for text in texts])
+
+    def negative(self, tokens: int) -> Texts:
+        """The negative prompt, one row."""
+        text = self.sampling.negative_prompt
+        return diffusion.negative(self._base, text, self.of([text], tokens))
 
     def _needs(self, text: str) -> int:
         if text not in self._needed:
@@ -126,14 +131,14 @@ class _Embeddings:
 class _Inputs:
     """Of a batch, as `Sampler.sample` takes them."""
 
-    texts: torch.Tensor
-    unconditional: torch.Tensor  # the negative prompt's
+    texts: Texts
+    unconditional: Texts  # the negative prompt's
     noise: torch.Tensor
     generators: list[torch.Generator]  # that have just drawn the noise, as in diffusers' own pipeline
 
 
 def _inputs(
-    base: diffusion.BaseModel, embeddings: _Embeddings, requests: list[ImageRequest], batch_size: int
+    base: base_models.BaseModel, embeddings: _Embeddings, requests: list[ImageRequest], batch_size: int
 ) -> _Inputs:
     padded = requests + requests[:1] * (batch_size - len(requests))
     sampling = embeddings.sampling
@@ -142,4 +147,4 @@ def _inputs(
     noise = torch.stack([diffusion.gaussian_noise(generator, shape) for generator in generators])
     tokens = embeddings.tokens_for(requests[0].prompt.text)
     texts = embeddings.of([request.prompt.text for request in padded], tokens)
-    return _Inputs(texts, embeddings.of([sampling.negative_prompt], tokens), noise, generators)
+    return _Inputs(texts, embeddings.negative(tokens), noise, generators)

@@ -17,7 +17,8 @@ import torch
 
 from lorabench import adapters, components, datasets, diffusion, images
 from lorabench.adapters import Adapter
-from lorabench.diffusion import BaseModel
+from lorabench.base_models import BaseModel
+from lorabench.bases import sizes_of
 from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
 from lorabench.seeds import derive_seed
 from lorabench.stages.optimizers import optimizer_of
@@ -50,11 +51,20 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class EncodedImage:
+    """A picture cut to its bucket, on the base model's device."""
+
+    latents: torch.Tensor  # [c, h, w]
+    sizes: torch.Tensor  # [6]: `bases.sizes_of` the picture and its cut
+
+
+@dataclass(frozen=True)
 class Batch:
     """Samples of one bucket, ready for the loss; on the base model's device, but for the tokens."""
 
     latents: torch.Tensor  # [n, c, h, w]
-    tokens: torch.Tensor  # int64 [n, chunks, length]
+    sizes: torch.Tensor  # [n, 6]
+    tokens: torch.Tensor  # int64 [n, text encoders, chunks, length]
     noise: torch.Tensor  # [n, c, h, w]
     timesteps: torch.Tensor  # int64 [n]
 
@@ -65,17 +75,17 @@ class Batch:
         """The batch in pieces of at most so many samples; None = in one."""
         if most is None or most >= len(self):
             return [self]
-        pieces = zip(*(each.split(most) for each in (self.latents, self.tokens, self.noise, self.timesteps)))
-        return [Batch(*piece) for piece in pieces]
+        tensors = self.latents, self.sizes, self.tokens, self.noise, self.timesteps
+        return [Batch(*piece) for piece in zip(*(each.split(most) for each in tensors))]
 
 
 @dataclass(frozen=True)
 class Examples:
     """A data set as training reads it. A sample is one repeat of an image."""
 
-    latents: tuple[torch.Tensor, ...]  # [c, h, w] of each image
-    tokens: torch.Tensor  # int64 [images, chunks, length]
-    no_tokens: torch.Tensor  # int64 [chunks, length]: the empty caption
+    images: tuple[EncodedImage, ...]
+    tokens: torch.Tensor  # int64 [images, text encoders, chunks, length]
+    no_tokens: torch.Tensor  # int64 [text encoders, chunks, length]: the empty caption
     image_of: np.ndarray  # int [samples]
 
 
@@ -86,7 +96,7 @@ def train(
     algorithm: components.Algorithm,
     seed: int,
     *,
-    latents: Sequence[torch.Tensor] | None = None,
+    encoded: Sequence[EncodedImage] | None = None,
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
     micro_batch: int | None = None,
@@ -94,16 +104,16 @@ def train(
 ) -> Iterator[Trained]:
     """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
-    `latents` are those of `cache_latents`, made here if not given. A resumed run equals an uninterrupted one bit by bit
+    `encoded` are those of `encode_images`, made here if not given. A resumed run equals an uninterrupted one bit by bit
     (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not finite.
 
     For small memories: `micro_batch` samples of a batch are computed at once (None = all), their gradients added; with
     `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
     """
     training = config.training
-    if latents is None:
-        latents = cache_latents(base, dataset_images, training.resolution)
-    examples = _examples(base, dataset_images, latents, training.max_tokens)
+    if encoded is None:
+        encoded = encode_images(base, dataset_images, training.resolution)
+    examples = _examples(base, dataset_images, encoded, training.max_tokens)
     adapter = adapters.create(base.components, algorithm, config.adapter, seed)
     params = adapters.parameters(adapter)
     optimizer, apart = _optimizer(adapter, training, base.device), adapters.cheaper_apart(base.components, adapter)
@@ -128,14 +138,14 @@ def train(
             yield _trained(adapter, optimizer, epoch, step, log)
 
 
-def cache_latents(
+def encode_images(
     base: BaseModel, dataset_images: Sequence[TrainingImage], resolution: int
-) -> tuple[torch.Tensor, ...]:
-    """One frozen latent of each image in its aspect-ratio bucket, [c, h, w] on the device.
+) -> tuple[EncodedImage, ...]:
+    """One frozen latent of each image in its aspect-ratio bucket.
 
     The draw depends on concept and file name, neither on the training seed nor on the other images.
     """
-    cached = []
+    encoded = []
     for image in dataset_images:
         picture = images.read(image.path)
         width, height = datasets.bucket_size(picture.shape[1], picture.shape[0], resolution)
@@ -143,8 +153,10 @@ def cache_latents(
         fitted = images.fit(picture, width, height)
         seed = derive_seed("latent", image.concept_id, image.path.name)
         # One by one: the encoder is bound by arithmetic, and rounding does not depend on what shares a batch.
-        cached.append(diffusion.encode_latents(base, fitted[None], [seed])[0])
-    return tuple(cached)
+        latents = diffusion.encode_latents(base, fitted[None], [seed])[0]
+        sizes = sizes_of(picture.shape[:2], images.cut_at(picture, width, height), (height, width))
+        encoded.append(EncodedImage(latents, sizes.to(base.device)))
+    return tuple(encoded)
 
 
 def epoch_batches(examples: Examples, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -153,7 +165,7 @@ def epoch_batches(examples: Examples, batch_size: int, seed: int, epoch: int) ->
     A batch holds one bucket; the last one of a bucket may be smaller, as in kohya's trainer.
     """
     rng = np.random.default_rng(derive_seed("order", seed, epoch))
-    shapes = [tuple(latent.shape) for latent in examples.latents]
+    shapes = [tuple(image.latents.shape) for image in examples.images]
     buckets: dict[tuple[int, ...], list[int]] = {}
     for sample, image in enumerate(examples.image_of):
         buckets.setdefault(shapes[image], []).append(sample)
@@ -177,9 +189,10 @@ def draw_batch(
         # Drawn at any rate of dropout, so that the rate does not change the noise.
         if torch.rand((), generator=rng) < caption_dropout:
             tokens[row] = examples.no_tokens
-        noise.append(torch.randn(examples.latents[image_of[row]].shape, generator=rng))
+        noise.append(torch.randn(examples.images[image_of[row]].latents.shape, generator=rng))
     return Batch(
-        latents=torch.stack([examples.latents[image] for image in image_of]),
+        latents=torch.stack([examples.images[image].latents for image in image_of]),
+        sizes=torch.stack([examples.images[image].sizes for image in image_of]),
         tokens=tokens,
         noise=torch.stack(noise).to(base.device),
         timesteps=torch.stack(timesteps).to(base.device),
@@ -193,11 +206,11 @@ def learning_rate(training: TrainingConfig, step: int, steps_per_epoch: int) -> 
 
 
 def _examples(
-    base: BaseModel, dataset_images: Sequence[TrainingImage], latents: Sequence[torch.Tensor], max_tokens: int
+    base: BaseModel, dataset_images: Sequence[TrainingImage], encoded: Sequence[EncodedImage], max_tokens: int
 ) -> Examples:
     repeats = [image.repeats for image in dataset_images]
     return Examples(
-        latents=tuple(latents),
+        images=tuple(encoded),
         tokens=diffusion.tokenize(base, [image.caption for image in dataset_images], max_tokens),
         no_tokens=diffusion.tokenize(base, [""], max_tokens)[0],
         image_of=np.repeat(np.arange(len(dataset_images)), repeats),
@@ -236,8 +249,8 @@ def _backward(base: BaseModel, adapter: Adapter, apart: frozenset[str], batch: B
     """Add the gradient of that share of the loss."""
 
     def forward_and_back() -> torch.Tensor:
-        embeddings = diffusion.embed_tokens(base, batch.tokens)
-        losses = diffusion.noise_prediction_loss(base, batch.latents, embeddings, batch.noise, batch.timesteps)
+        texts = diffusion.embed_tokens(base, batch.tokens)
+        losses = diffusion.noise_prediction_loss(base, batch.latents, texts, batch.noise, batch.timesteps, batch.sizes)
         loss = losses.mean() * share
         loss.backward()
         return loss.detach()

@@ -7,7 +7,7 @@ from drawn_updates import LAYERS, layer_of
 from saved_adapters import saved, stated, tiny, trained
 from torch import nn
 
-from lorabench import adapters, components, diffusion, formats, mini
+from lorabench import adapters, base_models, components, formats, mini
 from lorabench.algorithms import peft as module
 from lorabench.components import Origin
 from lorabench.errors import UserError
@@ -101,7 +101,7 @@ def test_methods_that_leave_the_bias_alone_say_so():
 
 @pytest.mark.parametrize("method", NAMED)
 def test_a_method_named_alone_trains_matrices_and_projections_that_are_convolutions(method):
-    base = diffusion.architecture(str(mini.base_path()))
+    base = base_models.architecture(str(mini.base_path()))
     config = AdapterConfig(
         "peft", r"regex:down_blocks\.1\.attentions\.0\.(proj_in|.*attn1\.to_q)$", peft={"peft_type": method}
     )

@@ -8,7 +8,7 @@ import torch
 from drawn_updates import CASES, LAYERS, VARIANTS, layer_of, update_of
 from torch import nn
 
-from lorabench import components, diffusion
+from lorabench import base_models, components
 from lorabench.algorithms._factors import factorise
 from lorabench.layers import trained_modules
 from lorabench.records import AdapterConfig
@@ -113,7 +113,7 @@ def test_kronecker_product_is_two_linear_maps_in_a_row(case):
 
 def test_equation_5_on_every_width_of_sd15():
     """u v = width, u <= v, u at most the factor, and no larger divisor is."""
-    model = diffusion.architecture("sd15")
+    model = base_models.architecture("sd15")
     modules = [
         model[name.split(".", 1)[0]].get_submodule(name.split(".", 1)[1]) for name in trained_modules(model, "full")
     ]

@@ -16,7 +16,7 @@ from command_line import SMOKE
 from huggingface_hub import constants
 from tiny_base import write_tiny_base
 
-from lorabench import components, diffusion, images
+from lorabench import base_models, components, images
 from lorabench.api import studies
 from lorabench.errors import UserError
 from lorabench.pipeline import models, tasks
@@ -67,7 +67,7 @@ def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
 def test_the_own_size_of_a_base_model_is_what_its_configs_say(tmp_path, size, side):
     config = write_tiny_base(tmp_path) / "unet/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"sample_size": size}))
-    assert diffusion.base_of(str(tmp_path)).side == side
+    assert base_models.base_of(str(tmp_path)).side == side
 
 
 @pytest.mark.parametrize(

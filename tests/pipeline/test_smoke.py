@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import stats
 
 from lorabench import mini
-from lorabench.diffusion import base_of, load_base
+from lorabench.base_models import base_of, load_base
 from lorabench.records import ImageRequest, Prompt, PromptSet, Sampling
 from lorabench.sampler import sampler_of
 from lorabench.stages.generate import generate

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from tiny_base import write_tiny_base
 
-from lorabench import diffusion
+from lorabench import base_models, diffusion
 from lorabench.records import Concept, ImageRequest, Prompt, PromptSet, Sampling
 from lorabench.sampler import sampler_of
 from lorabench.stages.generate import generate
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(folder):
-    return diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 def pictures(base, batch_size, **options):
@@ -137,7 +137,7 @@ def test_long_prompts_are_drawn_whole_and_short_ones_as_ever(base):
     assert not np.array_equal(drawn["train"][1], cut["train"][1])
     request = WITH_LONG[0].requests[1]
     text, negative = (diffusion.encode_prompts(base, [each], 28) for each in (LONG, "snow"))
-    assert text.shape[1] == negative.shape[1] == 30
+    assert text.states.shape[1] == negative.states.shape[1] == 30
     alone = sampler_of(base).sample(text, negative, noise_of(request)[None], TWO_CHUNKS)[0]
     assert np.abs(drawn["train"][1].astype(int) - alone).max() <= 1  # another batch size, as above
 

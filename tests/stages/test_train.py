@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from changed_configs import changed
 from tiny_base import write_tiny_base
 
-from lorabench import adapters, components, diffusion, images
+from lorabench import adapters, base_models, components, images
 from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import optimizers
@@ -35,7 +36,7 @@ OTHERS = {
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return diffusion.load_base(diffusion.base_of(str(folder)), torch.device("cpu"))
+    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +174,13 @@ def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
     }
     pristine = {name: parameter.clone() for name, parameter in trained.items()}
     optimizer = make([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
-    latents = stage.cache_latents(base, pictures, 16)
-    examples = stage._examples(base, pictures, latents, config.training.max_tokens)
+    encoded = stage.encode_images(base, pictures, 16)
+    examples = stage._examples(base, pictures, encoded, config.training.max_tokens)
     theirs = []
     for epoch in range(3):
         for samples in stage.epoch_batches(examples, 4, 1, epoch):
             batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.training.caption_dropout)
-            text = base.text_encoder(batch.tokens[:, 0]).last_hidden_state
+            text = base.text_encoders["text_encoder"](batch.tokens[:, 0, 0]).last_hidden_state
             signal = base.alphas_cumprod[batch.timesteps][:, None, None, None]
             noisy = signal.sqrt() * batch.latents + (1 - signal).sqrt() * batch.noise
             loss = torch.nn.functional.mse_loss(base.unet(noisy, batch.timesteps, text).sample, batch.noise)
@@ -205,22 +206,22 @@ def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
 
 
 def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
-    latents = stage.cache_latents(base, pictures, 48)
-    assert [tuple(latent.shape) for latent in latents] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
-    examples = stage._examples(base, pictures, latents, CONFIG.training.max_tokens)
+    encoded = stage.encode_images(base, pictures, 48)
+    assert [tuple(image.latents.shape) for image in encoded] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
+    examples = stage._examples(base, pictures, encoded, CONFIG.training.max_tokens)
     epochs = [stage.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
     for batches in epochs:
         assert sorted(np.concatenate(batches)) == list(range(9))
         assert Counter(examples.image_of[np.concatenate(batches)]) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
         assert sorted(len(batch) for batch in batches) == [2, 3, 4]
         for batch in batches:
-            assert len({latents[image].shape for image in examples.image_of[batch]}) == 1
+            assert len({encoded[image].latents.shape for image in examples.image_of[batch]}) == 1
     assert not all(map(np.array_equal, *epochs))
 
 
 def test_draws_belong_to_the_sample(base, pictures):
     """Neither its place in the batch nor its company nor the dropout changes a sample's noise and timestep."""
-    examples = stage._examples(base, pictures, stage.cache_latents(base, pictures, 16), CONFIG.training.max_tokens)
+    examples = stage._examples(base, pictures, stage.encode_images(base, pictures, 16), CONFIG.training.max_tokens)
     one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, 0.0)
     other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, 1.0)
     assert torch.equal(one.noise[1], other.noise[1]) and one.timesteps[1] == other.timesteps[1]
@@ -242,9 +243,12 @@ def test_warm_up_and_progress(base, pictures):
 def test_divergence_names_config_seed_and_step(base, pictures):
     with pytest.raises(stage.TrainingDiverged, match=r"'lora-8', seed 1: the (loss|weights)"):
         run(base, pictures, changed(CONFIG, lr=1e38, weight_decay=0.0))
-    broken = [torch.full_like(latent, math.nan) for latent in stage.cache_latents(base, pictures, 16)]
+    broken = [
+        replace(image, latents=torch.full_like(image.latents, math.nan))
+        for image in stage.encode_images(base, pictures, 16)
+    ]
     with pytest.raises(stage.TrainingDiverged, match="loss is nan at step 1 of 9"):
-        run(base, pictures, CONFIG, latents=broken)
+        run(base, pictures, CONFIG, encoded=broken)
 
 
 def test_the_base_is_as_it_was(base, pictures):
