@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lorabench.components import Algorithm, Apart, Params
+from lorabench.components import Algorithm, Apart, Params, Words
 from lorabench.errors import UserError
 from lorabench.layers import Components, canonical, is_kernel, is_norm, module_of, trained_modules
 from lorabench.records import HYPERPARAMETERS, AdapterConfig
@@ -31,7 +31,7 @@ class Adapter:
     config: AdapterConfig
     modules: Mapping[str, Params]  # module name -> tensors by LyCORIS suffix, without "alpha"
     alphas: Mapping[str, float] = field(default_factory=dict)  # of modules that do not have the config's alpha
-    words: Mapping[str, Tensor] = field(default_factory=dict)  # a word's vectors for the text encoder [n, d]
+    words: Words = field(default_factory=dict)
 
 
 # --- making and counting ---------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["algorithms", "encoders", "formats", "metrics"]
 Params = dict[str, "torch.Tensor"]
+Words = Mapping[str, Mapping[str, "torch.Tensor"]]  # a word -> its vectors [n, d] for each text encoder by name
 Criterion = Literal["fidelity", "controllability", "diversity", "base_model_preservation", "image_quality"]
 
 
@@ -269,7 +270,7 @@ class LoadedAdapter:
     source: Path
     origin: Origin = Origin()
     metadata: Mapping[str, str] = field(default_factory=dict)  # as found
-    words: Mapping[str, torch.Tensor] = field(default_factory=dict)  # a word's vectors for the text encoder [n, d]
+    words: Words = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what was assumed of the file, to be said
 
 

@@ -14,13 +14,14 @@ from torch.func import functional_call
 
 from lorabench.base_models import BaseModel
 from lorabench.bases import Texts
+from lorabench.components import Words
 
 Answer = TypeVar("Answer")
 Weights = Mapping[str, torch.Tensor]  # "unet.<parameter>" or "text_encoder.<parameter>" -> tensor
 
 
 @contextmanager
-def with_words(base: BaseModel, words: Mapping[str, Mapping[str, torch.Tensor]]) -> Iterator[BaseModel]:
+def with_words(base: BaseModel, words: Words) -> Iterator[BaseModel]:
     """Inside, prompts may hold these words, each of them the vectors [n, d] in a row; yields the model that knows them.
 
     Of each word the vectors of every text encoder. A word is itself in any case of its letters, as CLIP's tokenizer has
@@ -35,9 +36,7 @@ def with_words(base: BaseModel, words: Mapping[str, Mapping[str, torch.Tensor]])
 
 
 @contextmanager
-def _longer_table(
-    base: BaseModel, encoder: str, words: Mapping[str, Mapping[str, torch.Tensor]]
-) -> Iterator[dict[str, range]]:
+def _longer_table(base: BaseModel, encoder: str, words: Words) -> Iterator[dict[str, range]]:
     """Inside, a text encoder has rows for the words' vectors; yields their token ids."""
     table = base.text_encoders[encoder].get_input_embeddings()
     own, ids, first = table.weight, {}, table.weight.shape[0]

@@ -1,11 +1,14 @@
-"""A diffusers folder of the tiny test model, written as the single file that most published models come as."""
+"""Diffusers folders of the tiny test models, written as the single file that most published models come as."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
+
+from lorabench.formats._original_names import original_names
 
 # (pattern in diffusers' names, replacement in the original ones).
 _RESNET = [
@@ -28,6 +31,45 @@ def write_single_file(folder: Path, file: Path, layers_per_block: int) -> None:
     for name, value in text.items():
         tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = value
     save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+
+
+def write_single_sdxl(folder: Path, file: Path) -> None:
+    """The same of SDXL: the second text encoder in OpenCLIP's layout, its three projections in one matrix."""
+    unet = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    vae = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+    first = load_file(folder / "text_encoder/model.safetensors")
+    second = load_file(folder / "text_encoder_2/model.safetensors")
+    others = original_names(dict.fromkeys(f"unet.{name.rpartition('.')[0]}" for name in unet))
+    tensors = {f"first_stage_model.{_vae_name(name)}": value for name, value in vae.items()}
+    for name, value in unet.items():
+        module, _, kind = name.rpartition(".")
+        tensors[f"model.diffusion_model.{others[f'unet.{module}'].removeprefix('unet.')}.{kind}"] = value
+    for name, value in first.items():
+        tensors[f"conditioner.embedders.0.transformer.text_model.{name.removeprefix('text_model.')}"] = value
+    for name, value in _open_clip(second).items():
+        tensors[f"conditioner.embedders.1.model.{name}"] = value
+    save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+
+
+_OPEN_CLIP = [
+    (r"embeddings\.token_embedding\.", "token_embedding."), (r"embeddings\.position_embedding\.weight", "positional_embedding"),
+    (r"final_layer_norm", "ln_final"), (r"encoder\.layers", "transformer.resblocks"), (r"layer_norm(\d)", r"ln_\1"),
+    (r"mlp\.fc1", "mlp.c_fc"), (r"mlp\.fc2", "mlp.c_proj"), (r"self_attn", "attn"),
+]  # fmt: skip
+
+
+def _open_clip(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    found = {"text_projection": weights["text_projection.weight"].T}
+    parts: dict[str, list[torch.Tensor]] = {}
+    for name, value in sorted(weights.items()):  # k, q, v: put in the order q, k, v below
+        other = name.removeprefix("text_model.")
+        for ours, theirs in _OPEN_CLIP:
+            other = re.sub(ours, theirs, other)
+        if match := re.fullmatch(r"(.*\.attn)\.[kqv]_proj\.(weight|bias)", other):
+            parts.setdefault(f"{match[1]}.in_proj_{match[2]}", []).append(value)
+        elif not other.startswith("text_projection"):
+            found[other] = value
+    return found | {name: torch.cat([q, k, v]) for name, (k, q, v) in parts.items()}
 
 
 def _unet_name(name: str, layers: int) -> str:

@@ -78,7 +78,7 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
         "modules": dict(Counter(module.split(".", 1)[0] for module in adapter.modules)),
         **{key: getattr(config, key) for key in components.find("algorithms", loaded.algorithm).hyperparameters},
         **_spans(adapter),
-        "words": {word: list(vectors.shape) for word, vectors in adapter.words.items()},
+        "words": {word: {name: list(each.shape) for name, each in of.items()} for word, of in adapter.words.items()},
         "seed": loaded.origin.seed,
         "epoch": loaded.origin.epoch,
         "step": loaded.origin.step,
@@ -206,7 +206,8 @@ def _spans(adapter: Adapter) -> dict[str, str]:
 
 
 def _in_words(adapter: Adapter) -> int:
-    return sum({id(vectors): vectors.numel() for vectors in adapter.words.values()}.values())
+    vectors = [each for word in adapter.words.values() for each in word.values()]
+    return sum({id(each): each.numel() for each in vectors}.values())
 
 
 def _norm(found: Components, adapter: Adapter, name: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lorabench import formats
 from lorabench.adapters import Adapter
 from lorabench.api.adapter_tools import DIFFUSERS, KOHYA, fitted
 from lorabench.api.progress import open_progress
-from lorabench.components import LoadedAdapter, Origin
+from lorabench.components import LoadedAdapter, Origin, Words
 from lorabench.errors import UserError
 from lorabench.layers import Components
 from lorabench.records import Recipe, TrainConfig
@@ -66,9 +66,9 @@ def merged(
     }
 
 
-def _words(loaded: Sequence[LoadedAdapter], parents: Sequence[tuple[Adapter, float]]) -> dict[str, Tensor]:
+def _words(loaded: Sequence[LoadedAdapter], parents: Sequence[tuple[Adapter, float]]) -> Words:
     """The words of all parents that take part. UserError for one that two of them bring."""
-    words: dict[str, Tensor] = {}
+    words: dict[str, Mapping[str, Tensor]] = {}
     for each, (adapter, ratio) in zip(loaded, parents, strict=True):
         twice = [word for word in adapter.words if word in words]
         if ratio and twice:
@@ -77,7 +77,7 @@ def _words(loaded: Sequence[LoadedAdapter], parents: Sequence[tuple[Adapter, flo
     return words
 
 
-def _as_adapter(found: Merged, components: Components, out: Path, words: dict[str, Tensor]) -> Adapter:
+def _as_adapter(found: Merged, components: Components, out: Path, words: Words) -> Adapter:
     downs = {name: params[DOWN] for name, params in found.modules.items() if DOWN in params}
     alphas = {name: float(len(down)) for name, down in downs.items()}  # a scale of 1
     return formats.adapter_of(found.modules, alphas, components, out, words)

@@ -15,9 +15,11 @@ from torch import nn
 from lorabench import adapters
 from lorabench import components as plugins
 from lorabench.adapters import Adapter
-from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params
+from lorabench.bases import UNET
+from lorabench.components import BIAS_SUFFIX, NORM_SUFFIXES, Algorithm, LoadedAdapter, Origin, Params, Words
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors, _unusable, kohya
+from lorabench.formats._original_names import original_names
 from lorabench.formats._params import neutral_alpha, recognise_algorithm
 from lorabench.formats._safetensors import refuse_pickle
 from lorabench.layers import Components, canonical, is_kernel, recognise_layers, trainable_modules
@@ -75,19 +77,9 @@ def _of_another_model(path: Path, family: _unusable.Family | None) -> str | None
     return None if family is None or family.drawn else f"{path} is {family.words}; {_unusable.ELSEWHERE}."
 
 
-def family_of(loaded: LoadedAdapter) -> _unusable.Family | None:
-    """The base models that an adapter says to be of, or whose widths it has."""
-    shapes = {
-        f"{name}.{suffix}": tuple(tensor.shape)
-        for name, params in loaded.modules.items()
-        for suffix, tensor in params.items()
-    }
-    return _unusable.family(_unusable.Header(shapes, loaded.metadata))
-
-
 def named(loaded: LoadedAdapter) -> str | None:
     """A sentence about an adapter of a model that lorabench cannot draw with; None of others."""
-    return _of_another_model(loaded.source, family_of(loaded))
+    return _of_another_model(loaded.source, _unusable.family_of(loaded))
 
 
 def load_adapter(path: Path, components: Components, unused: Sequence[str] = ()) -> tuple[Adapter, LoadedAdapter]:
@@ -127,7 +119,8 @@ def resolve(loaded: LoadedAdapter, components: Components) -> Adapter:
     """
     algorithm = plugins.find("algorithms", loaded.algorithm, str(loaded.source))
     modules = trainable_modules(components)
-    name_of = {canonical(name): name for name in modules}
+    name_of = {canonical(other): name for name, other in original_names(modules).items()}
+    name_of |= {canonical(name): name for name in modules}
     names = {key: name_of.get(_canonical_key(key)) for key in loaded.modules}
     _refuse_unmatched(loaded, [key for key, name in names.items() if name is None])
     _refuse_twice(names, loaded.source)
@@ -154,7 +147,7 @@ def adapter_of(
     alphas: Mapping[str, float],
     components: Components,
     source: Path,
-    words: Mapping[str, torch.Tensor],
+    words: Words,
 ) -> Adapter:
     """An adapter of params that were made here, by dotted names of modules; its algorithm is known by their names."""
     algorithm = recognise_algorithm(modules, source)
@@ -167,12 +160,16 @@ def config_of(loaded: LoadedAdapter, adapter: Adapter) -> TrainConfig:
 
 
 def unused_words(loaded: LoadedAdapter, adapter: Adapter) -> list[str]:
-    """A note of each word that the file brings and the base model has no place for."""
-    return [
-        f"its word '{word}' is not used: its vectors are {vectors.shape[1]} wide, the text encoder's are not"
-        for word, vectors in loaded.words.items()
-        if word not in adapter.words
-    ]
+    """A note of what the base model has no place for among the words that the file brings."""
+    notes = []
+    for word, vectors in loaded.words.items():
+        beyond = vectors.keys() - adapter.words.get(word, {}).keys()
+        if word not in adapter.words:
+            widths = " and ".join(f"{each.shape[1]} wide for {name}" for name, each in vectors.items())
+            notes.append(f"its word '{word}' is not used: its vectors are {widths}, which this base does not read")
+        elif beyond:
+            notes.append(f"of its word '{word}' the vectors for {', '.join(sorted(beyond))} are not used")
+    return notes
 
 
 def _as_saved(adapter: Adapter, config: TrainConfig, origin: Origin, path: Path) -> LoadedAdapter:
@@ -197,6 +194,7 @@ def _canonical_key(key: str) -> str:
     LyCORIS numbers text encoders handed over as a list, and where it wraps one model alone says "lycoris_" of either.
     """
     key = re.sub(r"^lora_te1?_|^lycoris_(?=text_model_|encoder_layers_)", "text_encoder_", key)
+    key = re.sub(r"^lora_te2_", "text_encoder_2_", key)
     return canonical(re.sub("^lycoris_", "unet_", key.removeprefix("lora_")))
 
 
@@ -211,23 +209,30 @@ def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:
 
 
 def _hint(loaded: LoadedAdapter) -> str:
-    family = family_of(loaded)
+    family = _unusable.family_of(loaded)
     return "" if family is None else f" It looks like {family.words}."
 
 
-def _fitting_words(loaded: LoadedAdapter, components: Components) -> dict[str, torch.Tensor]:
-    """The words that the text encoder has a place for; what else the file holds is used without the others.
+def _fitting_words(loaded: LoadedAdapter, components: Components) -> Words:
+    """The words that every text encoder has a place for; what else the file holds is used without the others.
 
     UserError where it holds nothing else.
     """
-    table = components["text_encoder"].get_input_embeddings() if "text_encoder" in components else None
-    width = None if table is None else table.weight.shape[1]
-    fitting = {word: vectors for word, vectors in loaded.words.items() if vectors.shape[1] == width}
-    if loaded.words and not fitting and not loaded.modules:
-        word, vectors = next(iter(loaded.words.items()))
-        own = "no text encoder" if width is None else f"a text encoder of width {width}"
+    tables = {name: each.get_input_embeddings() for name, each in components.items() if name != UNET}
+    widths = {name: table.weight.shape[1] for name, table in tables.items()}
+    fitting = {
+        word: {name: vectors[name] for name in widths}
+        for word, vectors in loaded.words.items()
+        if widths and all(name in vectors and vectors[name].shape[1] == width for name, width in widths.items())
+    }
+    if loaded.modules or not loaded.words:
+        return fitting
+    word, vectors = next(iter(loaded.words.items()))
+    if not fitting or vectors.keys() - widths.keys():  # one that was trained for two is no word of one of them
+        theirs = " and ".join(str(each.shape[1]) for _, each in sorted(vectors.items()))
+        own = " and ".join(f"a text encoder of width {width}" for width in widths.values()) or "no text encoder"
         raise UserError(
-            f"{loaded.source}: the vectors of its word '{word}' are {vectors.shape[1]} wide and this base has {own}; "
+            f"{loaded.source}: the vectors of its word '{word}' are {theirs} wide and this base has {own}; "
             "were they made for another base?"
         )
     return fitting

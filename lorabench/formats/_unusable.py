@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lorabench.components import LoadedAdapter
+
 ELSEWHERE = (
-    "lorabench draws with Stable Diffusion 1.x and 2.x; draw with another program and score its pictures "
+    "lorabench draws with Stable Diffusion 1.x, 2.x and SDXL; draw with another program and score its pictures "
     "(lorabench evaluate --images FOLDER)"
 )
 _UPDATE = re.compile(
@@ -17,13 +19,14 @@ _UPDATE = re.compile(
 _CROSS_ATTENTION = re.compile(
     r"attn2[._](?:processor[._])?to_[kv](?:_lora)?\.(?:(?:lora[._])?(?:lora_)?(?:down|A)\b|hada_w1_b)"
 )
-_BY_WIDTH = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "SDXL"}
+SDXL = "SDXL"
+_BY_WIDTH = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: SDXL}
 
 # --- adapters of other models ----------------------------------------------------------------------------------------
 
 # What trainers write under ss_base_model_version and modelspec.architecture, in small letters.
 _BY_METADATA = (
-    (r"sdxl|stable-diffusion-xl|pony|illustrious", "SDXL"),
+    (r"sdxl|stable-diffusion-xl|pony|illustrious", SDXL),
     (r"flux", "FLUX"),
     (r"sd_?3|stable-diffusion-(?:v?3|3)", "Stable Diffusion 3"),
     (r"hunyuan", "HunyuanVideo"),
@@ -35,11 +38,11 @@ _BY_METADATA = (
     (r"sd_?v?2|stable-diffusion-v2", "Stable Diffusion 2.x"),
     (r"sd_?v?1|stable-diffusion-v1", "Stable Diffusion 1.x"),
 )
-_DRAWN = ("Stable Diffusion 1.x", "Stable Diffusion 2.x")
+_DRAWN = ("Stable Diffusion 1.x", "Stable Diffusion 2.x", SDXL)
 _TRANSFORMER = "a transformer (FLUX, SD3 or one of their kind)"
 _BY_KEY = (
     (r"motion_modules?[._]", "AnimateDiff's motion modules"),
-    (r"(?:^|[._])lora_te2_|^text_encoder_2\.|(?:^|_)add_embedding|unet_(?:input|middle|output)_blocks_", "SDXL"),
+    (r"(?:^|[._])lora_te2_|^text_encoder_2\.|(?:^|_)add_embedding|unet_(?:input|middle|output)_blocks_", SDXL),
     (r"single_transformer_blocks|(?:double|single)_blocks[._]\d", f"{_TRANSFORMER}, FLUX by its blocks"),
     (r"joint_blocks[._]\d|context_block", f"{_TRANSFORMER}, SD3 by its blocks"),
     (r"(?:^|\.)transformer\.|^lora_transformer_|^lycoris_transformer_|^diffusion_model\.", _TRANSFORMER),
@@ -92,6 +95,16 @@ def family(header: Header) -> Family | None:
     return None
 
 
+def family_of(loaded: LoadedAdapter) -> Family | None:
+    """The base models that an adapter says to be of, or whose widths it has."""
+    shapes = {
+        f"{name}.{suffix}": tuple(tensor.shape)
+        for name, params in loaded.modules.items()
+        for suffix, tensor in params.items()
+    }
+    return family(Header(shapes, loaded.metadata))
+
+
 # --- files that are no adapters --------------------------------------------------------------------------------------
 
 _NO_BASE = f"it is no adapter: {ELSEWHERE}"
@@ -105,7 +118,6 @@ _OTHERS = (
     (r"^(?:image_proj|ip_adapter)\.", "an IP-Adapter", _GUIDE),
     (r"^(?:adapter\.)?body\.\d+\.(?:block1|in_conv|resnets)", "a T2I-Adapter", _GUIDE),
     (r"motion_modules?\.", "AnimateDiff's motion module", _GUIDE),
-    (r"^conditioner\.embedders|^model\.diffusion_model\.label_emb", "a whole SDXL checkpoint", _NO_BASE),
     (r"^(?:model\.diffusion_model\.)?(?:joint|double|single)_blocks\.", "a base model, a transformer", _NO_BASE),
     (
         r"^(?:model\.diffusion_model\.|transformer\.|model\.)?(?:(?:single_)?transformer_blocks|blocks)\.",
@@ -113,7 +125,7 @@ _OTHERS = (
         _NO_BASE,
     ),
     (
-        r"^model\.diffusion_model\.",
+        r"^model\.diffusion_model\.|^conditioner\.embedders",
         "a whole checkpoint, a base model",
         "give it as the base with --base, and a folder of adapters to measure on it",
     ),

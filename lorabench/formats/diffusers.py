@@ -1,4 +1,4 @@
-"""diffusers' `pytorch_lora_weights.safetensors`: keys with `unet.` and `text_encoder.`, in its three spellings.
+"""diffusers' `pytorch_lora_weights.safetensors`: keys with the names of the pipeline's parts, in its three spellings.
 
 Of the U-Net alone (its attention processors, or `save_lora_adapter`) they are saved without their prefix.
 """
@@ -33,7 +33,7 @@ _SPELLINGS = (
     (r"\.self_attn\.to_out\.0\.", ".self_attn.out_proj."),
     (r"\.self_attn\.to_([qkv])\.", r".self_attn.\1_proj."),
 )
-_PREFIXES = ("unet.", "text_encoder.")
+_PREFIXES = ("unet.", "text_encoder.", "text_encoder_2.")
 _OF_THE_UNET = re.compile(
     r"^(?:down_blocks|mid_block|up_blocks|conv_in|conv_out|time_embedding)\..*(?:lora.*\.weight|\.alpha)$"
 )
@@ -85,7 +85,7 @@ def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
             )
         down, up = params["lora_down.weight"], params["lora_up.weight"]
         # diffusers has kept CLIP's paths of before transformers 5.6 in its files.
-        key = re.sub(r"^text_encoder\.(?!text_model\.)", "text_encoder.text_model.", name)
+        key = re.sub(r"^(text_encoder(?:_2)?)\.(?!text_model\.|text_projection)", r"\1.text_model.", name)
         tensors[f"{key}.lora_A.weight"] = down
         tensors[f"{key}.lora_B.weight"] = up * (adapter.alphas[name] / down.shape[0])
     _safetensors.write(path, tensors, {"format": "pt"}, dtype)

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from lorabench.components import Format, LoadedAdapter, Origin
 from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import kohya_header
-from lorabench.formats._unusable import ELSEWHERE
-from lorabench.formats._words import PLACES, SECOND, vectors
+from lorabench.formats._words import FIRST, PLACES, SECOND, encoder_of, vectors
 
 _TOKEN = re.compile(r"<.+>|[^.]+")  # diffusers: the word itself is the key
 _NO_WORD = {"weight", "bias", "alpha", "scale", "data"}
@@ -23,7 +24,7 @@ def recognises(path: Path) -> bool:
     if not path.is_file() or path.suffix != ".safetensors":
         return False
     shapes = _safetensors.header(path).shapes
-    named = [key for key in shapes if PLACES.fullmatch(key) or key == SECOND]
+    named = [key for key in shapes if PLACES.fullmatch(key)]
     if not shapes or any(len(shape) not in (1, 2) for shape in shapes.values()):
         return False
     if named:
@@ -34,22 +35,18 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
-    """Words of their own and no weight update; without a word in the file its name is the word, as in A1111.
-
-    UserError for the vectors of SDXL.
-    """
+    """Words of their own and no weight update; without a word in the file its name is the word, as in A1111."""
     tensors, metadata = _safetensors.read(path, unused)
     if not tensors:
         raise UserError(f"{path} holds no vectors; is it the right file?")
-    if SECOND in tensors:
-        raise UserError(f"{path} is an embedding of SDXL ('{SECOND}' is of its second text encoder); {ELSEWHERE}.")
-    words = {}
+    words: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        found = vectors(tensor, key, path)
-        names = _names(path, metadata) if PLACES.fullmatch(key) else [key]
-        words |= {name: found for name in names}
-        if key == "clip_l":  # pivotal tuning with diffusers: a token for each vector
-            words |= {f"<s{number}>": vector[None] for number, vector in enumerate(found)}
+        found, encoder = vectors(tensor, key, path), encoder_of(key)
+        for name in _names(path, metadata) if PLACES.fullmatch(key) else [key]:
+            words.setdefault(name, {})[encoder] = found
+        if key in (FIRST, SECOND):  # pivotal tuning with diffusers: a token for each vector
+            for number, vector in enumerate(found):
+                words.setdefault(f"<s{number}>", {})[encoder] = vector[None]
     header = kohya_header(metadata)
     origin = Origin() if header is None else header.origin
     return LoadedAdapter("textual_inversion", None, {}, {}, path, origin, metadata=metadata, words=words)

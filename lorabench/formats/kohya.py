@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,7 +18,8 @@ from lorabench.formats import _safetensors
 from lorabench.formats._headers import OwnHeader, kohya_header, table_of
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, with_neutral_alphas
 from lorabench.formats._peft_config import settings_of
-from lorabench.formats._words import BUNDLE, bundled
+from lorabench.formats._unusable import SDXL, family_of
+from lorabench.formats._words import bundled, to_bundle
 from lorabench.layers import canonical
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 from lorabench.untrusted import parsed
@@ -64,21 +66,33 @@ def file_size(adapter: LoadedAdapter, dtype: torch.dtype) -> int:
 def tensors_of(adapter: LoadedAdapter) -> dict[str, torch.Tensor]:
     """What the file holds, by kohya's keys."""
     algorithm = find("algorithms", adapter.algorithm)
-    tensors = {f"{BUNDLE}{word}.string_to_param.*": vectors for word, vectors in adapter.words.items()}
+    tensors, two = to_bundle(adapter.words), _is_sdxl(adapter)
     for name, params in adapter.modules.items():
         for suffix, tensor in params.items():
-            tensors[f"{kohya_name(name)}.{suffix}"] = tensor
+            tensors[f"{kohya_name(name, two)}.{suffix}"] = tensor
         if has_alpha(algorithm, params):
-            tensors[f"{kohya_name(name)}.alpha"] = torch.tensor(adapter.alphas[name])
+            tensors[f"{kohya_name(name, two)}.alpha"] = torch.tensor(adapter.alphas[name])
     return tensors
 
 
-def kohya_name(name: str) -> str:
-    """ "unet.a.0.b" -> "lora_unet_a_0_b", "text_encoder.encoder.x" -> "lora_te_text_model_encoder_x"."""
+def kohya_name(name: str, of_two: bool = False) -> str:
+    """ "unet.a.0.b" -> "lora_unet_a_0_b", "text_encoder.encoder.x" -> "lora_te_text_model_encoder_x".
+
+    Text encoders are numbered where the base model has two. Blocks of a U-Net go by diffusers' names, which every tool
+    reads; those of the original code, which kohya's trainer writes for SDXL, depend on the whole of the U-Net.
+    """
     flat = canonical(name)
-    if flat.startswith("text_encoder_"):
-        return f"lora_te_text_model_{flat.removeprefix('text_encoder_')}"
-    return f"lora_{flat}"
+    if flat.startswith("unet_"):
+        return f"lora_{flat}"
+    number, path = re.fullmatch(r"text_encoder_(2_)?(.+)", flat).groups()
+    prefix = "lora_te2" if number else "lora_te1" if of_two else "lora_te"
+    return f"{prefix}_{path}" if path == "text_projection" else f"{prefix}_text_model_{path}"
+
+
+def _is_sdxl(adapter: LoadedAdapter) -> bool:
+    """Whether the adapter is of SDXL, by its modules and widths."""
+    family = family_of(adapter)
+    return family is not None and family.name == SDXL
 
 
 # --- metadata --------------------------------------------------------------------------------------------------------
@@ -93,6 +107,8 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
         "config": _config_in_metadata(config),
     }
     metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
+    if _is_sdxl(adapter):  # A1111's web UI takes what does not say so for SD1.x, and hides it beside SDXL
+        metadata |= {"ss_base_model_version": "sdxl_base_v1-0"}
     known: dict[str, object] = {"ss_seed": origin.seed, "ss_epoch": origin.epoch, "ss_steps": origin.step}
     # A base's id ends in its hash (base_files.base_id).
     known |= {"ss_sd_model_name": origin.base or None, "ss_sd_model_hash": origin.base.rpartition("-")[2] or None}

@@ -31,7 +31,7 @@ from lorabench.records import AdapterConfig, TrainConfig
 from lorabench.untrusted import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_COMPONENTS = ("unet", "text_encoder")
+_COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 _TUNER, _PREFIX = "base_model.", "base_model.model."  # of what layers share, and of the layers
 OTHERS = "peft"  # the algorithm of methods that we have no formula of our own for
 # peft's ends of keys and LyCORIS's; those of LoHa and LoKr are the same.
@@ -44,12 +44,12 @@ _SUFFIXES = {
 
 
 def folder_of(config: Path) -> Path:
-    """The folder that is one adapter, for an adapter_config.json in it or in its `unet` or `text_encoder`."""
+    """The folder that is one adapter, for an adapter_config.json in it or in that of one of its components."""
     return config.parent.parent if config.parent.name in _COMPONENTS else config.parent
 
 
 def recognises(path: Path) -> bool:
-    """A folder with adapter_config.json, in itself or in `unet` or `text_encoder`, or the weights in such a folder."""
+    """A folder with adapter_config.json, in itself or in a component's, or the weights in such a folder."""
     path = _folder(path)
     return any((folder / CONFIG).is_file() for folder in (path, *(path / name for name in _COMPONENTS)))
 

@@ -60,10 +60,10 @@ def test_bundled_words_are_read_and_what_has_no_place_is_named(tmp_path, lora):
     lora |= {f"bundle_emb.{key}": torch.randn(2, width) for key, width in vectors.items()}
     found, file = loaded(tmp_path, lora)
     assert set(found.words) == {"<my.word>", "a1111"}
-    torch.testing.assert_close(found.words["<my.word>"], lora["bundle_emb.<my.word>.clip_l"])
-    assert "bundle_emb.<my.word>.clip_g" in file.notes[0]
-    [note] = formats.unused_words(file, found)
-    assert "'wide'" in note and "20 wide" in note
+    torch.testing.assert_close(found.words["<my.word>"]["text_encoder"], lora["bundle_emb.<my.word>.clip_l"])
+    second, wide = formats.unused_words(file, found)
+    assert "'<my.word>' the vectors for text_encoder_2" in second
+    assert "'wide'" in wide and "20 wide" in wide
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ NAMED = {
         {},
         "a base model; give it .*--base",
     ),
-    "SDXL checkpoint": ({"conditioner.embedders.0.transformer.x.weight": (8, 8)}, {}, "whole SDXL checkpoint"),
+    "SDXL checkpoint": ({"conditioner.embedders.0.transformer.x.weight": (8, 8)}, {}, "a whole checkpoint.*--base"),
     "FLUX itself": ({"double_blocks.0.img_attn.qkv.weight": (8, 8)}, {}, "base model, a transformer"),
     "Wan itself": ({"blocks.0.self_attn.q.weight": (8, 8)}, {}, "base model, a transformer"),
     "VAE": ({"encoder.conv_in.weight": (8, 3, 3, 3), "post_quant_conv.weight": (4, 4)}, {}, "autoencoder"),
     "text encoder": ({"text_model.encoder.layers.0.mlp.fc1.weight": (8, 8)}, {}, "text encoder.*--base"),
     "ControlNet": ({"controlnet_cond_embedding.conv_in.weight": (8, 3)}, {}, "a ControlNet"),
-    "SDXL embedding": ({"clip_l": (2, 768), "clip_g": (2, 1280)}, {}, "embedding of SDXL"),
+    "SDXL embedding": ({"clip_l": (2, 16), "clip_g": (2, 1280)}, {}, "are 16 and 1280 wide and this base has a text"),
     "peft without config": (
         lora_of("base_model.model.mid_block.attentions.0.proj_in", 8, "lora_A.weight", "lora_B.weight"),
         {},
