@@ -49,8 +49,9 @@ def trained_modules(
     """Names of the modules that a preset or "regex:<expression>" trains (re.search on the whole name).
 
     `attention`: query, key, value and output projections. `linear`: and the other matrices of transformer blocks with
-    the 1x1 projections around them. `full`: and all else of the U-Net that has a matrix or a kernel, with the affine
-    parameters of the norms inside its transformer and resnet blocks. Embeddings are never trained. UserError if the
+    the 1x1 projections around them. `full`: and all else of the U-Net that has a matrix or a kernel (of SDXL not what
+    embeds sizes, which LyCORIS' preset does not name), with the affine parameters of the norms inside its transformer
+    and resnet blocks. Embeddings are never trained. UserError if the
     preset is unknown or nothing matches.
     """
     if not train_unet and not train_text_encoder:
@@ -97,7 +98,7 @@ def _in_preset(name: str, module: nn.Module, preset: str) -> bool:
     if is_norm(module):
         return preset == "full" and name.startswith("unet.") and re.search(_BLOCK, name) is not None
     if preset == "full" and name.startswith("unet."):
-        return True
+        return not name.startswith("unet.add_embedding.")
     pattern = _ATTENTION if preset == "attention" else f"{_ATTENTION}|{_TRANSFORMER}"
     return re.search(pattern, name) is not None
 

@@ -52,7 +52,8 @@ def write_single_sdxl(folder: Path, file: Path) -> None:
 
 
 _OPEN_CLIP = [
-    (r"embeddings\.token_embedding\.", "token_embedding."), (r"embeddings\.position_embedding\.weight", "positional_embedding"),
+    (r"embeddings\.token_embedding\.", "token_embedding."),
+    (r"embeddings\.position_embedding\.weight", "positional_embedding"),
     (r"final_layer_norm", "ln_final"), (r"encoder\.layers", "transformer.resblocks"), (r"layer_norm(\d)", r"ln_\1"),
     (r"mlp\.fc1", "mlp.c_fc"), (r"mlp\.fc2", "mlp.c_proj"), (r"self_attn", "attn"),
 ]  # fmt: skip

@@ -25,6 +25,7 @@ def models() -> dict[str, dict[str, nn.Module]]:
         ("sd2", "attention", {"unet": 128, "text_encoder": 92}),
         ("sd2", "linear", {"unet": 192, "text_encoder": 138}),
         ("sdxl", "attention", {"unet": 560, "text_encoder": 48, "text_encoder_2": 128}),
+        ("sdxl", "full", {"unet": 1047, "text_encoder": 72, "text_encoder_2": 192}),
         ("sdxl", "linear", {"unet": 722, "text_encoder": 72, "text_encoder_2": 192}),
     ],
 )

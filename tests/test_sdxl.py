@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["LYCORIS_KERNEL_BACKEND"] = "torch"  # read when lycoris is imported
+
 import copy
 import json
 import shutil
@@ -11,18 +15,22 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from lycoris import config as lycoris_config
+from lycoris import kohya as lycoris_kohya
 from safetensors.torch import load_file, save_file
 from single_file import write_single_sdxl
 from tiny_base import write_tiny_sdxl
 
-from lorabench import adapters, base_models, components, diffusion, formats
+from lorabench import adapters, base_models, components, diffusion, formats, images
+from lorabench.api import adapter_tools
 from lorabench.bases import SDXL
 from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.formats._original_names import original_names
 from lorabench.layers import canonical, trainable_modules
-from lorabench.records import AdapterConfig, Sampling, TrainConfig
+from lorabench.records import AdapterConfig, Sampling, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.sampler import sampler_of
+from lorabench.stages import train
 
 TEXTS = ["a red robot on the beach", "a blue dog [V_x]", "", "castle snow castle snow castle"]
 SAMPLING = Sampling(steps=6, guidance=5.0, size=16, max_tokens=14)
@@ -170,3 +178,114 @@ def test_adapters_are_drawn_as_the_stock_pipeline_draws_them(base, folder, noise
     pipe.set_adapters([str(number) for number in range(count)], [0.5, 1.0][:count])
     assert np.abs(ours - stock(pipe, noise)).max() <= 1
     assert np.abs(ours - drawn(base, noise)).max() > 1
+
+
+# --- counts against the authors' library ------------------------------------------------------------------------------
+
+# The library's presets by the classes that diffusers' U-Net has. Attention is CrossAttention in kohya's; and the class
+# TimestepEmbedding, which is there for another model (Anima), would be found here too, and in `full` twice.
+PRESETS = {"attention": "attn-only", "linear": "attn-mlp", "full": "full"}
+
+
+@pytest.fixture(scope="module")
+def published():
+    return base_models.architecture("sdxl")
+
+
+def theirs_counted(published, preset, algorithm):
+    chosen = {**lycoris_config.PRESET[PRESETS[preset]]}
+    if preset == "attention":
+        chosen["unet_target_module"] = ["Attention"]
+    chosen["unet_target_module"] = [name for name in chosen["unet_target_module"] if name != "TimestepEmbedding"]
+    lycoris_kohya.LycorisNetworkKohya.apply_preset(chosen)
+    encoders = [module for name, module in published.items() if name != "unet"]
+    network = lycoris_kohya.LycorisNetworkKohya(
+        encoders, published["unet"], lora_dim=8, conv_lora_dim=8, alpha=4.0, conv_alpha=4.0, factor=8,
+        network_module=algorithm, train_norm=preset == "full",
+    )  # fmt: skip
+    modules = [*network.text_encoder_loras, *network.unet_loras]
+    return len(modules), sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("algorithm", "theirs"), [("lora", "locon"), ("loha", "loha"), ("lokr", "lokr")])
+def test_counts_are_lycoris(published, monkeypatch, preset, algorithm, theirs):
+    monkeypatch.setattr(lycoris_kohya.logger, "disabled", True)
+    config = AdapterConfig(algorithm, preset, dim=8, alpha=4.0, factor=8 if algorithm == "lokr" else None)
+    counted = adapter_tools.count("sdxl", config)
+    modules, parameters = theirs_counted(published, preset, theirs)
+    assert (sum(counted["modules"].values()), counted["parameters"]) == (modules, parameters)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A wide one, which is cut at its sides, and a square one."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for name, shape in (("wide.png", (30, 50, 3)), ("square.png", (40, 40, 3))):
+        images.write(folder / name, rng.integers(0, 256, shape, dtype=np.uint8))
+    captions = {"wide.png": "a red robot", "square.png": "a blue dog on the beach"}
+    return tuple(TrainingImage("things", folder / name, caption, 2) for name, caption in captions.items())
+
+
+def test_the_loss_is_of_a_unet_that_is_told_sizes_and_the_whole_prompt(base, pipeline, pictures):
+    encoded = train.encode_images(base, pictures, 16)
+    examples = train._examples(base, pictures, encoded, 14)
+    for image, original in enumerate(((30, 50), (40, 40))):
+        batch = train.draw_batch(base, examples, np.array([2 * image, 2 * image + 1]), 1, 0, 0.0)
+        height, width = (2 * side for side in batch.latents.shape[-2:])
+        scale = max(height / original[0], width / original[1])
+        corner = tuple((round(old * scale) - new) // 2 for old, new in zip(original, (height, width)))
+        told = pipeline._get_add_time_ids(original, corner, (height, width), torch.float32, 24)
+        with torch.no_grad():
+            ours = diffusion.noise_prediction_loss(
+                base,
+                batch.latents,
+                diffusion.embed_tokens(base, batch.tokens),
+                batch.noise,
+                batch.timesteps,
+                batch.sizes,
+            )
+            states, _, pooled, _ = pipeline.encode_prompt([pictures[image].caption] * 2)
+            noisy = pipeline.scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
+            conditions = {"text_embeds": pooled, "time_ids": told.expand(2, 6)}
+            predicted = pipeline.unet(noisy, batch.timesteps, states, added_cond_kwargs=conditions).sample
+        torch.testing.assert_close(ours, (predicted - batch.noise).square().mean((1, 2, 3)))
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr"])
+def test_adapters_of_all_three_networks_are_trained_saved_and_drawn(base, pictures, noise, tmp_path, algorithm):
+    config = made(base, algorithm, 0).config
+    training = TrainingConfig(1e-2, batch_size=2, epochs=2, checkpoint_epochs=(2,), resolution=16, max_tokens=14)
+    plugin = components.find("algorithms", algorithm)
+    [whole], [parts] = (
+        list(train.train(base, pictures, TrainConfig("x", config, training), plugin, 1, micro_batch=size))
+        for size in (None, 1)
+    )
+    assert np.allclose(whole.losses, parts.losses, rtol=1e-3)
+    file = saved(tmp_path / "trained.safetensors", whole.adapter, "kohya")
+    for prefix in ("lora_unet_", "lora_te1_", "lora_te2_"):
+        changed = [tensor for key, tensor in load_file(file).items() if key.startswith(prefix)]
+        assert any(tensor.abs().max() > 0 for tensor in changed), prefix
+    read, loaded = formats.load_adapter(file, base.components)
+    assert loaded.metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    with adapters.swapped(base.components, (read, 1.0)):
+        trained = drawn(base, noise)
+    assert np.abs(trained - drawn(base, noise)).max() > 1
+
+
+def test_a_word_has_vectors_for_each_text_encoder(base, tmp_path):
+    """As trainers save them for SDXL; the end of a prompt is where the tokenizer puts it, not at the highest id."""
+    tables = {name: encoder.get_input_embeddings().weight for name, encoder in base.text_encoders.items()}
+    ids = base.tokenizers["text_encoder"]("red dog", add_special_tokens=False).input_ids
+    vectors = {name: table[ids].detach().clone() for name, table in tables.items()}
+    save_file({"clip_l": vectors["text_encoder"], "clip_g": vectors["text_encoder_2"]}, tmp_path / "mine.safetensors")
+    adapter, _ = formats.load_adapter(tmp_path / "mine.safetensors", base.components)
+    with torch.no_grad(), diffusion.with_words(base, adapter.words) as knowing:
+        ours, theirs = (diffusion.encode_prompts(knowing, [f"a {text} on snow"], 14) for text in ("mine", "red dog"))
+        tokens = diffusion.encode_prompts(knowing, ["a <s0><s1> on snow"], 14)
+    for found in (ours, tokens):
+        torch.testing.assert_close(found.states, theirs.states)
+        torch.testing.assert_close(found.pooled, theirs.pooled)

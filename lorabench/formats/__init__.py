@@ -210,7 +210,9 @@ def _refuse_unmatched(loaded: LoadedAdapter, unmatched: list[str]) -> None:
 
 def _hint(loaded: LoadedAdapter) -> str:
     family = _unusable.family_of(loaded)
-    return "" if family is None else f" It looks like {family.words}."
+    if family is None:
+        return ""
+    return f" It looks like {family.words}" + ("; name such a base with --base." if family.drawn else ".")
 
 
 def _fitting_words(loaded: LoadedAdapter, components: Components) -> Words:
