@@ -20,7 +20,7 @@ from pydantic import BaseModel
 import lorabench
 from lorabench import components
 from lorabench.cli import app
-from lorabench.config.schema import EncoderChoice, GridRow, MetricChoice, Study, Sweep
+from lorabench.config.schema import EncoderChoice, GridRow, Merge, MetricChoice, Study, Sweep
 from lorabench.datasets.description import ConceptEntry, Description
 
 DOCS = Path(__file__).parent
@@ -165,6 +165,7 @@ def _audit() -> dict[str, Any]:
 TABLES = {
     "concept": (ConceptEntry, "concept[]."),
     "grid": (GridRow, "grid[]."),
+    "merge": (Merge, "merge[]."),
     "sweep": (Sweep, "sweep[]."),
     "encoders": (EncoderChoice, "encoders.*."),
     "metrics": (MetricChoice, "metrics[]."),

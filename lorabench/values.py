@@ -91,6 +91,7 @@ Ratio = Annotated[float, _Number, Field(ge=-LARGEST_RATIO, le=LARGEST_RATIO)]
 Positive = Annotated[float, _Number, Field(gt=0)]
 NotNegative = Annotated[float, _Number, Field(ge=0, le=MANY)]
 Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
+Share = Annotated[float, _Number, Field(gt=0, le=1)]
 Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets nothing is none
 Switch = Annotated[bool, Field(strict=True)]  # pydantic takes "yes" and 1 for true
 Skip = Annotated[int, _Number, Field(ge=1, le=24)]  # text encoders have 12 to 32 layers

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from lorabench import formats, store
+from lorabench import formats
 from lorabench.api.early_checks import OURS, adapters_in
 from lorabench.api.members import AdapterFile
 from lorabench.api.sheet import Row
@@ -79,17 +79,6 @@ def callable_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
         counts = Counter(way.values())
         found |= {name: file for file, name in way.items() if counts[name] == 1 and name not in found}
     return found
-
-
-def content_hash(path: Path) -> str:
-    """Of a file, or of all files of a folder."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if _is_of(file, path))
-    return store.key_of("file", 1, [store.file_hash(file) for file in files], [])
-
-
-def _is_of(file: Path, folder: Path) -> bool:
-    """Is a file one of a peft adapter's? Its trainer saves other adapters below it."""
-    return file.is_file() and peft.folder_of(file) == folder
 
 
 def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:

@@ -42,8 +42,11 @@ def check_words() -> None:
 def check_study(path: Path, anchors: Path | None = None, words: Words = NO_WORDS) -> Study:
     """The study of a file whose grid, plug-ins, pictures, prompts, weights and anchors are there."""
     study = with_words(config.load_study(path), words)
-    config.expand(study)
-    check_inputs(study, f"study '{study.name}', ", anchors)
+    place = f"study '{study.name}', "
+    for index, merge in enumerate(config.checked_merges(study, config.expand(study))):
+        for parent in filter(config.is_path, merge.parents):
+            existing(Path(parent), "Adapter", f"{place}merge[{index}].parents")
+    check_inputs(study, place, anchors)
     return study
 
 
@@ -58,10 +61,13 @@ def describe_grid(path: Path) -> dict[str, object]:
     study = config.load_study(path)
     configs = config.expand(study)
     epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
-    count = len(config.drawings(study, configs)) * len(seeds)
+    merged = config.merge_drawings(study, configs)
+    count = (len(config.drawings(study, configs)) + len(merged)) * len(seeds)
     words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
     if len(scales) > 1:
         words += f" x {len(scales)} merge ratios"
+    if merged:
+        words += f", and {len({merge.name for merge, _, _ in merged})} merges"
     if study.sweep:
         words += ", and what the sweeps draw of them"
     return {"stage": "grid", "count": count, "what": words, "tasks to do": ""}

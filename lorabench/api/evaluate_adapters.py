@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from lorabench import base_models, components, config, diffusion, mini, store
 from lorabench.api import pictures, studies
-from lorabench.api.adapter_folders import adapter_files, bases_of, callable_names, content_hash, fitting
+from lorabench.api.adapter_folders import adapter_files, bases_of, callable_names, fitting
 from lorabench.api.adapter_tools import base_source
 from lorabench.api.early_checks import WHICH_WORDS, adapters_in, headers_of
 from lorabench.api.file_names import Moment
@@ -25,6 +25,7 @@ from lorabench.base_files import find_base
 from lorabench.config import Data, Study
 from lorabench.datasets import Words, without_pictures
 from lorabench.errors import UserError
+from lorabench.pipeline.given import content_hash
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import dataset_of, drawn, plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
@@ -102,7 +103,7 @@ def evaluation_study(study_file: Path | None, base: str | None, name: str, bases
     else:
         study = config.study_from({"name": name}, Path.cwd() / "study.toml")
         study = study.model_copy(update={"metrics": (*study.metrics, config.MetricChoice(name="copy_rate"))})
-    return study.model_copy(update={"name": name, "grid": ()})
+    return study.model_copy(update={"name": name, "grid": (), "merge": ()})
 
 
 def _as_asked(

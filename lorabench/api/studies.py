@@ -29,7 +29,8 @@ from lorabench.pipeline.tables import check_measured
 from lorabench.records import ExecutorName, Failure
 
 ALL_STAGES = STAGES
-MEASURING_STAGES = STAGES[1:]
+MAKING_STAGES = STAGES[: STAGES.index("generate")]
+MEASURING_STAGES = STAGES[len(MAKING_STAGES) :]
 EXECUTORS = get_args(ExecutorName)
 RESULTS = Path("results")
 SMALL_MODEL_BYTES = 200 * 2**20  # several copies of such a base fit a laptop's memory

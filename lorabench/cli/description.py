@@ -62,6 +62,7 @@ def stages(plan: Plan) -> list[Row]:
             len(plan.runs),
             f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
         ),
+        **({"merge": (len(plan.mergings), "merges, of each seed and epoch")} if plan.mergings else {}),
         "generate": (
             sum(len(each.requests) for checkpoint in plan.checkpoints for each in plan.sets_of(checkpoint)),
             _images_words(plan),
@@ -145,10 +146,14 @@ def _base_words(plan: Plan) -> str:
 
 
 def _adapter_bytes(plan: Plan) -> int:
-    """Bytes of the checkpoints that are still to be trained."""
-    to_train = {task.source for task in outstanding(plan, "train")}
-    runs = [run for run in plan.runs if run.id in to_train]
-    return disk.adapter_bytes(plan.base.architecture(), runs) if runs else 0
+    """Bytes of the checkpoints that are still to be trained or merged."""
+    to_do = {(stage, task.source) for stage in ("train", "merge") for task in outstanding(plan, stage)}
+    runs = [run for run in plan.runs if ("train", run.id) in to_do]
+    mergings = [each for each in plan.mergings if ("merge", each.id) in to_do]
+    if not runs and not mergings:
+        return 0
+    model = plan.base.architecture()
+    return disk.adapter_bytes(model, runs) + disk.merged_bytes(model, mergings)
 
 
 def _picture_bytes(plan: Plan) -> tuple[int, int]:

@@ -142,13 +142,14 @@ def _stage_command(stage: str, help_text: str) -> None:
         from lorabench.api import studies
 
         plan = studies.planned(study, out, How(device, workers, executor, address), only or (), limit)
-        finish(studies.carry_out(plan, (stage,), quiet, verify=verify, replace=replace), plan.root, as_json)
+        stages = studies.MAKING_STAGES if stage == "train" else (stage,)
+        finish(studies.carry_out(plan, stages, quiet, verify=verify, replace=replace), plan.root, as_json)
 
     command.__doc__ = help_text
     app.command(name=stage)(command)
 
 
-_stage_command("train", "Train the configs of a study, each with each seed.")
+_stage_command("train", "Train the configs of a study, each with each seed, and make its merges.")
 _stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
 _stage_command("encode", "Turn images, data set and texts into feature vectors.")
 _stage_command("score", "Compute every metric of every checkpoint.")

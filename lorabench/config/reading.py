@@ -20,6 +20,7 @@ from lorabench.config.schema import (
     Explain,
     GridRow,
     Images,
+    Merge,
     MetricChoice,
     Run,
     Study,
@@ -36,7 +37,7 @@ MINI = "mini"  # as a base: the miniature world's
 MINI_PLACE = "lorabench:mini/weights/base"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PATHS = (
-    *("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights"),
+    *("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights", "merge.parents"),
     *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
 )
 _MODELS = ("base", "vae")  # a path or a hub id
@@ -184,9 +185,20 @@ def _with_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a file with every path in it absolute; what is no text waits for the check of its kind."""
     for place in _PATHS:
         home = Path.cwd() / STUDIES.name if place == "data.folder" and _comes_along(folder) else folder
-        resolve = base_source if place.rpartition(".")[2] in _MODELS else _absolute
+        key = place.rpartition(".")[2]
+        resolve = base_source if key in _MODELS else _parent if key == "parents" else _absolute
         content = _resolved(content, place.split("."), home, resolve)
     return content
+
+
+def _parent(text: str, folder: Path) -> str:
+    """A parent of a merge: the name of a config, which stays so, or an adapter's path."""
+    return str(resolve_path(text, folder)) if is_path(text) or text.endswith(".safetensors") else text
+
+
+def is_path(parent: str) -> bool:
+    """Is a parent of a merge a file, rather than a config's name? As a study has it once it is read."""
+    return "/" in parent
 
 
 def _comes_along(folder: Path) -> bool:
@@ -217,7 +229,7 @@ def _absolute(text: str, folder: Path) -> str:
 def _keys_of(location: tuple[str | int, ...]) -> list[str]:
     """The keys allowed in the table at that place, for "did you mean"."""
     tables = {"data": Data, "training": Training, "images": Images, "grid": GridRow, "vary": Variation}
-    tables |= {"encoders": EncoderChoice, "metrics": MetricChoice, "explain": Explain, "run": Run}
+    tables |= {"encoders": EncoderChoice, "metrics": MetricChoice, "merge": Merge, "explain": Explain, "run": Run}
     tables |= {"sweep": Sweep, "vary": Drawn} if "sweep" in location else {}
     named = [part for part in location if part in tables]
     table = tables[str(named[-1])] if named else Study

@@ -11,10 +11,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lorabench.errors import unknown
-from lorabench.records import ExecutorName, OptimizerName, PromptType, Sampling
+from lorabench.records import ExecutorName, MergeMethod, OptimizerName, PromptType, Recipe, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
     Devices,
@@ -32,6 +41,7 @@ from lorabench.values import (
     Ratio,
     Scheduler,
     Seed,
+    Share,
     Side,
     Skip,
     Steps,
@@ -52,6 +62,8 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Once = AfterValidator(_each_once)  # a second mention would be the same work, and the same rows, twice
 # One value may stand for a list of one.
 _Alone = BeforeValidator(lambda value: ((value,) if value else ()) if isinstance(value, str) else value)
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # one that a folder can have
 
 
 class Section(BaseModel):
@@ -234,6 +246,49 @@ class Sweep(Drawn):
         return [self.said, *(self.said | each.said for each in self.vary)]
 
 
+_OPTIONS_OF = {"density": ("ties", "dare"), "seed": ("dare",)}  # which methods take what no other does
+
+
+class Merge(Section):
+    """A merge of adapters, each at a ratio, that is drawn and measured beside the configs."""
+
+    name: str = Field(pattern=NAME, description="of the merge, as a config's")
+    parents: Annotated[tuple[Name, ...], Once] = Field(
+        description="configs by their names, and adapter files: what ends in .safetensors or has a / is a path"
+    )
+    ratios: tuple[Ratio, ...] = Field((), description="one a parent; default: 1 each")
+    method: MergeMethod = Field("linear", description="linear, svd, ties, dare or dlf, as of `lorabench merge`")
+    rank: Width | None = Field(None, description="compress to it; svd: the largest of the parents' by default")
+    density: Share | None = Field(None, description="of ties and dare: the share that is kept; default: 0.5")
+    seed: Seed | None = Field(None, description="of dare: chooses what is kept; default: 0")
+    epochs: Annotated[tuple[Many, ...], Once] = Field(
+        (), description="of parents that are configs, a merge each; default: their last that is kept"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> Merge:
+        if len(self.parents) < 2:
+            raise ValueError("a merge takes two parents or more")
+        if self.ratios and len(self.ratios) != len(self.parents):
+            raise ValueError(f"{len(self.ratios)} ratios for {len(self.parents)} parents: name one for each")
+        if self.ratios and not any(self.ratios):
+            raise ValueError("all ratios are 0, so nothing is left to merge")
+        for option, methods in _OPTIONS_OF.items():
+            if getattr(self, option) is not None and self.method not in methods:
+                raise ValueError(f"{option} is of {' and '.join(methods)}, and the method is {self.method}")
+        return self
+
+    @property
+    def weighted(self) -> tuple[tuple[str, float], ...]:
+        """Each parent and its ratio."""
+        return tuple(zip(self.parents, self.ratios or (1.0,) * len(self.parents), strict=True))
+
+    @property
+    def recipe(self) -> Recipe:
+        said = {"rank": self.rank, "density": self.density, "seed": self.seed}
+        return Recipe(self.method, **{key: value for key, value in said.items() if value is not None})
+
+
 class EncoderChoice(Section):
     """Which weights an encoder takes, and how data-set pictures are resized for it."""
 
@@ -305,7 +360,7 @@ DEFAULT_METRICS = (
 class Study(Section):
     """A whole study: what to train, generate, measure and explain."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the study and of its folder of results")
+    name: str = Field(pattern=NAME, description="of the study and of its folder of results")
     extends: Name = Field(
         "", exclude=True, description="study whose keys hold where this file has none: a shipped one by name, or a path"
     )
@@ -320,6 +375,7 @@ class Study(Section):
     data: Data = Data()
     training: Training = Training()
     grid: tuple[GridRow, ...] = Field((), description="rows of configs to train, see above")
+    merge: tuple[Merge, ...] = Field((), description="merges of configs and of adapter files, see above")
     images: Images = Images()
     sweep: tuple[Sweep, ...] = Field((), description="further ways to draw the checkpoints, see above")
     encoders: dict[str, EncoderChoice] = Field({}, description="weights and resize mode of encoders, see above")
@@ -330,6 +386,11 @@ class Study(Section):
     anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     explain: Explain = Explain()
     run: Run = Run()
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A study without merges is told, and hashed, as it was before there were any."""
+        return {key: value for key, value in said(self).items() if key != "merge" or value}
 
     @property
     def sampling(self) -> Sampling:

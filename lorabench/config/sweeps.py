@@ -78,14 +78,17 @@ def _hash(text: str) -> str:
 def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainConfig, int, Way]]:
     """Each epoch of configs whose adapter is kept, in each way in which it is drawn, once."""
     every = ways(study)
-    found = {
-        (config.name, epoch, way.setting.name, way.scale): (config, epoch, way)
+    return [
+        (config, epoch, way)
         for config in configs
         for epoch in config.training.checkpoint_epochs
-        for way in every
-        if way.takes(config.name, epoch)
-    }
-    return list(found.values())
+        for way in ways_of(every, config.name, epoch)
+    ]
+
+
+def ways_of(every: Sequence[Way], config: str, epoch: int | None) -> list[Way]:
+    """Those in which a checkpoint is drawn, each once."""
+    return list({(way.setting.name, way.scale): way for way in every if way.takes(config, epoch)}.values())
 
 
 # What a way is called by each setting that is not the study's: words that stay when other ways are added.

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorabench import adapters, components, formats, images
-from lorabench.layers import Components
+from lorabench.layers import Components, module_of
 from lorabench.pipeline import keeping
-from lorabench.pipeline.plan import Plan, TrainingRun
+from lorabench.pipeline.plan import Merging, Plan, TrainingRun
+from lorabench.records import AdapterConfig
 
 SAMPLE = 8  # pictures of the data set whose size as PNG stands for that of those to draw
 PNG = 1.75  # bytes of a pixel, of which there are three without compression: 450 kB for 512 x 512
@@ -20,12 +21,32 @@ SCORE = 10  # bytes of a row of the tables of scores: results/reference has 9 in
 def adapter_bytes(model: Components, runs: Sequence[TrainingRun]) -> int:
     """Of all checkpoints of trainings, as their float16 files will be; `model` may be on the meta device."""
     sizes = {
-        each.name: formats.file_size(
-            adapters.create(model, components.find("algorithms", each.adapter.algorithm), each.adapter, seed=0), each
-        )
+        each.name: formats.file_size(_fresh(model, each.adapter), each)
         for each in {run.config.name: run.config for run in runs}.values()
     }
     return sum(sizes[run.config.name] * len(run.config.training.checkpoint_epochs) for run in runs)
+
+
+def merged_bytes(model: Components, mergings: Sequence[Merging]) -> int:
+    """Of merges, whose files are float32; `model` may be on the meta device. Files are taken to be float16."""
+    sizes = {each.name: _merged_bytes(model, each) for each in {each.name: each for each in mergings}.values()}
+    return sum(sizes[each.name] for each in mergings)
+
+
+def _merged_bytes(model: Components, merging: Merging) -> int:
+    files = [each.weights for each in merging.parents if each.weights and each.weights.is_file()]
+    of_files = 2 * sum(file.stat().st_size for file in files)
+    configs = [run.config for run in merging.runs]
+    if merging.recipe.method in ("linear", "svd", "dlf") and all(each.adapter.method == "lora" for each in configs):
+        return of_files + 2 * sum(formats.file_size(_fresh(model, each.adapter), each) for each in configs)
+    names = dict.fromkeys(name for each in configs for name in _fresh(model, each.adapter).modules)
+    shapes = [module_of(model, name).weight.shape for name in names]
+    rank = merging.recipe.rank
+    return of_files + sum(4 * (rank * (shape[0] + shape[1:].numel()) if rank else shape.numel()) for shape in shapes)
+
+
+def _fresh(model: Components, config: AdapterConfig) -> adapters.Adapter:
+    return adapters.create(model, components.find("algorithms", config.algorithm), config, seed=0)
 
 
 def picture_bytes(plan: Plan) -> float:

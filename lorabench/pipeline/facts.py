@@ -6,6 +6,7 @@ from typing import Any
 
 from lorabench import config
 from lorabench.components import Metric
+from lorabench.pipeline import merging
 from lorabench.pipeline.plan import Plan
 
 
@@ -27,6 +28,7 @@ def study_facts(plan: Plan) -> dict[str, Any]:
     }
     # Given files were trained elsewhere, with settings of their own.
     facts |= {"training": plan.study.training.model_dump(mode="json")} if plan.runs else {}
+    facts |= {"merges": merging.facts(plan)} if plan.mergings else {}
     return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
 
 

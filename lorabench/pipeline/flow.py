@@ -11,7 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from lorabench.pipeline.pending import obstacle, outstanding
+from lorabench.pipeline.pending import STAGES_OF_TASKS, obstacle, outstanding
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import missing_epochs
 from lorabench.records import Failure, Task
@@ -76,8 +76,12 @@ class _Makers:
 
     def of(self, plan: Plan, task: Task) -> Iterator[Task]:
         checkpoint = plan.checkpoint_by_id.get(task.source)
-        if task.stage == "generate" and checkpoint and plan.places.weights(checkpoint):
-            yield from self._by_stage["train", plan.run_of(checkpoint).id]
+        if task.stage == "merge":
+            for run in plan.merging_by_id[task.source].runs:
+                yield from self._by_stage["train", run.id]
+        elif task.stage == "generate" and checkpoint and plan.places.weights(checkpoint):
+            merging = plan.merging_of(checkpoint)
+            yield from self._by_stage[("merge", merging.id) if merging else ("train", plan.run_of(checkpoint).id)]
         elif task.stage == "encode" and checkpoint:
             yield from self._by_stage["generate", checkpoint.id]
         elif task.stage == "score" and checkpoint:
@@ -110,11 +114,16 @@ class _Places:
         self._position = {id_: number for number, id_ in enumerate(plan.checkpoint_by_id)}
 
     def __call__(self, task: Task) -> _Place:
-        plan, stage = self._plan, ("train", "generate", "encode", "score", "audit").index(task.stage)
+        plan, stage = self._plan, STAGES_OF_TASKS.index(task.stage)
         if task.stage == "train":
             return 1 + self._turns[task.source], 0, stage
+        if task.stage == "merge":
+            return self._after(plan.merging_by_id[task.source].runs), 0, stage
         checkpoint = plan.checkpoint_by_id.get(task.source)
         if checkpoint is None or checkpoint.is_base:
             return 0, 0, stage
         position = self._position[checkpoint.id]
-        return 1 + (self._turns[plan.run_of(checkpoint).id] if plan.runs else position), position, stage
+        return (self._after(plan.runs_of(checkpoint)) if plan.runs else 1 + position), position, stage
+
+    def _after(self, runs: Sequence[TrainingRun]) -> int:
+        return 1 + max(self._turns[run.id] for run in runs)

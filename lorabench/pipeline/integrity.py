@@ -47,6 +47,9 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
             name = f"{run.id}-e{epoch}"
             place = plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)
             yield Artifact("train", name, run.config.name, name, *place, run.seed, epoch)
+    for each in plan.mergings:
+        place = plan.places.merging(each), plan.keys.merging(each)
+        yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.epoch)
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.sets_of(checkpoint):

@@ -22,8 +22,9 @@ from lorabench.records import Failure
 from lorabench.report.words import count, listed, size
 
 MARK = ".joining.json"  # in the joined folder until it is whole: what is being joined
-_NOT_REPEATED = ("train", "generate", "encode")  # stages that joining leaves to those who have the means
-_KINDS = {"generate": ("set of images", "sets of images"), "encode": ("set of features", "sets of features")}
+_NOT_REPEATED = ("train", "merge", "generate", "encode")  # stages that joining leaves to those who have the means
+_KINDS = {"merge": ("merge", "merges"), "generate": ("set of images", "sets of images")}
+_KINDS |= {"encode": ("set of features", "sets of features")}
 
 # (config, seed) of a training and all that was made of it; (None, None) is the data.
 _Unit = tuple[str | None, int | None]
@@ -78,8 +79,9 @@ def covered(plan: Plan, parts: Sequence[Part]) -> Plan:
         raise UserError(f"None of the trainings of study '{plan.study.name}' is in {names}.")
     lacking = [f"{run.config.name} (seed {run.seed})" for run in plan.runs if run not in runs]
     said = [f"Trainings of this study that no part has: {listed(lacking)}."] if lacking else []
-    kept = tuple(each for each in plan.checkpoints if each.is_base or plan.run_of(each) in runs)
-    return replace(plan, runs=runs, checkpoints=kept, remarks=(*plan.remarks, *said))
+    mergings = tuple(each for each in plan.mergings if all(run in runs for run in each.runs))
+    kept = tuple(each for each in plan.checkpoints if each.is_base or all(run in runs for run in plan.runs_of(each)))
+    return replace(plan, runs=runs, mergings=mergings, checkpoints=kept, remarks=(*plan.remarks, *said))
 
 
 def bring_together(plan: Plan, parts: Sequence[Part], progress: Progress) -> Joined:

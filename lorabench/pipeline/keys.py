@@ -12,10 +12,13 @@ from lorabench.records import Checkpoint, PromptSet, told
 
 if TYPE_CHECKING:
     from lorabench.pipeline.measuring import MetricRequest
-    from lorabench.pipeline.plan import Plan, TrainingRun
+    from lorabench.pipeline.plan import Merging, Plan, TrainingRun
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
-STAGE_VERSIONS = {"train": 2, "generate": 2, "encode": 1, "score": 3, "audit": 1, "rank": 4, "explain": 2, "report": 7}
+STAGE_VERSIONS = {
+    **{"train": 2, "merge": 1, "generate": 2, "encode": 1, "score": 3},
+    **{"audit": 1, "rank": 4, "explain": 2, "report": 7},
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Keys:
             return base.id if base else ""
         if checkpoint.weights is not None:
             return store.key_of("weights", 1, [checkpoint.sha256, self._base], [])
-        return self.training(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
+        merging = self._plan.merging_of(checkpoint)
+        return self.merging(merging) if merging else self.training(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
 
     def training(self, run: TrainingRun, epoch: int) -> str:
         # When a run ends and what else it saves does not change the weights at this epoch; its name neither.
@@ -48,6 +52,15 @@ class Keys:
         version = components.find("algorithms", run.config.adapter.algorithm).version
         parameters = [same.flat, run.seed, self._plan.study.run.precision, version]
         return store.key_of("train", STAGE_VERSIONS["train"], parameters, [self._base, self._plan.dataset.fingerprint])
+
+    def merging(self, merging: Merging) -> str:
+        parents = [
+            self.training(each.run, merging.epoch) if each.run else store.key_of("weights", 1, [each.sha256], [])
+            for each in merging.parents
+        ]
+        ratios, unused = [each.ratio for each in merging.parents], self._plan.study.unused_keys
+        parameters = [ratios, merging.recipe, *([unused] if unused else [])]
+        return store.key_of("merge", STAGE_VERSIONS["merge"], parameters, [self._base, *parents])
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> str:
         place = (checkpoint.id, prompt_set.concept.id, prompt_set.type)

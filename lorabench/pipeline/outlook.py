@@ -155,6 +155,7 @@ def _stages(
         stages = tuple(replace(each, count=None, flop=None, bytes=None) for each in stages)
     train, *others = stages
     size = disk.adapter_bytes(training.components, plan.runs)
+    size += disk.merged_bytes(training.components, plan.mergings)
     return replace(train, count=len(plan.runs), bytes=float(size)), *others
 
 

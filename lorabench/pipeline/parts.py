@@ -152,6 +152,10 @@ def _anywhere(study: Study) -> dict[str, Any]:
     kept = _without(said, _MACHINES[""])
     kept |= {table: _without(said[table], own) for table, own in _MACHINES.items() if table}
     encoders = [[name, choice.resize] for name, choice in study.encoders.items() if choice.resize]
+    if study.merge:  # the hashes of files are in keys
+        kept["merge"] = [
+            {**each, "parents": [Path(parent).name for parent in each["parents"]]} for each in said["merge"]
+        ]
     return {**kept, "anchors": bool(study.anchors), "encoders": encoders}
 
 

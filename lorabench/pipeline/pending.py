@@ -19,6 +19,9 @@ def outstanding(plan: Plan, stage: str) -> list[Task]:
 def obstacle(plan: Plan, task: Task) -> str:
     """Why a task cannot be done because its inputs are not there; "" if it can."""
     checkpoint = plan.checkpoint_by_id.get(task.source)
+    if task.stage == "merge":
+        merging = plan.merging_by_id[task.source]
+        return next(filter(None, (_not_trained(plan, each, merging.epoch) for each in merging.runs)), "")
     if task.stage == "generate" and checkpoint:
         return _no_weights(plan, checkpoint)
     if task.stage == "encode" and checkpoint:
@@ -40,6 +43,12 @@ def _training(plan: Plan) -> Iterator[Task]:
         epochs = missing_epochs(plan, each)
         if epochs:
             yield Task("train", each.id, training_steps(plan, each, epochs[-1]))
+
+
+def _merging(plan: Plan) -> Iterator[Task]:
+    for each in plan.mergings:
+        if not plan.folder.holds(plan.places.merging(each), plan.keys.merging(each)):
+            yield Task("merge", each.id, 1)
 
 
 def _images(plan: Plan) -> Iterator[Task]:
@@ -76,9 +85,17 @@ def _audit(plan: Plan) -> Iterator[Task]:
 def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
     if plan.places.weights(checkpoint) is None:
         return ""
-    run, epoch = plan.run_of(checkpoint), checkpoint.epoch or 0
+    merging = plan.merging_of(checkpoint)
+    if merging is None:
+        return _not_trained(plan, plan.run_of(checkpoint), checkpoint.epoch or 0)
+    done = plan.folder.holds(plan.places.merging(merging), plan.keys.merging(merging))
+    return "" if done else "it has not been merged: run `lorabench train` first, or see its failure"
+
+
+def _not_trained(plan: Plan, run: TrainingRun, epoch: int) -> str:
     done = plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
-    return "" if done else f"it has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
+    words = f"{run.id} has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
+    return "" if done else words
 
 
 def _no_images(plan: Plan, checkpoint: Checkpoint) -> str:
@@ -100,6 +117,7 @@ def _no_features(plan: Plan, source: str) -> str:
 
 _OUTSTANDING: dict[str, Callable[[Plan], Iterator[Task]]] = {
     "train": _training,
+    "merge": _merging,
     "generate": _images,
     "encode": _features,
     "score": _scores,

@@ -12,9 +12,10 @@ from lorabench.records import Checkpoint, PromptSet
 
 if TYPE_CHECKING:
     from lorabench.pipeline.measuring import View
-    from lorabench.pipeline.plan import Plan, TrainingRun
+    from lorabench.pipeline.plan import Merging, Plan, TrainingRun
 
 THUMBNAILS = "thumbnails"
+WEIGHTS_FILE = "adapter.safetensors"  # of a checkpoint
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
 
 
@@ -27,13 +28,19 @@ class Places:
     def checkpoint(self, run: TrainingRun, epoch: int) -> Path:
         return self._in("checkpoints", run.config.name, f"seed-{run.seed}", f"epoch-{epoch:04d}")
 
+    def merging(self, merging: Merging) -> Path:
+        return self._in("checkpoints", merging.name, f"seed-{merging.seed}", f"epoch-{merging.epoch:04d}")
+
     def training_state(self, run: TrainingRun) -> Path:
         return self._in("checkpoints", run.config.name, f"seed-{run.seed}", TRAINING_STATE)
 
     def weights(self, checkpoint: Checkpoint) -> Path | None:
-        """Where this study's training puts the weights of a checkpoint; None where they are given."""
+        """Where this study's training or merging puts the weights of a checkpoint; None where they are given."""
         if checkpoint.is_base or checkpoint.weights is not None or checkpoint.id in self._plan.own_sets:
             return None
+        merging = self._plan.merging_of(checkpoint)
+        if merging is not None:
+            return self.merging(merging)
         return self.checkpoint(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:

@@ -16,7 +16,7 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
-from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
+from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig
 
 BASE_CHECKPOINT = "base"
 RESERVED_IDS = (DATASET, TEXTS)
@@ -40,6 +40,37 @@ class TrainingRun:
 
 
 @dataclass(frozen=True)
+class Parent:
+    """What a merge is made of: a checkpoint that the study trains, or a file."""
+
+    name: str  # of the config, or of the file
+    ratio: float
+    run: TrainingRun | None = None
+    weights: Path | None = None  # of a file
+    sha256: str = ""  # likewise
+
+
+@dataclass(frozen=True)
+class Merging:
+    """One merge of one training seed and epoch."""
+
+    name: str
+    recipe: Recipe
+    parents: tuple[Parent, ...]
+    seed: int
+    epoch: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-s{self.seed}-e{self.epoch}"
+
+    @property
+    def runs(self) -> tuple[TrainingRun, ...]:
+        """The trainings whose checkpoints of its epoch it takes."""
+        return tuple(parent.run for parent in self.parents if parent.run)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A checked study."""
 
@@ -55,6 +86,7 @@ class Plan:
     devices: tuple[str, ...]  # a process uses the first; several have a process each, see `on`; "auto" on a cluster
     settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw, the study's own too, by name
     bases: Mapping[str, Base] = field(default_factory=dict)  # of settings that draw with another, by the setting's name
+    mergings: tuple[Merging, ...] = ()
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -77,6 +109,7 @@ class Plan:
         given = (
             *(Path(path) for path in (*self.study.plugins, *weights) if path),
             *(checkpoint.weights for checkpoint in self.checkpoints if checkpoint.weights),
+            *(parent.weights for merging in self.mergings for parent in merging.parents if parent.weights),
             *(image.path for image in self.dataset.images),
             *made,
         )
@@ -137,6 +170,24 @@ class Plan:
     @cached_property
     def run_by_id(self) -> Mapping[str, TrainingRun]:
         return {run.id: run for run in self.runs}
+
+    @cached_property
+    def merging_by_id(self) -> Mapping[str, Merging]:
+        return {merging.id: merging for merging in self.mergings}
+
+    def merging_of(self, checkpoint: Checkpoint) -> Merging | None:
+        """The merge that a checkpoint is; None of others."""
+        return self._merging_of.get((checkpoint.config, checkpoint.seed, checkpoint.epoch))
+
+    @cached_property
+    def _merging_of(self) -> Mapping[tuple[str, int | None, int | None], Merging]:
+        settings = ("", *self.settings)
+        return {(drawn_as(each.name, name), each.seed, each.epoch): each for each in self.mergings for name in settings}
+
+    def runs_of(self, checkpoint: Checkpoint) -> tuple[TrainingRun, ...]:
+        """The trainings that a checkpoint comes from: one, or those of a merge's parents."""
+        merging = self.merging_of(checkpoint)
+        return merging.runs if merging else (self.run_of(checkpoint),)
 
     def run_of(self, checkpoint: Checkpoint) -> TrainingRun:
         """The training that makes a checkpoint of this study's grid."""

@@ -13,9 +13,10 @@ from lorabench import adapters, base_models, components, config, datasets, devic
 from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
+from lorabench.pipeline import merges
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
-from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Plan, TrainingRun, drawn_as
+from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
 
@@ -27,8 +28,9 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     """
     base = base_models.base_of(study.base)
     study = _with_sizes(study, base.side)
-    runs = _runs(study, only, limit)
-    return _plan(study, root, base, dataset_of(study), runs, _trained(study, runs))
+    runs, dataset = _runs(study, only, limit), dataset_of(study)
+    mergings = merges.with_files(study, base, merges.mergings(study, runs))
+    return _plan(study, root, base, dataset, runs, [*_trained(study, runs), *_merged(study, mergings)], mergings)
 
 
 def outline(
@@ -41,18 +43,20 @@ def outline(
     """
     study = _with_sizes(study, side)
     runs, requests, settings = _runs(study, only, limit), metric_requests(study), _settings(study)
+    mergings = merges.mergings(study, runs)
     return Plan(
         study=study,
         root=root.resolve(),
         dataset=dataset,
         prompt_sets=_prompt_sets(study, dataset),
         runs=runs,
-        checkpoints=(*_floors(settings), *_trained(study, runs)),
+        checkpoints=(*_floors(settings), *_trained(study, runs), *_merged(study, mergings)),
         requests=requests,
         base=None,
         encoder_ids=dict.fromkeys((request.encoder for request in requests), ""),
         devices=(study.run.device,),
         settings=settings,
+        mergings=mergings,
         remarks=dataset.assumptions,
     )
 
@@ -128,6 +132,7 @@ def _plan(
     dataset: Dataset,
     runs: tuple[TrainingRun, ...],
     checkpoints: list[Checkpoint],
+    mergings: tuple[Merging, ...] = (),
 ) -> Plan:
     _check_root(root)
     prompt_sets = _prompt_sets(study, dataset)
@@ -163,6 +168,7 @@ def _plan(
         devices=_devices(study),
         settings=settings,
         bases=bases,
+        mergings=mergings,
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *(*absent, *_untold(study, runs, prompt_sets)),
@@ -199,8 +205,9 @@ def _shapes(base: Base) -> dict[str, tuple[int, ...]]:
 
 
 def _check_sweeps(study: Study, checkpoints: Sequence[Checkpoint]) -> None:
-    """UserError for a sweep over configs or epochs that there are not."""
-    configs = sorted({each.config for each in checkpoints if not each.setting})
+    """UserError for a sweep over configs or epochs that there are not, in the whole grid."""
+    names = {*(each.name for each in config.expand(study)), *(each.name for each in study.merge)}
+    configs = sorted(names | {each.config for each in checkpoints if not each.setting})
     epochs = {each.epoch for each in checkpoints}
     for index, sweep in enumerate(study.sweep):
         place = f"study '{study.name}', sweep[{index}]"
@@ -235,6 +242,15 @@ def _trained(study: Study, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
         drawn(_trained_checkpoint(run, epoch), way.setting, way.scale)
         for run in runs
         for epoch, way in drawings[run.config.name]
+    ]
+
+
+def _merged(study: Study, mergings: Sequence[Merging]) -> list[Checkpoint]:
+    every = config.ways(study)
+    return [
+        drawn(merges.checkpoint_of(each), way.setting, way.scale)
+        for each in mergings
+        for way in config.ways_of(every, each.name, each.epoch)
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorabench import store
-from lorabench.config import drawings, expand
+from lorabench.config import drawings, expand, merge_drawings
 from lorabench.errors import UserError
 from lorabench.pipeline import keeping
 from lorabench.pipeline.checkup import ROOMS
@@ -22,7 +22,8 @@ from lorabench.report.schema import checked_facts
 from lorabench.report.words import count, duration, listed
 
 ASIDE = "replaced"  # the folder of a run in which adapters lie that others took the place of
-_KINDS = {"train": "trained checkpoints", "generate": "sets of images"}
+_KINDS = {"train": "trained checkpoints", "merge": "merged checkpoints", "generate": "sets of images"}
+_KEPT = ("train", "merge")  # stages whose work is set aside
 _SHOWN = 3  # changed settings in a sentence
 
 
@@ -74,7 +75,7 @@ def say_replaced(plan: Plan, replaced: Sequence[Replaced], stages: Sequence[str]
         parts += [f"{len(seconds)} {kind} that took {duration(sum(seconds))}"] if seconds else []
     changed = changes(store.read_manifest(plan.root)[0].study, plan.study.model_dump(mode="json"))
     because = f" (changed: {'; '.join(changed)})" if changed else ""
-    kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage == "train" else ""
+    kept = f" The checkpoints would be kept in {plan.root / ASIDE}." if replaced[0].stage in _KEPT else ""
     work = f"This would replace finished work in {plan.root}: {' and '.join(parts)}{because}.{kept}"
     return f"{work} {left_out}".rstrip()
 
@@ -83,7 +84,7 @@ def set_aside(plan: Plan, replaced: Sequence[Replaced]) -> None:
     """Move checkpoints out of the way of those that take their place."""
     stamp = datetime.now().strftime("%Y-%m-%d %H-%M-%S")
     for each in replaced:
-        if each.stage == "train":
+        if each.stage in _KEPT:
             target = plan.root / ASIDE / stamp / plan.folder.name(each.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             each.folder.rename(target)
@@ -109,8 +110,9 @@ def _say_left_out(plan: Plan) -> str:
     pictures = (before.get("data") or {}).get("folder", plan.study.data.folder)
     if pictures != plan.study.data.folder and not _saw_same_pictures(plan):
         return f"{told} the pictures in {pictures}, and those of {plan.study.data.folder} would take their place."
-    drawn = {drawn_as(each.name, way.setting.name) for each, _, way in drawings(plan.study, expand(plan.study))}
-    own = {(name, seed) for name in drawn for seed in plan.study.seeds}
+    configs = expand(plan.study)
+    every = (*drawings(plan.study, configs), *merge_drawings(plan.study, configs))
+    own = {(drawn_as(each.name, way.setting.name), seed) for each, _, way in every for seed in plan.study.seeds}
     gone = sorted(_trainings_told(plan) - own)
     if not plan.runs or not gone:
         return ""

@@ -22,7 +22,7 @@ from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tasks import execute
 from lorabench.records import Failure, Outcome, Task
 
-Stage = Literal["train", "generate", "encode", "score", "audit", "rank", "explain", "report"]
+Stage = Literal["train", "merge", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TABLE_STAGES: tuple[Stage, ...] = ("rank", "explain", "report")
 
@@ -228,7 +228,8 @@ class _Run:
             self._say(fault)
 
     def _say(self, fault: integrity.Fault) -> None:
-        mended = "It is made again." if fault.stage in self._stages else f"`lorabench {fault.stage}` makes it again."
+        command = "train" if fault.stage == "merge" else fault.stage  # `lorabench merge` is of files
+        mended = "It is made again." if fault.stage in self._stages else f"`lorabench {command}` makes it again."
         self._say_damage(f"{fault.name} counts as missing: {fault.reason}. {mended}")
 
     def _say_damage(self, text: str) -> None:

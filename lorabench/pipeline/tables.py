@@ -20,6 +20,7 @@ from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
+from lorabench.pipeline.merging import merged_folders
 from lorabench.pipeline.pictures import picture_parts
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
@@ -30,7 +31,16 @@ from lorabench.report.tables import TABLES, RunTables
 from lorabench.stages.explain import Explained, explain
 from lorabench.stages.rank import check_metric_ids, rank
 from lorabench.stages.score import score_checkpoint
-from lorabench.statistics.columns import ALL, CLASS, FACTORS, LEAF, METRIC, factor_columns, with_whole_numbers
+from lorabench.statistics.columns import (
+    ALL,
+    CLASS,
+    FACTORS,
+    LEAF,
+    METRIC,
+    factor_columns,
+    own_factors,
+    with_whole_numbers,
+)
 from lorabench.statistics.comparisons import KINSHIP, compare_files_with_best
 from lorabench.statistics.moments import CHOICE_COLUMNS, compare_moments_with_best
 
@@ -164,7 +174,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         drawn += [plan.places.thumbnails(source) for source in (DATASET, *plan.checkpoint_by_id)]
         drawn += [plan.places.scores(each) for each in _scored(plan)]  # what single images measure
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
-        inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan))]
+        inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan), *merged_folders(plan))]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
@@ -270,6 +280,8 @@ def explained(
     behind = {name: components.algorithm_of(name) for name in sorted(set(category_scores["algorithm"]))}
     known = {name: algorithm for name, algorithm in behind.items() if algorithm is not None}
     rows = category_scores[category_scores["algorithm"].isin(known)]
+    unsaid = [name for name in own_factors(rows) if rows[name].isna().all()]  # of merges, which are no algorithm
+    rows = rows.drop(columns=unsaid)
     return explain(rows, known, exclude=excluded, epochs=epochs or {}, workers=os.cpu_count() or 1)
 
 
@@ -329,7 +341,7 @@ def _said(checkpoint: Checkpoint) -> dict[str, Any]:
 def _step(plan: Plan, checkpoint: Checkpoint) -> int | None:
     """Training steps that led to a checkpoint: what its file says, or what our own training wrote beside it."""
     folder = plan.places.weights(checkpoint)
-    if folder is None:
+    if folder is None or plan.merging_of(checkpoint):
         return checkpoint.step
     if plan.folder.meta(folder) is None:
         return None

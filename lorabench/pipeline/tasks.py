@@ -20,15 +20,15 @@ import torch
 from lorabench import adapters, components, diffusion, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import auditing, keeping, models, thumbnails
+from lorabench.pipeline import auditing, keeping, merging, models, thumbnails
 from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
+from lorabench.pipeline.places import WEIGHTS_FILE
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
 from lorabench.records import Checkpoint, PromptSet, Task
 from lorabench.sampler import Sampler
 from lorabench.stages import generate, score, train
 
-WEIGHTS_FILE = "adapter.safetensors"
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.pt"
 SETS_BEHIND = 2  # drawn, and not written yet: their pictures are in memory
@@ -160,7 +160,7 @@ def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
 
 
 def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
-    """The weights file of a checkpoint: given, or made by this study's training."""
+    """The weights file of a checkpoint: given, or made by this study's training or merging."""
     folder = plan.places.weights(checkpoint)
     return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
@@ -263,6 +263,7 @@ def _prompt_index(prompt_set: PromptSet) -> np.ndarray:
 
 _STAGES: dict[str, Callable[[Plan, Task, Advance], None]] = {
     "train": train_run,
+    "merge": merging.merge_parents,
     "encode": encode_source,
     "score": score_checkpoint,
     "audit": auditing.probe_encoder,

@@ -57,7 +57,7 @@ def merge(
     taken = [(adapter, ratio) for adapter, ratio in parents if ratio]
     if not taken:
         raise ValueError("all ratios are 0, so nothing is left to merge")
-    rank = recipe.rank or (_largest_rank(taken) if recipe.method == "svd" else None)
+    rank = recipe.rank or (largest_rank(taken) if recipe.method == "svd" else None)
     by_layer = layer_ratios(components, taken) if recipe.method == "dlf" else {}
     modules: dict[str, Params] = {}
     lost = whole = 0.0
@@ -219,7 +219,8 @@ def _joined_factors(parents: Parents, name: str) -> Params | None:
     return {UP: torch.cat(ups, dim=1), DOWN: torch.cat(downs, dim=0)}
 
 
-def _largest_rank(parents: Parents) -> int:
+def largest_rank(parents: Parents) -> int:
+    """Of the parents' updates. ValueError where none has a rank."""
     ranks = [
         size["dim"]
         for adapter, _ in parents
