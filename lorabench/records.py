@@ -167,10 +167,11 @@ class TrainingConfig:
     resolution: int = 512
     max_tokens: int = 75
     optimizer: OptimizerName = "adamw"
+    concepts: tuple[str, ...] = ()  # that it is trained on, as glob patterns; empty = all of the data set
 
 
 # Settings that came later. At its default such a one is left out of keys and files: it is what was always done.
-LATER = ("optimizer", "scheduler", "clip_skip")
+LATER = ("optimizer", "scheduler", "clip_skip", "concepts")
 
 
 def told(settings: TrainingConfig | Sampling) -> dict[str, Any]:
@@ -205,6 +206,7 @@ class TrainConfig:
         own = {each.name for each in fields(AdapterConfig)}
         adapter = {key: value for key, value in flat.items() if key in own}
         training = {key: value for key, value in flat.items() if key not in {"name", *own}}
+        training |= {"concepts": tuple(training.get("concepts", ()))}
         return cls(flat["name"], AdapterConfig(**adapter), TrainingConfig(**training))
 
     def saved_at(self, *epochs: int) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -28,6 +29,7 @@ def config_name(algorithm: str, values: dict[str, Any]) -> str:
     options += [str((values.get("peft") or {}).get("peft_type", "")).lower()]
     rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
     parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
+    parts += [re.sub(r"\W+", "-", pattern).strip("-") for pattern in values.get("concepts") or ()]
     return "-".join(part.replace(":", "-") for part in parts if part)
 
 

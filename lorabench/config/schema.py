@@ -127,6 +127,9 @@ class Variation(Section):
         None, description='of algorithm peft: { peft_type = "VERA", r = 8 }, or another method and its settings'
     )
     text_encoder_lr: Rate | None = Field(None, description="learning rate of the text encoder; none = lr")
+    concepts: Annotated[tuple[str, ...], Once] | None = Field(
+        None, min_length=1, description="trained on these alone, glob patterns over concept ids; none = all"
+    )
 
 
 class GridRow(Variation):

@@ -48,6 +48,7 @@ class SavedConfig(FileRecord):
     text_encoder_lr: float | None = None
     peft: dict[str, Any] | None = None
     optimizer: _Name = "adamw"
+    concepts: tuple[_Name, ...] = Field((), max_length=MOST_CONCEPTS)
 
     def known(self) -> TrainConfig:
         """The config itself, with NaN for an unknown learning rate."""

@@ -51,7 +51,8 @@ class Keys:
         same = replace(run.config, name="").saved_at(epoch)
         version = components.find("algorithms", run.config.adapter.algorithm).version
         parameters = [same.flat, run.seed, self._plan.study.run.precision, version]
-        return store.key_of("train", STAGE_VERSIONS["train"], parameters, [self._base, self._plan.dataset.fingerprint])
+        pictures = self._plan.training_set(run).fingerprint
+        return store.key_of("train", STAGE_VERSIONS["train"], parameters, [self._base, pictures])
 
     def merging(self, merging: Merging) -> str:
         parents = [

@@ -18,7 +18,7 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
-from lorabench.records import Checkpoint
+from lorabench.records import Checkpoint, Dataset
 from lorabench.sampler import Sampler, sampler_of
 from lorabench.stages import optimizers, train
 
@@ -49,15 +49,16 @@ def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
 _samplers: dict[str, Sampler] = {}
 
 
-def encoded_images(plan: Plan) -> tuple[train.EncodedImage, ...]:
-    """The training pictures: the same for every training of a study, so each process encodes them once."""
+def encoded_images(plan: Plan, pictures: Dataset) -> tuple[train.EncodedImage, ...]:
+    """Those of the plan's pictures: the same for every training, so each process encodes all of them once."""
     key = (plan.base.id, plan.dataset.fingerprint, plan.study.training.resolution)
     if key not in _encoded_images:
         _encoded_images.clear()
         _encoded_images[key] = train.encode_images(
             base_model(plan), plan.dataset.images, plan.study.training.resolution
         )
-    return _encoded_images[key]
+    wanted, every = {concept.id for concept in pictures.concepts}, zip(plan.dataset.images, _encoded_images[key])
+    return tuple(encoded for image, encoded in every if image.concept_id in wanted)
 
 
 _encoded_images: dict[tuple[str, str, int], tuple[train.EncodedImage, ...]] = {}

@@ -171,7 +171,7 @@ def _training(plan: Plan, counted: Drawer) -> float:
         name = repr(run.config.adapter)
         if name not in sample:
             sample[name] = flops.training(counted, _adapter(counted, run.config), counted.chunks(training.max_tokens))
-        total += sample[name] * plan.dataset.samples * max(training.checkpoint_epochs)
+        total += sample[name] * plan.training_set(run).samples * max(training.checkpoint_epochs)
     return total
 
 

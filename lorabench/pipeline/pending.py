@@ -35,7 +35,7 @@ def obstacle(plan: Plan, task: Task) -> str:
 
 def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
     """Steps to an epoch, for a bar: buckets whose last batch is not full add a few."""
-    return math.ceil(plan.dataset.samples / run.config.training.batch_size) * epochs
+    return math.ceil(plan.training_set(run).samples / run.config.training.batch_size) * epochs
 
 
 def _training(plan: Plan) -> Iterator[Task]:

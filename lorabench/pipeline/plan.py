@@ -16,6 +16,7 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
+from lorabench.pipeline.training_sets import subset
 from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig
 
 BASE_CHECKPOINT = "base"
@@ -140,6 +141,18 @@ class Plan:
     @cached_property
     def folder(self) -> store.RunFolder:
         return store.RunFolder(self.root, self.study.name)
+
+    def training_set(self, run: TrainingRun) -> Dataset:
+        """What a training sees. UserError for concepts of its config that the data set has not."""
+        patterns = run.config.training.concepts
+        if patterns not in self._training_sets:
+            place = f"study '{self.study.name}', concepts of config '{run.config.name}'"
+            self._training_sets[patterns] = subset(self.dataset, patterns, place)
+        return self._training_sets[patterns]
+
+    @cached_property
+    def _training_sets(self) -> dict[tuple[str, ...], Dataset]:
+        return {}
 
     def sampling_of(self, checkpoint: Checkpoint) -> Sampling:
         """How its pictures are drawn."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, base_models, components, config, datasets, devices, prompts, store
+from lorabench import adapters, base_models, components, config, datasets, devices, prompts
 from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
@@ -17,6 +17,7 @@ from lorabench.pipeline import merges
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
+from lorabench.pipeline.training_sets import subset
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
 
@@ -30,7 +31,10 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     study = _with_sizes(study, base.side)
     runs, dataset = _runs(study, only, limit), dataset_of(study)
     mergings = merges.with_files(study, base, merges.mergings(study, runs))
-    return _plan(study, root, base, dataset, runs, [*_trained(study, runs), *_merged(study, mergings)], mergings)
+    plan = _plan(study, root, base, dataset, runs, [*_trained(study, runs), *_merged(study, mergings)], mergings)
+    for run in runs:
+        plan.training_set(run)  # refuses concepts that are not there
+    return plan
 
 
 def outline(
@@ -405,20 +409,7 @@ def chosen_concepts(study: Study, dataset: Dataset) -> Dataset:
     """The data set with the concepts that a study selects. UserError for patterns that match none."""
     if any(concept.category == ALL for concept in dataset.concepts):
         raise UserError(f"Data set {study.data.folder}: a category cannot be called '{ALL}', which means all of them.")
-    if not study.data.concepts:
-        return dataset
-    ids = [concept.id for concept in dataset.concepts]
-    for pattern in study.data.concepts:
-        if not fnmatch.filter(ids, pattern):
-            raise UserError(unknown("concept", pattern, ids, f"study '{study.name}', data.concepts"))
-    wanted = {id_ for id_ in ids if any(fnmatch.fnmatch(id_, pattern) for pattern in study.data.concepts)}
-    return replace(
-        dataset,
-        concepts=tuple(concept for concept in dataset.concepts if concept.id in wanted),
-        images=tuple(image for image in dataset.images if image.concept_id in wanted),
-        contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
-        fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
-    )
+    return subset(dataset, study.data.concepts, f"study '{study.name}', data.concepts")
 
 
 def _scaled_id(id_: str, scale: float) -> str:

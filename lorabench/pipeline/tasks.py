@@ -60,15 +60,16 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         advance(state.step)
     base = models.base_model(plan)
     algorithm = components.find("algorithms", run.config.adapter.algorithm)
-    inputs = [plan.base.id, plan.dataset.fingerprint]
+    pictures = plan.training_set(run)
+    inputs = [plan.base.id, pictures.fingerprint]
     since = time.perf_counter()
     trained = train.train(
         base,
-        plan.dataset.images,
+        pictures.images,
         run.config.saved_at(*missing),
         algorithm,
         run.seed,
-        encoded=models.encoded_images(plan),
+        encoded=models.encoded_images(plan, pictures),
         resume=state,
         on_step=lambda *_: advance(1),
         micro_batch=plan.study.run.micro_batch,
@@ -77,7 +78,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     for result in trained:
         folder, key = plan.places.checkpoint(run, result.epoch), plan.keys.training(run, result.epoch)
         with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
-            origin = Origin(plan.base.id, run.seed, result.epoch, result.step, plan.dataset.contents)
+            origin = Origin(plan.base.id, run.seed, result.epoch, result.step, pictures.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             formats.save_adapter(scratch / WEIGHTS_FILE, result.adapter, run.config, origin)
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
