@@ -17,10 +17,22 @@ const varied = allFactors.filter((factor) => factor.levels.length > 1);
 // A grid of configs and epochs is what the other sections are for.
 const isSwept = varied.some((factor) => !["config", "age"].includes(factor.key)) && varied.length > 1;
 
-// Rows and columns: first what is neither config nor epoch; the others are held where most pairs are drawn.
+// Of the pairs of levels of two factors the share that was drawn, where the others are held where most were.
+function drawnShare(x, y) {
+  const others = varied.filter((factor) => factor !== x && factor !== y);
+  const groups = new Map();
+  for (const p of DATA.points) {
+    const name = JSON.stringify(others.map((factor) => factor.of(p)));
+    groups.set(name, (groups.get(name) ?? new Set()).add(JSON.stringify([x.of(p), y.of(p)])));
+  }
+  return Math.max(...[...groups.values()].map((pairs) => pairs.size)) / (x.levels.length * y.levels.length);
+}
+
+// Rows and columns: what is neither config nor epoch comes first, and a pair without gaps.
 function firstFactors() {
   const order = (factor) => ({ scale: 0, age: 2, config: 3 })[factor.key] ?? 1;
-  const [x, y] = [...varied].sort((a, b) => order(a) - order(b));
+  const [x, ...others] = [...varied].sort((a, b) => order(a) - order(b));
+  const [y] = others.sort((a, b) => drawnShare(x, b) - drawnShare(x, a));
   return { x: x.key, y: y.key };
 }
 const settings = { ...(isSwept ? firstFactors() : { x: "", y: "" }), held: {}, prompt: 0 };
@@ -33,7 +45,8 @@ if (isSwept)
 const factorOf = (key) => varied.find((factor) => factor.key === key);
 const heldFactors = () => varied.filter((factor) => factor.key !== settings.x && factor.key !== settings.y);
 
-// For each combination of the factors that are held the points that have it; the largest is shown unless another is asked for.
+// For each combination of the factors that are held the points that have it; the largest is shown, at the last
+// epoch, unless another is asked for.
 function heldLevels() {
   const others = heldFactors();
   const groups = new Map();
@@ -43,7 +56,9 @@ function heldLevels() {
     const name = JSON.stringify(levels);
     if (fits) groups.set(name, (groups.get(name) ?? 0) + 1);
   }
-  const best = [...groups].sort((a, b) => b[1] - a[1])[0];
+  const age = others.findIndex((factor) => factor.key === "age");
+  const later = (a, b) => Number(JSON.parse(b)[age]) - Number(JSON.parse(a)[age]) || 0;
+  const [best] = [...groups].sort((a, b) => b[1] - a[1] || later(a[0], b[0]));
   return best ? JSON.parse(best[0]) : others.map((factor) => settings.held[factor.key] ?? factor.levels[0]);
 }
 
