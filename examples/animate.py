@@ -231,7 +231,7 @@ def run(options: argparse.Namespace) -> None:
     picture = fitted(picture_of(options.picture, options.checkpoint, options.number), options.size, options.resize)
     files = find_model(options.model)
     options.gif.parent.mkdir(parents=True, exist_ok=True)
-    from lorabench.diffusion import pick_devices
+    from lorabench.devices import pick_devices
 
     device = pick_devices(options.device)[0]
     if options.offload and device == "cpu":

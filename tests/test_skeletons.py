@@ -16,7 +16,7 @@ from lorabench.errors import UserError
 from lorabench.prompts import build_prompt_sets, text_for_alignment
 from lorabench.records import Dataset
 from lorabench.shipped import PROMPTS
-from lorabench.stages.train import Examples, epoch_batches
+from lorabench.stages.train import EncodedImage, Examples, epoch_batches
 
 # Tables 3 and 4, appendix D.4, a leaf a row: pictures, repeats of each, descriptor, what alignment takes for it and
 # template; trigger words and keywords are those of the authors. "-" = trained on, not measured.
@@ -101,7 +101,8 @@ def test_an_epoch_has_695_steps(paper):
     """About 700, as the authors' 3,500 steps of warm-up in five epochs say; buckets leave more batches unfilled."""
     repeats = np.repeat(np.arange(len(paper.images)), [image.repeats for image in paper.images])
     nothing = torch.zeros(0)
-    examples = Examples((torch.zeros(1, 1, 1),) * len(paper.images), nothing, nothing, repeats)
+    image = EncodedImage(torch.zeros(1, 1, 1), torch.zeros(6))
+    examples = Examples((image,) * len(paper.images), nothing, nothing, repeats)
     assert (len(repeats), len(epoch_batches(examples, 8, seed=23, epoch=0))) == (5560, 695)
 
 
