@@ -184,7 +184,7 @@ def load_base(base: Base, device: torch.device, dtype: torch.dtype = torch.float
             parts = _parts_of_folder(base.kind, clean) if files.weights else _parts_of_file(base.kind, path, clean)
             parts |= {"vae": _autoencoder_of(base.vae, clean)} if base.vae else {}
         scheduler = DDIMScheduler.from_config(parts["scheduler"], **STOCK_DDIM)
-        _check_tokenizers(base.kind, parts)
+        _match_tokenizers(base.kind, parts)
     except Exception as error:
         raise _not_loaded(path, error) from error
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
@@ -210,7 +210,7 @@ def load_base(base: Base, device: torch.device, dtype: torch.dtype = torch.float
     )
 
 
-def _check_tokenizers(kind: Kind, parts: Mapping[str, Any]) -> None:
+def _match_tokenizers(kind: Kind, parts: Mapping[str, Any]) -> None:
     """ValueError for tokenizers of several lengths. A prompt's own vector is at the token that they end it with."""
     tokenizers = {name: parts[kind.tokenizer_of(name)] for name in kind.text_encoders}
     lengths = {tokenizer.model_max_length for tokenizer in tokenizers.values()}

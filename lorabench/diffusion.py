@@ -13,7 +13,7 @@ import torch
 from torch.func import functional_call
 
 from lorabench.base_models import BaseModel
-from lorabench.bases import Texts
+from lorabench.bases import ZEROES, Texts
 from lorabench.components import Words
 
 Answer = TypeVar("Answer")
@@ -165,7 +165,7 @@ def encode_prompts(base: BaseModel, texts: Sequence[str], max_tokens: int, clip_
 
 def negative(base: BaseModel, text: str, encoded: Texts) -> Texts:
     """A negative prompt as the U-Net reads it: none at all is zeros where the base model's index says so (SDXL)."""
-    return encoded.zeros() if not text and base.options.get("force_zeros_for_empty_prompt") else encoded
+    return encoded.zeros() if not text and base.options.get(ZEROES) else encoded
 
 
 @torch.no_grad()

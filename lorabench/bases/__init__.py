@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lorabench.bases.kind import UNET, Kind, Texts, sizes_of
+from lorabench.bases.kind import UNET, ZEROES, Kind, Texts, sizes_of
 from lorabench.bases.sd import SD
 from lorabench.bases.sdxl import SDXL
 
 KINDS = (SD, SDXL)
 
-__all__ = ["KINDS", "SD", "SDXL", "UNET", "Kind", "Texts", "sizes_of"]
+__all__ = ["KINDS", "SD", "SDXL", "UNET", "ZEROES", "Kind", "Texts", "sizes_of"]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 UNET = "unet"
+ZEROES = "force_zeros_for_empty_prompt"  # an option of an index: no negative prompt is zeros, not the empty text
 # The file of weights in a part's folder, by the library that writes it.
 _WEIGHTS = {"diffusers": "diffusion_pytorch_model.safetensors", "transformers": "model.safetensors"}
 

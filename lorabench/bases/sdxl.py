@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lorabench.bases.kind import Kind, Texts
+from lorabench.bases.kind import ZEROES, Kind, Texts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,6 +44,6 @@ SDXL = Kind(
     in_file=r"conditioner\.embedders\.1\.",
     encode=encode,
     conditions=conditions,
-    options={"force_zeros_for_empty_prompt": True},
+    options={ZEROES: True},
     upcasts=True,
 )
