@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from lorabench.errors import UserError, unknown
-from lorabench.records import Concept, Dataset, ImageRequest, Prompt, PromptSet, PromptType
+from lorabench.records import PROMPT_TYPES, Concept, Dataset, ImageRequest, Prompt, PromptSet, PromptType
 from lorabench.seeds import derive_seed
 from lorabench.shipped import PROMPTS
 
 NoiseSeeds = Literal["hashed", "index"]
+Partners = Mapping[str, Sequence[Concept]]  # of each concept, by its id: whom one prompt names with it
 PLACEHOLDER = "{}"
 FIRST_INDEX_SEED = 1000  # image k of every prompt set had seed 1000 + k in the paper's runs
 
@@ -31,9 +32,11 @@ def build_prompt_sets(
     images_per_set: int,
     study_seed: int,
     noise: NoiseSeeds = "hashed",
+    partners: Partners | None = None,
 ) -> list[PromptSet]:
     """One set of `images_per_set` requests for each evaluated concept and prompt type that it has.
 
+    `partners` are those that each concept is asked for together with, by default all of other classes.
     Concepts whose data set wants none have no `alter` set; no `style` set where the category is "styles" or the concept
     says so. "hashed" noise depends on (study seed, concept, type, index), "index" is 1000 + index, the paper's.
     UserError for a template that does not exist or has lines without {}.
@@ -41,14 +44,19 @@ def build_prompt_sets(
     sets = []
     for concept in dataset.concepts:
         for type_ in types if concept.evaluated else ():
-            prompts = prompts_of(concept, type_, dataset, prompts_folder)
+            prompts = prompts_of(concept, type_, dataset, prompts_folder, partners)
             if prompts:
                 sets.append(PromptSet(concept, type_, _requests(prompts, images_per_set, study_seed, noise)))
     return sets
 
 
-def prompts_of(concept: Concept, type_: PromptType, dataset: Dataset, prompts_folder: Path) -> list[Prompt]:
+def prompts_of(
+    concept: Concept, type_: PromptType, dataset: Dataset, prompts_folder: Path, partners: Partners | None = None
+) -> list[Prompt]:
     """All prompts of a type that a concept of a data set has. UserError as `build_prompt_sets`."""
+    if type_ == "together":
+        others = others_of(concept, dataset) if partners is None else partners.get(concept.id, ())
+        return [_together(concept, other) for other in others]
     captions = [image.caption for image in dataset.images_of(concept.id)]
     return [called(text, concept, type_) for text in _texts(concept, type_, captions, prompts_folder)]
 
@@ -56,6 +64,17 @@ def prompts_of(concept: Concept, type_: PromptType, dataset: Dataset, prompts_fo
 def called(text: str, concept: Concept, type_: PromptType) -> Prompt:
     """A prompt that calls a concept, or of type "drift" does not, with the text that its pictures are compared with."""
     return Prompt(concept.id, type_, text, _alignment(text, concept, type_))
+
+
+def others_of(concept: Concept, dataset: Dataset) -> list[Concept]:
+    """The evaluated concepts of other classes."""
+    own = (concept.category, concept.class_name)
+    return [each for each in dataset.concepts if each.evaluated and (each.category, each.class_name) != own]
+
+
+def _together(concept: Concept, other: Concept) -> Prompt:
+    text = f"{concept.descriptor}, {other.descriptor}"
+    return Prompt(concept.id, "together", text, text_for_alignment(text_for_alignment(text, concept), other))
 
 
 def alter_template(concept: Concept, prompts_folder: Path) -> tuple[Path, str]:
@@ -149,7 +168,7 @@ def _texts(concept: Concept, type_: PromptType, captions: list[str], folder: Pat
     elif type_ == "alter":
         templates = _templates(*alter_template(concept, folder)) if concept.alter else []
     else:
-        raise UserError(unknown("prompt type", type_, ("train", "trigger", "alter", "style", "drift")))
+        raise UserError(unknown("prompt type", type_, PROMPT_TYPES))
     return [template.replace(PLACEHOLDER, concept.descriptor) for template in templates]
 
 

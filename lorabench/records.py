@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-PromptType = Literal["train", "trigger", "alter", "style", "drift"]
+PromptType = Literal["train", "trigger", "alter", "style", "together", "drift"]
 OptimizerName = Literal["adamw", "adamw8bit"]
 ExecutorName = Literal["local", "ray"]
 MergeMethod = Literal["linear", "svd", "ties", "dare", "dlf"]
 ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
 
-PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "drift")
+PROMPT_TYPES: tuple[PromptType, ...] = ("train", "trigger", "alter", "style", "together", "drift")
 RESIZE_MODES: tuple[ResizeMode, ...] = ("stretch", "letterbox", "center_crop", "scale")
 
 

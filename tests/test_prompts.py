@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lorabench.errors import UserError
+from lorabench.pipeline.training_sets import partners
 from lorabench.prompts import build_prompt_sets, stand_ins, text_for_alignment
 from lorabench.records import Concept, Dataset, TrainingImage
 from lorabench.seeds import derive_seed
@@ -48,6 +49,22 @@ def test_templates_are_complete():
     counts = {path.stem: len(path.read_text().splitlines()) for path in (PROMPTS / "alter").glob("*.txt")}
     assert len(counts) == 10 and set(counts.values()) == {10}
     assert len((PROMPTS / "style.txt").read_text().splitlines()) == 5
+
+
+def test_two_concepts_in_one_prompt_are_of_two_classes():
+    dark, light = UNIFORM, replace(UNIFORM, subclass="light", keyword="[V_light uniform] outfit")
+    three = dataset(dark, light, STYLE, ROOK)
+    built = {each.concept.id: each for each in build_prompt_sets(three, PROMPTS, ["together"], 4, 0)}
+    prompt = built[STYLE.id].requests[-1].prompt
+    assert prompt.text == "[V_ghibli] style, [V_rook] man, realistic"
+    assert prompt.text_for_alignment == "man, realistic"
+    texts = [request.prompt.text for request in built[dark.id].requests]
+    assert texts == [f"{dark.descriptor}, {other.descriptor}" for other in (STYLE, STYLE, ROOK, ROOK)]
+    # Where trainings saw the one without the other, those alone are asked for together.
+    apart = partners(three, [["anime_characters/*", "movie_characters/*"], ["styles/*"], []])
+    named = {id_: [each.id for each in found] for id_, found in apart.items()}
+    assert named == {STYLE.id: [dark.id, light.id, ROOK.id], **dict.fromkeys((dark.id, light.id, ROOK.id), [STYLE.id])}
+    assert partners(three, [()])[ROOK.id] == [dark, light, STYLE]
 
 
 def test_images_are_spread_over_prompts_and_first_captions_are_used():

@@ -12,7 +12,7 @@ from lorabench.picture_metadata import Drawn, plain_text
 from lorabench.records import Concept, Dataset, Prompt, PromptType
 
 # A text of several types is of the first: captions may be the descriptor alone.
-_TYPES: tuple[PromptType, ...] = ("trigger", "train", "alter", "style", "drift")
+_TYPES: tuple[PromptType, ...] = ("trigger", "train", "alter", "style", "together", "drift")
 Known = Mapping[tuple[str, str], Prompt]  # (concept id, text) -> the prompt
 
 

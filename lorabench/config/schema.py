@@ -174,7 +174,8 @@ class Images(Section):
 
     prompts: Name = Field("", description="folder of alter/<template>.txt and style.txt; default: the shipped ones")
     prompt_types: Annotated[tuple[PromptType, ...], Once] = Field(
-        ("train", "trigger", "alter", "style"), description="what is drawn; drift: pictures without the concept"
+        ("train", "trigger", "alter", "style"),
+        description="what is drawn; together: two concepts in one prompt; drift: none",
     )
     per_set: Pictures = Field(100, description="images of a concept and prompt type")
     steps: Steps = Field(25, description="of the scheduler, which knows 1000")

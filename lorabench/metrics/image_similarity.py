@@ -10,7 +10,7 @@ from lorabench.statistics.similarity import mean_cosines
     criterion="fidelity",
     higher_is_better=True,
     encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
-    prompt_types=("train", "trigger", "alter"),
+    prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("dataset",),
 )
 def image_similarity(inputs: MetricInputs) -> np.ndarray:

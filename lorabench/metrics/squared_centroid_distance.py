@@ -8,7 +8,7 @@ from lorabench.statistics import similarity
     criterion="fidelity",
     higher_is_better=False,
     encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
-    prompt_types=("train", "trigger", "alter"),
+    prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("dataset",),
 )
 def squared_centroid_distance(inputs: MetricInputs) -> float:

@@ -12,7 +12,7 @@ from lorabench.statistics.similarity import paired_cosines
     criterion="controllability",
     higher_is_better=True,
     encoders=("clip",),
-    prompt_types=("train", "trigger", "alter"),
+    prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("text",),
 )
 def text_similarity(inputs: MetricInputs) -> np.ndarray | Value:

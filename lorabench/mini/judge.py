@@ -71,7 +71,7 @@ def judge(weights: Path | None, device: torch.device) -> PictureEncoder:
     criterion="fidelity",
     higher_is_better=True,
     encoders=("judge",),
-    prompt_types=("train", "trigger", "alter"),
+    prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("dataset",),
 )
 def identification(inputs: MetricInputs) -> float:

@@ -7,14 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from lorabench import formats, store
 from lorabench.components import Advance
 from lorabench.pipeline import models
 from lorabench.pipeline.places import WEIGHTS_FILE
-from lorabench.pipeline.plan import Merging, Parent, Plan
-from lorabench.records import Task
+from lorabench.pipeline.plan import Merging, Parent, Plan, drawn_as
+from lorabench.records import Checkpoint, Task
 from lorabench.stages.merge import Interference
-from lorabench.stages.merge_files import agreement, merged_adapter
+from lorabench.stages.merge_files import merged_adapter
+from lorabench.statistics.columns import INTERFERENCE_COLUMNS
+from lorabench.statistics.dilution import MergedParent
 
 MERGE_FILE = "merge.json"  # what compressing cost, and how each two parents agree, layer by layer
 
@@ -67,22 +72,57 @@ def _row(said: Mapping[str, Any]) -> Interference:
     return Interference(**{**said, "strength": None if strength is None else tuple(strength)})
 
 
-def facts(plan: Plan) -> list[dict[str, Any]]:
-    """What a run says of each merge: its parents, each with its ratio and with its checkpoint in the study's own way
-    ("" of a file), and how each two agree."""
-    return [_facts(plan, merging) for merging in plan.mergings]
-
-
-def _facts(plan: Plan, merging: Merging) -> dict[str, Any]:
-    parents = [
-        {"name": each.name, "checkpoint": f"{each.run.id}-e{merging.epoch}" if each.run else "", "ratio": each.ratio}
-        for each in merging.parents
-    ]
-    pairs = interference_of(plan, merging).items()
+def facts(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What a run says of each merge: its method, and its parents with their ratios."""
     return {
-        "checkpoint": merging.id,
-        "config": merging.name,
-        "method": merging.recipe.method,
-        "parents": parents,
-        "agreement": [{"parents": list(places), **agreement(rows)} for places, rows in pairs],
+        merging.name: {
+            "method": merging.recipe.method,
+            "parents": [f"{each.name} × {each.ratio:g}" for each in merging.parents],
+        }
+        for merging in plan.mergings
     }
+
+
+def interference_rows(plan: Plan) -> pd.DataFrame:
+    """How each two parents of every merge that is there agree, a row a weight; columns INTERFERENCE_COLUMNS."""
+    rows = [
+        {
+            **{"config": merging.name, "seed": merging.seed, "epoch": merging.epoch},
+            **{"first": merging.parents[first].name, "second": merging.parents[second].name},
+            **{name: getattr(each, name) for name in ("module", "cosine", "overlap", "chance")},
+            **dict(zip(("first_strength", "second_strength"), each.strength or (np.nan, np.nan))),
+        }
+        for merging in plan.mergings
+        for (first, second), found in interference_of(plan, merging).items()
+        for each in found
+    ]
+    return pd.DataFrame(rows, columns=INTERFERENCE_COLUMNS)
+
+
+def merged_parents(plan: Plan) -> list[MergedParent]:
+    """Every merge that is drawn, with each parent that the study draws alone in the same way.
+
+    At the merge's own scale, and where it is drawn so, at the parent's share of it.
+    """
+    found = []
+    for checkpoint in plan.checkpoints:
+        merging, floor = plan.merging_of(checkpoint), plan.floor_of(checkpoint)
+        for parent in merging.parents if merging and floor else ():
+            if parent.run is None or not parent.ratio:
+                continue
+            concepts = tuple(each.id for each in plan.training_set(parent.run).concepts if each.evaluated)
+            for alone in _drawn_alone(plan, checkpoint, parent):
+                found.append(
+                    MergedParent(checkpoint.id, alone.id, alone.scale, floor.id, parent.name, parent.ratio, concepts)
+                )
+    return found
+
+
+def _drawn_alone(plan: Plan, checkpoint: Checkpoint, parent: Parent) -> list[Checkpoint]:
+    config = drawn_as(parent.run.config.name, checkpoint.setting)
+    alike = [
+        each
+        for each in plan.checkpoints
+        if (each.config, each.seed, each.epoch) == (config, checkpoint.seed, checkpoint.epoch)
+    ]
+    return [each for each in alike if each.scale in (checkpoint.scale, checkpoint.scale * parent.ratio)]

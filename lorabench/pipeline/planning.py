@@ -17,7 +17,7 @@ from lorabench.pipeline import merges
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
-from lorabench.pipeline.training_sets import subset
+from lorabench.pipeline.training_sets import partners, subset
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
 
@@ -265,7 +265,10 @@ def _trained_checkpoint(run: TrainingRun, epoch: int) -> Checkpoint:
 def _prompt_sets(study: Study, dataset: Dataset) -> tuple[PromptSet, ...]:
     drawn = study.images
     folder = Path(drawn.prompts)
-    found = prompts.build_prompt_sets(dataset, folder, drawn.prompt_types, drawn.per_set, drawn.noise_seed, drawn.noise)
+    beside = partners(dataset, [each.training.concepts for each in config.expand(study)])
+    found = prompts.build_prompt_sets(
+        dataset, folder, drawn.prompt_types, drawn.per_set, drawn.noise_seed, drawn.noise, beside
+    )
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
 from lorabench.pipeline.losses import loss_rows, trained_folders
-from lorabench.pipeline.merging import merged_folders
+from lorabench.pipeline.merging import interference_rows, merged_folders, merged_parents
 from lorabench.pipeline.pictures import picture_parts
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
@@ -42,7 +42,8 @@ from lorabench.statistics.columns import (
     with_whole_numbers,
 )
 from lorabench.statistics.comparisons import KINSHIP, compare_files_with_best
-from lorabench.statistics.moments import CHOICE_COLUMNS, compare_moments_with_best
+from lorabench.statistics.dilution import dilution
+from lorabench.statistics.moments import compare_moments_with_best
 
 FAILURES_FILE, IMAGES_FILE, REPORT_FILE = "failures.parquet", "images.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
@@ -131,7 +132,8 @@ def still_to_come(plan: Plan) -> int:
 
 def read(plan: Plan) -> RunTables:
     """All tables of a run, for the report: of its pictures those that a page can show."""
-    tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in TABLES if name != "images"}
+    there = [name for name in TABLES if name != "images" and (plan.root / f"{name}.parquet").exists()]
+    tables = {name: store.read_table(plan.root / f"{name}.parquet") for name in there}
     for name in ("scores", "normalized"):  # no page shows it, and of a million rows it is a third
         tables[name] = tables[name].drop(columns="metric_id")
     tables["images"] = store.read_table(plan.root / IMAGES_FILE, with_value="thumbnail")
@@ -144,10 +146,13 @@ def read(plan: Plan) -> RunTables:
 
 _WRITES: dict[str, tuple[str, ...]] = {
     "audit": (PROBES_FILE,),
-    "rank": ("scores.parquet", "normalized.parquet", "category_scores.parquet", "files.parquet", "choices.parquet"),
+    "rank": (
+        *("scores.parquet", "normalized.parquet", "category_scores.parquet"),
+        *("files.parquet", "choices.parquet", "merges.parquet"),
+    ),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *(IMAGES_FILE, "costs.parquet", "losses.parquet", FAILURES_FILE, PROBES_FILE),
+        *(IMAGES_FILE, "costs.parquet", "losses.parquet", "interference.parquet", FAILURES_FILE, PROBES_FILE),
         *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
@@ -183,7 +188,8 @@ def _audited(plan: Plan) -> list[str]:
 
 
 def _hashes(manifest: store.Manifest, stage: str) -> list[str]:
-    return [manifest.files[name].sha256 for name in _WRITES[stage] if stage in manifest.keys]
+    written = _WRITES[stage] if stage in manifest.keys else ()
+    return [manifest.files[name].sha256 for name in written if name in manifest.files]
 
 
 def _obstacle(plan: Plan, stage: str, manifest: store.Manifest, faults: Mapping[str, str], is_alone: bool) -> str:
@@ -222,7 +228,8 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     del scores, ranked  # of a study of the paper's size a million rows, with as many again to come
     store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
     store.write_table(_choices(measured_, _directions(plan)), plan.root / "choices.parquet")
-    return 5
+    store.write_table(_merges(measured_, plan), plan.root / "merges.parquet")
+    return len(_WRITES["rank"])
 
 
 def _files(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
@@ -238,7 +245,16 @@ _COMPARED = ["checkpoint", *KINSHIP, *METRIC, *CLASS, "blocks"]
 def _choices(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
     """Each moment and merge ratio of a config against the config's best."""
     found = compare_moments_with_best(scores[scores["algorithm"] != "none"], higher_is_better)
-    return with_whole_numbers(found.assign(study=scores["study"].iloc[0])[["study", *CHOICE_COLUMNS]])
+    return _of_study(found, scores)
+
+
+def _merges(scores: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """What each merge leaves of its parents."""
+    return _of_study(dilution(scores, merged_parents(plan), _directions(plan)), scores)
+
+
+def _of_study(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    return with_whole_numbers(table.assign(study=scores["study"].iloc[0])[["study", *table]])
 
 
 def check_measured(plan: Plan) -> None:
@@ -361,10 +377,11 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_parts(parts, plan.root / IMAGES_FILE)
     store.write_table(costs(plan), plan.root / "costs.parquet")
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
+    store.write_table(interference_rows(plan), plan.root / "interference.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / FAILURES_FILE)
     _audit(plan, failures)
     tables = read(plan)
     runs.write_facts(plan.root, [tables])
     build_report(tables, plan.root / REPORT_FILE)
-    return 6
+    return len(_WRITES["report"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lorabench import store
+from lorabench import prompts, store
 from lorabench.errors import UserError, unknown
-from lorabench.records import Dataset
+from lorabench.records import Concept, Dataset
 
 
 def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
@@ -22,7 +22,7 @@ def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
     for pattern in patterns:
         if not fnmatch.filter(ids, pattern):
             raise UserError(unknown("concept", pattern, ids, place))
-    wanted = {id_ for id_ in ids if any(fnmatch.fnmatch(id_, pattern) for pattern in patterns)}
+    wanted = {id_ for id_ in ids if _matches(id_, patterns)}
     return replace(
         dataset,
         concepts=tuple(concept for concept in dataset.concepts if concept.id in wanted),
@@ -30,3 +30,22 @@ def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
         contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
         fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
     )
+
+
+def partners(dataset: Dataset, trainings: Iterable[Sequence[str]]) -> dict[str, list[Concept]]:
+    """The concepts that each is asked for together with: of other classes, and some training saw one without the other.
+
+    `trainings` are the patterns of each one's concepts. Where all saw the same, every other class is a partner.
+    """
+    ids = [concept.id for concept in dataset.concepts]
+    seen = [{id_ for id_ in ids if not patterns or _matches(id_, patterns)} for patterns in trainings]
+    others = {concept.id: prompts.others_of(concept, dataset) for concept in dataset.concepts if concept.evaluated}
+    apart = {
+        id_: [each for each in found if any((id_ in one) != (each.id in one) for one in seen)]
+        for id_, found in others.items()
+    }
+    return apart if any(apart.values()) else others
+
+
+def _matches(id_: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(id_, pattern) for pattern in patterns)

@@ -14,7 +14,7 @@ from lorabench.report.points import Points
 from lorabench.report.tables import DATASET
 
 BUDGET = 6_500_000  # characters of base64: leaves room for plotly.js and the numbers in a page of 15 MB
-_PROMPTS = ("trigger", "alter", "train", "style", "drift")
+_PROMPTS = ("trigger", "alter", "train", "style", "together", "drift")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from lorabench.report.health import (
 )
 from lorabench.report.heatmaps import correlation_data
 from lorabench.report.leaderboard import find_views, leaderboard_data
+from lorabench.report.merges import merge_data
 from lorabench.report.overview import certainty, facts, winners
 from lorabench.report.points import Comparison, Means, compare
 from lorabench.report.scatter import find_pairs, scatter_data
@@ -66,6 +67,7 @@ _SCRIPTS = (
     "correlations.js",
     "training_grid.js",
     "settings.js",
+    "merges.js",
     "gallery.js",
 )
 
@@ -113,6 +115,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
         "answers": found if is_several(found) else [],
+        "has_merges": len(tables.merges) + len(tables.interference) > 0,
         "chosen_configs": list(dict.fromkeys(choice.config for answer in found for choice in answer.choices)),
         "listed": listed,
         "unit": points.unit,
@@ -184,6 +187,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "swarm": beeswarm_data(tables, columns),
         "correlations": correlation_data(run),
         "gallery": gallery_data(tables.images, points),
+        "merges": merge_data(tables, columns),
     }
 
 

@@ -14,9 +14,9 @@ from lorabench.report.schema import NEEDED, checked_facts, checked_table
 from lorabench.report.tables import TABLES, RunTables
 
 FACTS_FILE = "study.json"
-_MEASURED = ("scores", "normalized", "category_scores", "choices")  # a row a measurement of something
+_MEASURED = ("scores", "normalized", "category_scores", "choices", "merges")  # a row a measurement of something
 # A run may come without them: pictures are large, and not every run was audited, trained here, or compared by files.
-_OPTIONAL = ("images", "losses", "probes", "files", "choices")
+_OPTIONAL = ("images", "losses", "probes", "files", "choices", "merges", "interference")
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:

@@ -14,12 +14,14 @@ from lorabench.errors import UserError
 from lorabench.statistics.columns import (
     FACTORS,
     INTEGERS,
+    INTERFERENCE_COLUMNS,
     LEAF,
     LOSS_COLUMNS,
     METRIC,
     PROBE_COLUMNS,
     with_whole_numbers,
 )
+from lorabench.statistics.dilution import DILUTION_COLUMNS
 from lorabench.statistics.moments import CHOICE_COLUMNS
 
 _MEASURED = (*FACTORS, *LEAF, *METRIC)
@@ -35,16 +37,19 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
     "choices": ("study", *CHOICE_COLUMNS),
+    "merges": ("study", *DILUTION_COLUMNS),
+    "interference": tuple(INTERFERENCE_COLUMNS),
     "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }
 _NUMBERS = INTEGERS | {
     *("lr", "alpha", "scale", "value", "score", "shap", "seconds", "mean", "difference", "low", "high", "p", "q"),
-    *("loss", "r2_train", "rmse_train", "r2_cv", "rmse_cv"),
+    *("loss", "r2_train", "rmse_train", "r2_cv", "rmse_cv", "ratio", "alone_scale", "floor", "alone"),
+    *("cosine", "overlap", "chance", "first_strength", "second_strength"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message", "file", "best", "verdict"),
+    *("status", "message", "file", "best", "verdict", "parent", "first", "second", "module"),
 }
 
 

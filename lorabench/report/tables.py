@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from lorabench.components import UserError, unknown
+from lorabench.records import PROMPT_TYPES
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
-from lorabench.statistics.columns import LOSS_COLUMNS, METRIC, PROBE_COLUMNS
+from lorabench.statistics.columns import INTERFERENCE_COLUMNS, LOSS_COLUMNS, METRIC, PROBE_COLUMNS
+from lorabench.statistics.dilution import DILUTION_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
 DATASET = "dataset"  # the "checkpoint" of the training images
@@ -19,7 +21,7 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "losses", "failures", "probes", "files", "choices"),
+    *("images", "costs", "losses", "failures", "probes", "files", "choices", "merges", "interference"),
 )
 
 
@@ -45,6 +47,8 @@ class RunTables:
     probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROBE_COLUMNS))  # `stages.audit.probe`
     files: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_files_with_best`
     choices: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_moments_with_best`
+    merges: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DILUTION_COLUMNS))  # `dilution`
+    interference: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=INTERFERENCE_COLUMNS))
     losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
 
 
@@ -126,15 +130,12 @@ def sorted_columns(columns: Iterable[Column]) -> list[Column]:
     return sorted(columns, key=_order)
 
 
-_PROMPTS = ("train", "trigger", "alter", "style", "drift")
-
-
 def _order(column: Column) -> tuple:
     criteria, encoders = list(CRITERIA), column.info.encoders
     return (
         criteria.index(column.info.criterion) if column.info.criterion in criteria else len(criteria),
         column.metric,
-        _PROMPTS.index(column.prompt_type) if column.prompt_type in _PROMPTS else len(_PROMPTS),
+        PROMPT_TYPES.index(column.prompt_type) if column.prompt_type in PROMPT_TYPES else len(PROMPT_TYPES),
         encoders.index(column.encoder) if column.encoder in encoders else len(encoders),
         ("", "letterbox").index(column.resize) if column.resize in ("", "letterbox") else 2,
         column.encoder,

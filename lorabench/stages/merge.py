@@ -39,6 +39,7 @@ class Interference:
     module: str
     cosine: float  # of the two as vectors
     overlap: float  # of the spaces that their outputs move in: 0 none in common, 1 the same; LoRA's phi (eq. 4)
+    chance: float  # the overlap of two spaces of these ranks that have nothing to do with each other, on average
     strength: tuple[float, float] | None  # |dW| / |W0|, Frobenius, each at its ratio; None where W0 is not here
 
 
@@ -254,8 +255,9 @@ def interference(
         product = float(((left * values).T @ (other_left * other_values) * (right @ other_right.T)).sum())
         weight = 0.0 if module.weight.is_meta else float(module.weight.detach().float().norm())
         strength = (sizes[0] / weight, sizes[1] / weight) if weight else None
-        overlap = _overlap(_largest(left, values), _largest(other_left, other_values))
-        found.append(Interference(name, product / (sizes[0] * sizes[1]), overlap, strength))
+        spaces = _largest(left, values), _largest(other_left, other_values)
+        chance = max(each.shape[1] for each in spaces) / len(left)
+        found.append(Interference(name, product / (sizes[0] * sizes[1]), _overlap(*spaces), chance, strength))
     return found
 
 

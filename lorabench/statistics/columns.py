@@ -37,6 +37,10 @@ CLASS = ["category", "class_name"]
 LEAF = [*CLASS, "subclass"]
 LOSS_COLUMNS = ["config", "seed", "step", "loss"]  # the mean loss of the steps since the row before
 PROBE_COLUMNS = ["metric", "encoder", "resize", *LEAF, "probe", "value"]
+INTERFERENCE_COLUMNS = [
+    *("config", "seed", "epoch", "first", "second", "module"),
+    *("cosine", "overlap", "chance", "first_strength", "second_strength"),
+]
 ALL = "all"  # the category that stands for every class of a study; metrics of scope "checkpoint" have no other
 
 

@@ -103,6 +103,22 @@ def test_adding_merges_makes_and_draws_only_them(run):
     assert "merge" not in {*explained["algorithm"], *explained["factor_name"]}
 
 
+def test_what_a_merge_leaves_of_its_parents_is_a_table(run):
+    out, _, _ = run
+    table = pd.read_parquet(out / "merges.parquet")
+    scores = pd.read_parquet(out / "scores.parquet")
+    # At ratios 1 and 0 all of the first is left; of the second, and of a file, nothing is drawn alone.
+    same = table.query("config == 'first_alone'")
+    assert set(table["parent"]) == {LORA} and set(same["epoch"]) == {1, 2}
+    assert (same["difference"] == 0).all() and (same["alone"] == same["mean"]).all()
+    other = table.query("config == 'with_mine' and category != 'all'")
+    key = ["category", "class_name", "prompt_type", "metric", "encoder", "resize"]
+    for name, checkpoint in (("mean", "with_mine-s1-e2"), ("alone", f"{LORA}-s1-e2"), ("floor", "base")):
+        of_it = scores[scores["checkpoint"] == checkpoint].groupby(key)["value"].mean()
+        assert other.set_index(key)[name].equals(of_it.loc[other.set_index(key).index].rename(name))
+    assert set(table["verdict"]) == {"cannot be told"}  # one seed
+
+
 def test_at_ratios_1_and_0_the_first_parent_is_drawn(run):
     out, _, _ = run
     for epoch in (1, 2):
@@ -126,8 +142,10 @@ def test_a_merge_of_a_study_is_that_of_the_command(run, tmp_path):
     assert [(row.module, row.cosine, row.overlap) for row in found] == [
         (row["module"], row["cosine"], row["overlap"]) for row in layers
     ]
-    (fact,) = [each for each in json.loads((out / "study.json").read_text())["smoke"]["study"]["merges"][2:]]
-    assert [(each["checkpoint"], each["ratio"]) for each in fact["parents"]] == [(f"{LORA}-s1-e2", 0.5), ("", -1.5)]
+    table = pd.read_parquet(out / "interference.parquet").query("config == 'with_mine'")
+    assert list(table["overlap"]) == [row["overlap"] for row in layers] and set(table["second"]) == {"mine"}
+    fact = json.loads((out / "study.json").read_text())["smoke"]["study"]["merges"]["with_mine"]
+    assert fact == {"method": "svd", "parents": [f"{LORA} × 0.5", "mine × -1.5"]}
 
     small = tmp_path / "small.toml"
     small.write_text(TWO)
