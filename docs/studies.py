@@ -31,7 +31,7 @@ def sweep() -> str:
     wide = table.pivot(index="config", columns="category", values="share").reindex(table["config"].unique())
     pooled = table.groupby("config")[["right", "images"]].sum()
     wide["all images"] = pooled["right"] / pooled["images"]
-    return _markdown(wide.map("{:.2f}".format).rename(columns=_words).reset_index())
+    return markdown(wide.map("{:.2f}".format).rename(columns=_words).reset_index())
 
 
 def learnt() -> str:
@@ -41,7 +41,7 @@ def learnt() -> str:
     counts = table[["right", "images", "low", "high"]].to_numpy()
     table["cell"] = [f"{right:.0f} of {n:.0f} ({low:.2f} to {high:.2f})" for right, n, low, high in counts]
     wide = table.pivot(index="category", columns="config", values="cell")
-    return _markdown(wide[["base", *DEFAULTS]].rename(index=_words).reset_index())
+    return markdown(wide[["base", *DEFAULTS]].rename(index=_words).reset_index())
 
 
 def claims() -> str:
@@ -52,7 +52,7 @@ def claims() -> str:
         "" if pd.isna(low) else f"{signed(low)} to {signed(high)}" for low, high in zip(rows["low"], rows["high"])
     ]
     rows["effect"] = ["" if pd.isna(value) else signed(value) for value in rows["effect"]]
-    return _markdown(rows[["claim", "statement", "expected", "effect", "95 % interval", "verdict"]])
+    return markdown(rows[["claim", "statement", "expected", "effect", "95 % interval", "verdict"]])
 
 
 def ranking() -> str:
@@ -65,7 +65,7 @@ def ranking() -> str:
         found = _of_all_classes(means, measurement)
         cells = {row.config: f"{row.mean:.2f} ± {row.se:.2f}" for row in found.itertuples()}
         table[name] = table["config"].map(cells)
-    return _markdown(table)
+    return markdown(table)
 
 
 def told() -> str:
@@ -79,7 +79,7 @@ def told() -> str:
             {"criterion": _words(criterion), "best": best, "tied": counts["tied"], "worse": counts["worse"]}
             | {"told in 80 % of such studies": f"{found['detectable'].median():.2f}"}
         )
-    return _markdown(pd.DataFrame(table))
+    return markdown(pd.DataFrame(table))
 
 
 def factors() -> str:
@@ -96,7 +96,7 @@ def factors() -> str:
         rows.append(
             {"measurement": name, "mean absolute SHAP": moved, "R², cross-validated": f"{quality['r2_cv']:.2f}"}
         )
-    return _markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows))
 
 
 def foretelling() -> str:
@@ -116,7 +116,7 @@ def foretelling_epochs() -> str:
     table["order"] = [names[world].format(epoch) for world, epoch in zip(table["world"], table["epoch"])]
     table["cell"] = [f"{mean:+.2f} ({of_all:+.2f})" for mean, of_all in zip(table["mean"], table["all"])]
     wide = table.pivot(index="order", columns="epoch of large", values="cell").loc[table["order"].unique()]
-    return _markdown(wide.rename(columns="published, epoch {}".format).reset_index())
+    return markdown(wide.rename(columns="published, epoch {}".format).reset_index())
 
 
 def rising() -> str:
@@ -131,7 +131,7 @@ def rising() -> str:
             cells |= {f"{name}, {first} to {middle}": f"{early:+.2f}", f"{name}, {middle} to {last}": f"{late:+.2f}"}
             cells[f"{name}, better at {last}"] = f"{row[f'{side} rising']} of {len(found['configs'])}"
         rows.append(cells)
-    return _markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows))
 
 
 def _foretold() -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _by_metric(cell: Callable[[dict[str, Any]], str]) -> str:
     rows = pd.DataFrame([row | {"cell": cell(row)} for row in _foretold()["tau"]])
     wide = rows.pivot(index="category", columns="metric", values="cell")
     wide = wide.loc[[*wide.index.drop(["mean", ALL]), "mean", ALL]]
-    return _markdown(wide.rename(index=_category, columns=_words).reset_index())
+    return markdown(wide.rename(index=_category, columns=_words).reset_index())
 
 
 def _category(name: str) -> str:
@@ -162,7 +162,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame) -> str:
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
     lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in table.to_numpy()]
     return "\n".join(lines)

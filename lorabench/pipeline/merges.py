@@ -38,7 +38,16 @@ def mergings(study: Study, runs: Sequence[TrainingRun]) -> tuple[Merging, ...]:
 
 def _parent(name: str, ratio: float, run: TrainingRun | None) -> Parent:
     path = Path(name) if config.is_path(name) else None
-    return Parent(path.name.removesuffix(".safetensors") if path else name, ratio, run, path)
+    return Parent(_file_name(path) if path else name, ratio, run, path)
+
+
+def _file_name(path: Path) -> str:
+    """What a file is called to people: by its folders, where every tool calls it so."""
+    name = path.name.removesuffix(".safetensors")
+    return "/".join(path.parts[-4:-1]) if name in _OF_A_FOLDER else name
+
+
+_OF_A_FOLDER = ("adapter", "adapter_model", "pytorch_lora_weights")
 
 
 def checkpoint_of(merging: Merging) -> Checkpoint:

@@ -38,11 +38,11 @@ def dilution(
 ) -> pd.DataFrame:
     """The merge less the parent alone on the parent's own concepts, with the same prompts and noise; raw values.
 
-    Paired by class and seed, 95 % intervals clustered by both (by seeds alone of one class), as those of
-    `clustered_mean`. A row for each class, and one for all that the parent knows (category "all"). q is Benjamini and
-    Hochberg's over all parents and merges of one measurement, once for the rows of all classes and once for single
-    ones; verdicts are "worse", "better", "tied" and, without an interval, "cannot be told". Columns: DILUTION_COLUMNS,
-    `mean` is the merge's, `floor` the base model's, NaN where it was not measured.
+    Paired by class and seed. The classes are what the parent knows, not a sample of others like them, so the 95 %
+    interval is Student's over the training seeds' means. A row for each class, and one for all that the parent knows
+    (category "all"). q is Benjamini and Hochberg's over all parents and merges of one measurement, once for the rows of
+    all classes and once for single ones; verdicts are "worse", "better", "tied" and, without an interval, "cannot be
+    told". Columns: DILUTION_COLUMNS, `mean` is the merge's, `floor` the base model's, NaN where it was not measured.
     """
     values = _by_class_and_seed(scores, parents)
     found = []
@@ -81,11 +81,14 @@ def _by_class_and_seed(scores: pd.DataFrame, parents: Sequence[MergedParent]) ->
 
 
 def _compared(rows: pd.DataFrame) -> dict[str, float]:
-    classes = rows["category"] + "/" + rows["class_name"]
-    counts = {"n_classes": classes.nunique(), "n_seeds": rows["seed"].nunique()}
-    groupings = [rows["seed"], *([classes] if counts["n_classes"] > 1 else [])]
-    found = clustered_mean(rows["mean"] - rows["alone"], *groupings)
-    means = {name: float(rows[name].mean()) for name in ("floor", "alone", "mean")}
+    """Over the classes that every seed has."""
+    values = rows.pivot(index="seed", columns=CLASS, values=["floor", "alone", "mean"])
+    known = values[["alone", "mean"]].notna().all().unstack(0).all(axis=1)
+    kept = known.index[known]
+    of_seed = {name: values[name][kept].mean(axis=1) for name in ("floor", "alone", "mean")}
+    found = clustered_mean(of_seed["mean"] - of_seed["alone"], values.index)
+    counts = {"n_classes": len(kept), "n_seeds": len(values)}
+    means = {name: each.mean() for name, each in of_seed.items()}
     return counts | means | {"difference": found.mean, "low": found.low, "high": found.high, "p": found.p}
 
 

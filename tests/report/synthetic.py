@@ -19,7 +19,8 @@ from PIL import Image
 from lorabench.report import RunTables
 from lorabench.report.runs import write_facts
 from lorabench.report.tables import TABLES
-from lorabench.statistics.columns import with_whole_numbers
+from lorabench.statistics.columns import INTERFERENCE_COLUMNS, LEAF, with_whole_numbers
+from lorabench.statistics.dilution import MergedParent, dilution
 
 FACTORS = "study base checkpoint config algorithm trained_layers lr dim alpha factor seed epoch step scale".split()
 PROMPTS = ("train", "trigger", "alter", "style")
@@ -134,6 +135,31 @@ def with_merge_ratios(tables: RunTables) -> RunTables:
     for part in parts.values():
         part.loc[part["seed"] == 24, ["scale", "seed"]] = (0.5, 23)
     return dataclasses.replace(tables, **parts)
+
+
+def with_merges(tables: RunTables, name: str, parents: Sequence[str]) -> RunTables:
+    """The run as if one of its configs were a merge of others, its parents; each of them knows everything."""
+    scores = tables.scores
+    at = scores.drop_duplicates("checkpoint").set_index(["config", "seed", "epoch"])["checkpoint"]
+    concepts = tuple("/".join(filter(None, leaf)) for leaf in scores[LEAF].drop_duplicates().itertuples(index=False))
+    merged = [
+        MergedParent(checkpoint, at[parent, seed, epoch], 1.0, "base", parent, 0.5, concepts)
+        for (config, seed, epoch), checkpoint in at.items()
+        for parent in parents
+        if config == name
+    ]
+    higher = {metric: up for metric, _, up, *_ in METRICS}
+    layers = ["text_encoder.a", "unet.down_blocks.0", "unet.mid_block.0", "unet.up_blocks.0"]
+    rows = [
+        [name, seed, 30, *parents[:2], layer, 0.1 * place, 0.2, 0.1, 0.3, np.nan if place else 0.4]
+        for seed in (23, 24)
+        for place, layer in enumerate(layers)
+    ]
+    return dataclasses.replace(
+        tables,
+        merges=dilution(scores, merged, higher).assign(study="synthetic"),
+        interference=pd.DataFrame(rows, columns=INTERFERENCE_COLUMNS),
+    )
 
 
 def write_run(tables: RunTables, folder: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from synthetic import CONFIGS, synthetic_run, with_merge_ratios
+from synthetic import CONFIGS, synthetic_run, with_merge_ratios, with_merges
 
 from lorabench.report import RunTables, build_report
 from lorabench.statistics.pareto import pareto_front
@@ -198,6 +198,36 @@ def test_two_factors_are_a_grid_of_pictures_with_scores_and_curves(open_page, ta
     _choose(page, "settings", "Across", "config")
     assert "Curves need numbers" in section.inner_text()
     assert open_page(report).locator("#settings").is_hidden()
+
+
+def test_a_merge_stands_beside_its_parents(open_page, tables, report, tmp_path: Path):
+    parents = [CONFIGS[0][0], CONFIGS[1][0]]
+    merged = with_merges(tables, CONFIGS[2][0], parents)
+    page = open_page(build_report(merged, tmp_path / "merges.html"))
+    page.locator("#merges").scroll_into_view_if_needed()
+    page.wait_for_selector("#merges-layers-plots .main-svg")
+    titles = page.locator("#merges-plots h3").all_inner_texts()
+    assert titles == [f"What is left of {parent}: image similarity, train prompts" for parent in parents]
+    assert page.locator("#merges-plots .errorbar").count() == 2 * 2  # of each parent two epochs
+    rows = page.locator("#merges-table tbody tr")
+    table = merged.merges.query("category == 'all' and metric == 'image_similarity' and prompt_type == 'train'")
+    table = table[table["encoder"] == "dinov2"]
+    assert rows.count() == len(table) == 4
+    first = rows.first.locator("th, td").all_inner_texts()
+    expected = table.iloc[0]
+    assert first[:2] == [f"{CONFIGS[2][0]}, epoch {expected['epoch']:g}", expected["parent"]]
+    assert [float(text) for text in first[3:6]] == pytest.approx(list(expected[["floor", "alone", "mean"]]), rel=0.01)
+    assert float(first[6].split(" ± ")[0].replace("−", "-")) == pytest.approx(expected["difference"], abs=0.01)
+    charts = page.locator("#merges-layers-plots h3").all_inner_texts()
+    assert charts == ["Do the updates pull the same way?", "Do they use the same directions?", "How large are they?"]
+    before = page.locator("#merges-plots").inner_text()
+    other = page.locator("#merges-controls option", has_text="text similarity").first.get_attribute("value")
+    _choose(page, "merges", "Measurement", other)
+    assert page.locator("#merges-plots").inner_text() != before
+    assert open_page(report).locator("#merges").count() == 0
+    folder = tmp_path / "no parents"
+    page = open_page(build_report(dataclasses.replace(merged, merges=merged.merges[:0]), folder / "report.html"))
+    _shows(page, "#merges", "No parent is drawn alone")
 
 
 @pytest.mark.parametrize("width", [390, 1280])

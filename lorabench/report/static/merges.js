@@ -25,16 +25,22 @@ const dilutionRows = (parent, column) =>
   MERGES.rows.filter((row) => row.parent === parent && row.column === column && row.concept === dilution.concept);
 // Beside the parent at the merge's own scale it may be drawn at its share of it.
 const atOwnScale = (row) => row.alone_scale === row.scale;
-const MARKS = { worse: "less", better: "more", tied: "≈", "cannot be told": "?" };
+const DILUTION_MARKS = { worse: "less", better: "more", tied: "≈", "cannot be told": "?" };
+
+// As many decimals as half the interval has with two digits.
+function differenceText(row) {
+  const half = row.low === null ? 0 : (row.high - row.low) / 2;
+  const digits = half > 0 ? Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(half)))) : 3;
+  return signed(row.difference, digits) + (half > 0 ? ` ± ${fixed(half, digits)}` : "");
+}
 
 function dilutionText(row) {
   const c = DATA.columns[row.column];
-  const half = row.low === null ? "" : ` ± ${significant((row.high - row.low) / 2, 2)}`;
   const kept = row.kept === null ? "" : `<br>${(100 * row.kept).toFixed(0)} % of the way from the base model`;
   return (
     `<b>${plain(mergeName(row))}</b> (${plain(MERGES.made[row.merge] ?? "")})<br>${plain(columnText(c))}` +
     `<br>base model ${significant(row.floor)}, ${plain(row.parent)} alone at × ${row.alone_scale} ${significant(row.alone)}` +
-    `<br>merge ${significant(row.mean)}: ${row.difference > 0 ? "+" : ""}${significant(row.difference)}${half}${kept}`
+    `<br>merge ${significant(row.mean)}: ${differenceText(row)}${kept}`
   );
 }
 
@@ -89,25 +95,23 @@ function drawDilution(box, rows, column) {
 }
 
 function dilutionTable(columns) {
-  const head = ["Merge", "Concepts of", "Measured", "Base model", "Parent alone", "Merge", "Difference", "Kept", ""];
+  const head = ["Merge", "Concepts of", "Measured", "Base model", "Parent alone", "Merge", "Difference", "Kept of the way", ""];
   const rows = mergeParents.flatMap((parent) => columns.flatMap((column) => dilutionRows(parent, column)));
   const cells = (row) => {
-    const half = row.low === null ? null : (row.high - row.low) / 2;
     const alone = `${significant(row.alone)}${atOwnScale(row) ? "" : ` at × ${row.alone_scale}`}`;
-    const difference = `${row.difference > 0 ? "+" : ""}${significant(row.difference)}${half === null ? "" : ` ± ${significant(half, 2)}`}`;
     const share = row.kept === null ? "–" : `${(100 * row.kept).toFixed(0)} %`;
-    const texts = [row.parent, DATA.columns[row.column].label, significant(row.floor), alone, significant(row.mean), difference, minus(share), MARKS[row.verdict]];
+    const texts = [row.parent, DATA.columns[row.column].label, significant(row.floor), alone, significant(row.mean), differenceText(row), minus(share), DILUTION_MARKS[row.verdict]];
     return el(
       "tr",
       {},
       el("th", { scope: "row", title: MERGES.made[row.merge] ?? null }, mergeName(row)),
-      texts.map((text) => el("td", {}, text)),
+      texts.map((text, k) => el("td", { class: k > 1 ? "number" : null }, text)),
     );
   };
   return el(
     "table",
     { class: "plain" },
-    el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
+    el("thead", {}, el("tr", {}, head.map((text, k) => el("th", { scope: "col", class: k > 2 ? "number" : null }, text)))),
     el("tbody", {}, rows.map(cells)),
   );
 }
@@ -122,7 +126,8 @@ function drawMerges() {
       const label = `What is left of ${panel.parent}: ${DATA.columns[panel.column].label}`;
       return { ...panel, label, box: el("div", { class: "plot", role: "group", "aria-label": label }) };
     });
-    fill(host, used.map((panel) => el("div", { class: "card" }, el("h3", {}, panel.label), panel.box)));
+    const kind = used.length === 1 ? "card whole" : "card";
+    fill(host, used.map((panel) => el("div", { class: kind }, el("h3", {}, panel.label), panel.box)));
     for (const panel of used) drawDilution(panel.box, panel.rows, panel.column);
     if (!used.length) fill(host, note("Nothing was measured of these concepts so."));
     fill(byId("merges-table"), dilutionTable(columns));
@@ -169,9 +174,10 @@ function drawLayers() {
   const pair = MERGES.layers[dilution.pair];
   const color = isDark() ? "#58a6ff" : "#0b62c4";
   const [one, two] = isDark() ? ["#58a6ff", "#f0a35e"] : ["#0b62c4", "#c2570c"];
+  const most = 1.1 * Math.max(0.1, ...pair.cosine.map((v) => Math.abs(v ?? 0)));
   const strengths = [pair.first_strength, pair.second_strength].flat().some((v) => v !== null);
   const charts = [
-    ["Cosine", "Do the updates pull the same way?", [{ values: pair.cosine, color, label: "cosine", size: 7 }], [-1.05, 1.05]],
+    ["Cosine", "Do the updates pull the same way?", [{ values: pair.cosine, color, label: "cosine", size: 7 }], [-most, most]],
     [
       "Overlap",
       "Do they use the same directions?",
@@ -186,7 +192,7 @@ function drawLayers() {
     const sizes = [...pair.first_strength, ...pair.second_strength];
     charts.push([
       "|ΔW| / |W|",
-      `How large are they? ${pair.first} (●) and ${pair.second} (●)`,
+      "How large are they?",
       [
         { values: pair.first_strength, color: one, label: `size of ${plain(pair.first)}`, size: 7 },
         { values: pair.second_strength, color: two, label: `size of ${plain(pair.second)}`, size: 7 },
@@ -198,12 +204,10 @@ function drawLayers() {
   for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
   host.className = `plots ${charts.length > 2 ? "three" : "two"}`;
   const boxes = charts.map(([name, heading]) => [el("div", { class: "plot", role: "group", "aria-label": `${name} by layer` }), heading]);
-  fill(host, boxes.map(([box, heading]) => el("div", { class: "card" }, el("h3", {}, heading), box)));
+  const legend = el("p", { class: "hint" }, swatch(one), ` ${pair.first} `, swatch(two), ` ${pair.second}`);
+  const card = ([box, heading], k) => el("div", { class: "card" }, el("h3", {}, heading), k === 2 ? legend : null, box);
+  fill(host, boxes.map(card));
   charts.forEach(([name, , lines, range], k) => drawLayerPlot(boxes[k][0], pair, name, lines, range));
-  if (strengths) {
-    const title = boxes[2][0].parentElement.querySelector("h3");
-    fill(title, "How large are they?", swatch(one), pair.first, swatch(two), pair.second);
-  }
 }
 
 function startMerges() {
