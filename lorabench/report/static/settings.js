@@ -13,7 +13,12 @@ const allFactors = [
   if (numeric) levels.sort((a, b) => a - b);
   return { ...factor, levels, numeric };
 });
-const varied = allFactors.filter((factor) => factor.levels.length > 1);
+// Words that each config has one of say no more than its name.
+function isNameOfConfig(factor) {
+  const pairs = new Set(DATA.points.map((p) => JSON.stringify([settingName(p), factor.of(p)])));
+  return factor.key !== "config" && !factor.numeric && pairs.size === new Set(DATA.points.map(settingName)).size;
+}
+const varied = allFactors.filter((factor) => factor.levels.length > 1 && !isNameOfConfig(factor));
 // A grid of configs and epochs is what the other sections are for.
 const isSwept = varied.some((factor) => !["config", "age"].includes(factor.key)) && varied.length > 1;
 
@@ -44,6 +49,8 @@ if (isSwept)
   });
 const factorOf = (key) => varied.find((factor) => factor.key === key);
 const heldFactors = () => varied.filter((factor) => factor.key !== settings.x && factor.key !== settings.y);
+
+const isDrawn = (levels) => DATA.points.some((p) => Object.entries(levels).every(([key, level]) => factorOf(key).of(p) === level));
 
 // For each combination of the factors that are held the points that have it; the largest is shown, at the last
 // epoch, unless another is asked for.
@@ -152,7 +159,8 @@ function drawSettings() {
     selector("Down", options, settings.y, set("y", "x")),
     ...others.map((factor, k) =>
       selector(`${factor.label}, held at`, factor.levels.map((level) => [level, level]), levels[k], (value) => {
-        settings.held = { ...held, [factor.key]: value };
+        const wanted = { ...settings.held, [factor.key]: value };
+        settings.held = isDrawn(wanted) ? wanted : { [factor.key]: value };
         drawSettings();
       }),
     ),
@@ -173,7 +181,7 @@ function drawSettings() {
     return fill(host, note(`Curves need numbers: put a factor that has them across, instead of ${x.label.toLowerCase()}.`));
   }
   const colors = lineColors(y);
-  fill(byId("settings-legend"), el("span", {}, `${y.label}: `), y.levels.map((level, k) => el("span", { class: "key" }, symbolMark("circle", colors[k]), ` ${level} `)));
+  fill(byId("settings-legend"), el("div", { class: "family" }, el("span", {}, `${y.label}: `), y.levels.map((level, k) => el("span", { class: "key" }, symbolMark("circle", colors[k]), ` ${level} `))));
   const boxes = DATA.columns.flatMap((column, c) =>
     column.headline && meansOf(c, "all") ? [[c, el("div", { class: "plot", role: "group", "aria-label": `${column.criterionLabel} over ${x.label}` })]] : [],
   );
