@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import details
+import questions
 import studies
 import typer.main
 from pydantic import BaseModel
@@ -186,6 +187,14 @@ SECTIONS = {
     "told": ("mini_study.md", studies.told),
     "claims": ("mini_study.md", studies.claims),
     "factors": ("mini_study.md", studies.factors),
+    "weights": ("questions.md", questions.weights),
+    "bases": ("questions.md", questions.bases),
+    "steps": ("questions.md", questions.steps),
+    "dilution": ("questions.md", questions.dilution),
+    "trained together": ("questions.md", questions.together),
+    "by step": ("questions.md", questions.by_step),
+    "pixels": ("questions.md", questions.pixels),
+    "gains": ("questions.md", questions.gains),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 from studies import REFERENCE, markdown
 
 from lorabench.report.words import number
@@ -94,10 +95,22 @@ def pixels() -> str:
     rows = []
     for one, other in itertools.product((*PIXELS, "image_similarity"), JUDGES):
         if one != other:
-            found = _agreement(values, one, other)
-            interval = f"{found.low:+.2f} to {found.high:+.2f}"
+            mean, low, high = _agreement(values, one, other)
             pair = f"{NAMES[one]} and {NAMES[other]}"
-            rows.append({"measurements": pair, "rho": f"{found.mean:+.2f}", "95 % interval": interval})
+            rows.append({"measurements": pair, "rho": f"{mean:+.2f}", "95 % interval": f"{low:+.2f} to {high:+.2f}"})
+    return markdown(pd.DataFrame(rows))
+
+
+def gains() -> str:
+    """The last step of both configs less the base model, over concepts and seeds."""
+    values = _by_step()
+    mean = values.groupby(["metric", "class_name", "seed", "step"])["value"].mean().unstack()
+    rows = []
+    for metric, name in NAMES.items():
+        gain = (mean[max(mean)] - mean[0]).loc[metric]
+        found = clustered_mean(gain, *(gain.index.get_level_values(place) for place in (0, 1)))
+        interval = f"{number(found.low)} to {number(found.high)}"
+        rows.append({"measurement": name, "last step less base model": number(found.mean), "95 % interval": interval})
     return markdown(pd.DataFrame(rows))
 
 
@@ -159,11 +172,17 @@ def _by_step() -> pd.DataFrame:
     return rows.assign(step=rows["step"].fillna(0).astype(int))
 
 
-def _agreement(values: pd.DataFrame, one: str, other: str) -> ClusteredMean:
-    """Mean of the rhos of every concept and seed, its interval clustered by both."""
+def _agreement(values: pd.DataFrame, one: str, other: str) -> tuple[float, float, float]:
+    """Mean of the rhos of every concept and seed by Fisher's z, with its interval, clustered by both."""
     wide = values.pivot_table(index=["class_name", "seed", "config", "step"], columns="metric", values="value")
-    rho = wide.groupby(["class_name", "seed"])[[one, other]].apply(
-        lambda of: of[one].corr(of[other], method="spearman")
-    )
-    rho = rho.dropna()
-    return clustered_mean(rho, rho.index.get_level_values(0), rho.index.get_level_values(1))
+    rho = {
+        name: spearmanr(of[one], of[other]).statistic
+        for name, of in wide.groupby(["class_name", "seed"])
+        if of[one].nunique() > 1 and of[other].nunique() > 1
+    }
+    z = np.arctanh(np.clip(list(rho.values()), -_MOST, _MOST))
+    found = clustered_mean(z, *(np.array(each) for each in zip(*rho)))
+    return float(np.tanh(found.mean)), float(np.tanh(found.low)), float(np.tanh(found.high))
+
+
+_MOST = 0.995  # a rho of 1 over 15 points, of which z would be infinite

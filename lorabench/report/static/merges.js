@@ -137,8 +137,8 @@ function drawMerges() {
 
 // --- layers ---
 const PARTS = [
-  ["text_encoder_2.", "text encoder 2"],
-  ["text_encoder.", "text encoder"],
+  ["text_encoder_2.", "text 2"],
+  ["text_encoder.", "text"],
   ["unet.down_blocks.", "down"],
   ["unet.mid_block.", "mid"],
   ["unet.up_blocks.", "up"],
