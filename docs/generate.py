@@ -22,6 +22,7 @@ import lorabench
 from lorabench import components
 from lorabench.cli import app
 from lorabench.config.schema import EncoderChoice, GridRow, Merge, MetricChoice, Study, Sweep
+from lorabench.config.training import TRAINED, Training
 from lorabench.datasets.description import ConceptEntry, Description
 
 DOCS = Path(__file__).parent
@@ -224,13 +225,18 @@ def _walk(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
 
 def _settings_of(model: type[BaseModel], prefix: str) -> list[str]:
     rows = []
+    if model is GridRow:
+        rows.append("| `grid[].KEY` | as `training.KEY` | any key of `training` marked *, of these configs alone |")
     for key, field in model.model_fields.items():
+        if model is GridRow and key in TRAINED:
+            continue
         default = field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
             rows += _settings_of(type(default), f"{prefix}{key}.")
             continue
         shown = "required" if field.is_required() else "" if default is None else f"`{_short(default)}`"
-        rows.append(f"| `{prefix}{key}` | {shown} | {_cell(field.description)} |")
+        mark = " *" if model is Training and key in TRAINED else ""
+        rows.append(f"| `{prefix}{key}`{mark} | {shown} | {_cell(field.description)} |")
         if prefix + key in TABLES:
             rows += _settings_of(*TABLES[prefix + key])
     return rows

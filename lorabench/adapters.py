@@ -32,6 +32,7 @@ class Adapter:
     modules: Mapping[str, Params]  # module name -> tensors by LyCORIS suffix, without "alpha"
     alphas: Mapping[str, float] = field(default_factory=dict)  # of modules that do not have the config's alpha
     words: Words = field(default_factory=dict)
+    kept_rows: Mapping[str, Tensor] = field(default_factory=dict)  # module name -> 1 or 0 a row of its update: dropout
 
 
 # --- making and counting ---------------------------------------------------------------------------------------------
@@ -162,8 +163,10 @@ def cheaper_apart(components: Components, adapter: Adapter) -> frozenset[str]:
 def run_apart(components: Components, adapter: Adapter, names: frozenset[str]) -> Iterator[Adapter]:
     """Inside, the updates of those modules run beside their frozen weights; yields the adapter of the others."""
     hooks = [
-        module_of(components, name).register_forward_hook(partial(_add_answer, apart_of(components, adapter, name)))
-        for name in names
+        module_of(components, name).register_forward_hook(
+            partial(_add_answer, apart_of(components, adapter, name), adapter.kept_rows.get(name))
+        )
+        for name in names & adapter.modules.keys()
     ]
     others = {name: params for name, params in adapter.modules.items() if name not in names}
     try:
@@ -182,8 +185,13 @@ def apart_of(components: Components, adapter: Adapter, name: str) -> Apart | Non
     return adapter.algorithm.apart(params, weight, _config_of(adapter, name))
 
 
-def _add_answer(apart: Apart, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output + apart.answer(inputs[0], module)
+def _add_answer(
+    apart: Apart, kept_rows: Tensor | None, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> Tensor:
+    answer = apart.answer(inputs[0], module)
+    if kept_rows is not None:
+        answer = answer * (kept_rows.view(-1, 1, 1) if isinstance(module, nn.Conv2d) else kept_rows)
+    return output + answer
 
 
 @contextmanager
@@ -257,7 +265,9 @@ def weight_update(adapter: Adapter, name: str, weight: Tensor) -> Tensor:
     params = {suffix: tensor.to(weight.device) for suffix, tensor in adapter.modules[name].items()}
     if "w_norm" in params:
         return params["w_norm"]
-    return adapter.algorithm.delta_weight(params, weight, _config_of(adapter, name))
+    update = adapter.algorithm.delta_weight(params, weight, _config_of(adapter, name))
+    kept = adapter.kept_rows.get(name)
+    return update if kept is None else update * kept.view(-1, *[1] * (update.ndim - 1))
 
 
 def alpha_of(adapter: Adapter, name: str) -> float | None:

@@ -186,23 +186,28 @@ def gaussian_noise(seed: int | torch.Generator, shape: Sequence[int]) -> torch.T
     return torch.randn(tuple(shape), generator=generator)
 
 
-def noise_prediction_loss(
+def noise_prediction(
     base: BaseModel,
     latents: torch.Tensor,
     texts: Texts,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
     sizes: torch.Tensor,
-) -> torch.Tensor:
-    """Mean squared error of the predicted noise (or velocity) of each sample, float32 [n].
+    *,
+    seen_noise: torch.Tensor | None = None,
+    alphas_cumprod: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the noise, or velocity, that the U-Net predicts, what it is), float32 [n, c, h, w].
 
-    latents and noise [n, c, h, w], timesteps int64 [n], sizes [n, 6] of `sizes_of`.
+    latents and noise [n, c, h, w], timesteps int64 [n], sizes [n, 6] of `sizes_of`. What the U-Net sees holds
+    `seen_noise`, by default that noise; `alphas_cumprod` [T] is by default the base model's own.
     """
-    alphas = base.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    own = base.alphas_cumprod if alphas_cumprod is None else alphas_cumprod
+    alphas = own[timesteps].view(-1, 1, 1, 1)
     signal, spread = alphas.sqrt(), (1 - alphas).sqrt()
-    noisy = signal * latents + spread * noise
+    noisy = signal * latents + spread * (noise if seen_noise is None else seen_noise)
     with base.autocast():
         told = base.kind.conditions(texts, sizes)
         predicted = base.unet(noisy, timesteps, texts.states, return_dict=False, **told)[0]
     target = signal * noise - spread * latents if base.predicts_velocity else noise
-    return (predicted.float() - target).square().mean(dim=(1, 2, 3))
+    return predicted.float(), target

@@ -67,7 +67,7 @@ class Sampler:
         Schedulers that add noise at every step draw each picture's from its generator, on the CPU. The steps between
         two passes of the U-Net are float32.
         """
-        scheduler = scheduler_of(sampling.scheduler, self.base.scheduler_config)
+        scheduler = scheduler_of(sampling.scheduler, self.base.scheduler_config, sampling.zero_terminal_snr)
         scheduler.set_timesteps(sampling.steps)
         step = partial(scheduler.step, return_dict=False)
         if generators is not None and "generator" in inspect.signature(scheduler.step).parameters:
@@ -126,12 +126,19 @@ class Sampler:
         return bytes_.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
-    """A scheduler of diffusers by the name that `Sampling` has, with the noise schedule of a base model's config."""
+def scheduler_of(name: str, config: Mapping[str, Any], zero_terminal_snr: bool = False) -> Any:
+    """A scheduler of diffusers by the name that `Sampling` has, with the noise schedule of a base model's config.
+
+    With `zero_terminal_snr` it begins at the last timestep, where nothing is left of a picture (Lin et al. 2024).
+    """
     of_class = name.removesuffix(KARRAS)
     options = {"DDIM": STOCK_DDIM, "PNDM": {"skip_prk_steps": True}}.get(of_class, {})  # as SD1.5's own config has it
     options = options | ({"use_karras_sigmas": True} if name.endswith(KARRAS) else {})
+    options = options | (_ZERO_TERMINAL if zero_terminal_snr else {})
     return getattr(diffusers, f"{of_class}Scheduler").from_config(config, **options)
+
+
+_ZERO_TERMINAL = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 
 
 @cache

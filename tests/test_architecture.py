@@ -13,7 +13,7 @@ PACKAGE = Path(lorabench.__file__).parent
 
 LAYERS = (
     {"records", "errors", "seeds", "interrupts", "hashes"},
-    {"values", "processes", "shipped", "base_names"},
+    {"values", "processes", "shipped", "base_names", "schedules"},
     {"untrusted", "devices", "bases"},
     {
         "components",
@@ -37,7 +37,7 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 KNOWERS = {
-    "diffusers": {"base_models", "sampler", "mini"},  # mini makes the models that base_models loads
+    "diffusers": {"base_models", "sampler", "schedules", "mini"},  # mini makes the models that base_models loads
     "catboost": {"stages"},
     "shap": {"stages", "report"},  # values, and their plots
     "vendi_score": {"statistics"},

@@ -14,10 +14,11 @@ from command_line import ROOT
 
 from lorabench import components, config, mini
 from lorabench.config import schema
+from lorabench.config.training import TRAINED, Training
 from lorabench.datasets.description import ConceptEntry, Description
 from lorabench.errors import UserError
 from lorabench.pipeline.measuring import metric_requests
-from lorabench.records import AdapterConfig
+from lorabench.records import AdapterConfig, TrainingConfig, told
 
 PAPER = """
 lora linear 5e-4 8 4 -|lora linear 5e-4 32 16 -|lora linear 5e-4 32 1 -|lora full 5e-4 8 4 -|lora attention 5e-4 8 4 -
@@ -230,3 +231,65 @@ def test_every_key_is_described(table):
 def test_tables_tell_apart_what_one_algorithm_can_be(algorithm, options, method, behind):
     assert AdapterConfig(algorithm, **options).method == method
     assert components.algorithm_of(method).name == behind
+
+
+def test_a_row_says_how_its_configs_are_trained(tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text("""
+name = "s"
+[training]
+loss = "l1"
+epochs = 4
+checkpoint_epochs = [2, 4]
+warmup_epochs = 0.5
+[[grid]]
+algorithm = "lora"
+lr = 1e-3
+dim = 4
+batch_size = 2
+vary = [
+  { loss = "huber", huber_c = 0.2 },
+  { schedule = "cosine", train_text_encoder = false },
+  { optimizer = "prodigy", optimizer_options = { d_coef = 2.0 }, lr = 1.0 },
+]
+[[grid]]
+algorithm = "native"
+lr = 1e-6
+""")
+    configs = config.expand(config.load_study(study))
+    assert [each.name for each in configs] == [
+        "lora-linear-d4-lr1e-3-batch-size2",
+        "lora-linear-d4-lr1e-3-batch-size2-huber-huber-c0.2",
+        "lora-linear-d4-lr1e-3-batch-size2-cosine-no-train-text-encoder",
+        "lora-linear-d4-lr1e0-batch-size2-prodigy-d-coef2",
+        "native-linear-lr1e-6",
+    ]
+    first, huber, cosine, prodigy, native = (each.training for each in configs)
+    assert (first.loss, huber.loss, huber.huber_c, native.loss) == ("l1", "huber", 0.2, "l1")
+    assert (cosine.schedule, configs[2].adapter.train_text_encoder) == ("cosine", False)
+    assert (prodigy.optimizer, prodigy.optimizer_options, prodigy.lr) == ("prodigy", {"d_coef": 2.0}, 1.0)
+    assert [each.batch_size for each in (first, huber, cosine, prodigy, native)] == [2, 2, 2, 2, 8]
+    factors = config.training_factors(configs)
+    varied = {
+        "batch_size",
+        "loss_function",
+        "huber_c",
+        "schedule",
+        "optimizer",
+        "optimizer_options",
+        "train_text_encoder",
+    }
+    assert {name for of in factors.values() for name in of} == varied
+    assert factors["native-linear-lr1e-6"]["train_text_encoder"] == "yes" and factors[configs[1].name]["huber_c"] == 0.2
+
+
+def test_what_is_not_used_of_training_is_not_told():
+    """Keys of artifacts and of studies stay what they were before there were more ways to train."""
+    assert set(TrainingConfig(1e-3).__dict__) > set(told(TrainingConfig(1e-3)))
+    assert "loss" not in told(TrainingConfig(1e-3)) and told(TrainingConfig(1e-3, loss="l1"))["loss"] == "l1"
+    training = config.load_study(ROOT / "configs/mini.toml").training
+    assert not {"loss", "schedule", "flip"} & training.model_dump().keys()
+    # The record, and what a study file says, have one default.
+    for name in TRAINED:
+        if name in TrainingConfig.__dataclass_fields__ and name not in ("warmup_epochs",):
+            assert getattr(TrainingConfig(), name) == Training.model_fields[name].get_default(call_default_factory=True)

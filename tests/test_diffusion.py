@@ -162,6 +162,12 @@ def test_base_schedulers_of_other_kinds_give_the_same_pictures(folder, base, tmp
     assert np.array_equal(*pictures)
 
 
+def square(prediction):
+    """The mean square of what is off, [n]."""
+    predicted, target = prediction
+    return (predicted - target).square().mean((1, 2, 3))
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_loss_is_the_textbook_one(base, prediction):
     model = replace(base, scheduler_config={**base.scheduler_config, "prediction_type": prediction})
@@ -170,7 +176,7 @@ def test_loss_is_the_textbook_one(base, prediction):
     steps = torch.tensor([0, 500, 999])
     with torch.no_grad():
         text = diffusion.encode_prompts(base, TEXTS[:3], 14)
-        ours = diffusion.noise_prediction_loss(model, latents, text, noise, steps, UNREAD)
+        ours = square(diffusion.noise_prediction(model, latents, text, noise, steps, UNREAD))
         predicted = base.unet(scheduler.add_noise(latents, noise, steps), steps, text.states).sample
     target = noise if prediction == "epsilon" else scheduler.get_velocity(latents, noise, steps)
     torch.testing.assert_close(ours, ((predicted - target) ** 2).flatten(1).mean(1))  # float32 rounding
@@ -196,7 +202,7 @@ def test_given_weights_take_the_place_of_the_models_own(base):
     def loss(given):
         def forward():
             text = diffusion.encode_prompts(base, TEXTS[:2], 14)
-            return diffusion.noise_prediction_loss(base, latents, text, noise, torch.tensor([10, 900]), UNREAD)
+            return square(diffusion.noise_prediction(base, latents, text, noise, torch.tensor([10, 900]), UNREAD))
 
         return diffusion.with_weights(base, given or {}, forward)
 
@@ -235,7 +241,9 @@ def test_half_precision_is_close(base):
     steps = torch.tensor([100, 700])
     with torch.no_grad():
         text, none = diffusion.encode_prompts(base, TEXTS[:2], 14), diffusion.encode_prompts(base, [""], 14)
-        losses = [diffusion.noise_prediction_loss(model, latents, text, noise, steps, UNREAD) for model in (base, half)]
+        losses = [
+            square(diffusion.noise_prediction(model, latents, text, noise, steps, UNREAD)) for model in (base, half)
+        ]
         torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
         assert not torch.equal(losses[1], losses[0])
         pictures = [sampler_of(model).sample(text, none, noise, SAMPLING).astype(int) for model in (base, half)]

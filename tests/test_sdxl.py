@@ -234,13 +234,15 @@ def test_the_loss_is_of_a_unet_that_is_told_sizes_and_the_whole_prompt(base, pip
     encoded = train.encode_images(base, pictures, 16)
     examples = train._examples(base, pictures, encoded, 14)
     for image, original in enumerate(((30, 50), (40, 40))):
-        batch = train.draw_batch(base, examples, np.array([2 * image, 2 * image + 1]), 1, 0, 0.0)
+        batch = train.draw_batch(
+            base, examples, np.array([2 * image, 2 * image + 1]), 1, 0, TrainingConfig(caption_dropout=0)
+        )
         height, width = (2 * side for side in batch.latents.shape[-2:])
         scale = max(height / original[0], width / original[1])
         corner = tuple((round(old * scale) - new) // 2 for old, new in zip(original, (height, width)))
         told = pipeline._get_add_time_ids(original, corner, (height, width), torch.float32, 24)
         with torch.no_grad():
-            ours = diffusion.noise_prediction_loss(
+            answer, target = diffusion.noise_prediction(
                 base,
                 batch.latents,
                 diffusion.embed_tokens(base, batch.tokens),
@@ -252,7 +254,8 @@ def test_the_loss_is_of_a_unet_that_is_told_sizes_and_the_whole_prompt(base, pip
             noisy = pipeline.scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
             conditions = {"text_embeds": pooled, "time_ids": told.expand(2, 6)}
             predicted = pipeline.unet(noisy, batch.timesteps, states, added_cond_kwargs=conditions).sample
-        torch.testing.assert_close(ours, (predicted - batch.noise).square().mean((1, 2, 3)))
+        torch.testing.assert_close(answer, predicted)
+        assert torch.equal(target, batch.noise)
 
 
 @pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr"])

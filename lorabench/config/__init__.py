@@ -2,6 +2,7 @@
 
 from lorabench.config.grid import config_name as config_name
 from lorabench.config.grid import expand as expand
+from lorabench.config.grid import training_factors as training_factors
 from lorabench.config.merges import checked_merges as checked_merges
 from lorabench.config.merges import merge_drawings as merge_drawings
 from lorabench.config.reading import MINI as MINI

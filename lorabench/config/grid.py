@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorabench.config.schema import VARIED, GridRow, Study, Training, Variation, combinations
+from lorabench.config.schema import VARIED, GridRow, Study, Variation, combinations
+from lorabench.config.training import TRAINED, Training
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
@@ -29,6 +31,7 @@ def config_name(algorithm: str, values: dict[str, Any]) -> str:
     options += [str((values.get("peft") or {}).get("peft_type", "")).lower()]
     rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
     parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
+    parts += [_word(key, values[key]) for key in TRAINED if values.get(key) is not None]
     parts += [re.sub(r"\W+", "-", pattern).strip("-") for pattern in values.get("concepts") or ()]
     return "-".join(part.replace(":", "-") for part in parts if part)
 
@@ -38,18 +41,47 @@ _OPTIONS = (("tucker", "tucker"), ("dora", "dora"), ("decompose_both", "both"))
 _RATES = (("lr", "lr"), ("text_encoder_lr", "te"))
 
 
+def _word(key: str, value: Any) -> str:
+    """ "huber", "min-snr-gamma5", "no-flip"."""
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return name if value else f"no-{name}"
+    if isinstance(value, str):
+        return value if key in ("loss", "schedule", "optimizer") else f"{name}-{value}"
+    if isinstance(value, Mapping):
+        return "-".join(_word(*each) for each in value.items())
+    numbers = value if isinstance(value, tuple) else (value,)
+    return name + "-".join(map(_short, numbers))
+
+
+def training_factors(configs: Sequence[TrainConfig]) -> dict[str, dict[str, str | float]]:
+    """Of each config, by its name, how it is trained, as far as configs differ in it: factors of tables."""
+    said = {each.name: {**vars(each.adapter), **vars(each.training)} for each in configs}
+    varied = [key for key in TRAINED if len({repr(values[key]) for values in said.values()}) > 1]
+    return {name: {_COLUMNS.get(key, key): _plain(values[key]) for key in varied} for name, values in said.items()}
+
+
+_COLUMNS = {"loss": "loss_function"}  # `loss` is what a step comes to
+
+
+def _plain(value: Any) -> str | float:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return float(value) if isinstance(value, (int, float)) else value if isinstance(value, str) else repr(value)
+
+
 def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     default = {key: value for key in VARIED if (value := getattr(row, key)) is not None}
     changes: list[dict[str, Any]] = [{"name": row.name}]
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
         changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in combinations(row.product)]
-    shared = training.model_dump()
+    shared = {key: getattr(training, key) for key in type(training).model_fields}
     configs = []
     for change in changes:
         values = default | {key: value for key, value in change.items() if key != "name"}
         name = change.get("name") or config_name(row.algorithm, values)
-        configs.append(TrainConfig.from_flat({"name": name, "algorithm": row.algorithm, **values, **shared}))
+        configs.append(TrainConfig.from_flat({"name": name, "algorithm": row.algorithm, **shared, **values}))
     return configs
 
 

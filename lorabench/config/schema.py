@@ -7,35 +7,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from lorabench.config.section import NAME, Alone, Once, Section
+from lorabench.config.training import Changed, Training
 from lorabench.errors import unknown
-from lorabench.records import ExecutorName, MergeMethod, OptimizerName, PromptType, Recipe, Sampling
+from lorabench.records import ExecutorName, MergeMethod, PromptType, Recipe, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
     Devices,
     Few,
-    Fraction,
     Guidance,
     Many,
-    Momentum,
     Name,
-    NotNegative,
     Pictures,
-    Positive,
     Quality,
     Rate,
     Ratio,
@@ -52,26 +40,6 @@ from lorabench.values import (
 )
 
 
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    twice = [value for value, count in Counter(values).items() if count > 1]
-    if twice:
-        raise ValueError(f"{getattr(twice[0], 'name', twice[0])!r} is there twice")
-    return values
-
-
-Once = AfterValidator(_each_once)  # a second mention would be the same work, and the same rows, twice
-# One value may stand for a list of one.
-_Alone = BeforeValidator(lambda value: ((value,) if value else ()) if isinstance(value, str) else value)
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # one that a folder can have
-
-
-class Section(BaseModel):
-    """A table of the study file: frozen, and no key passes unread."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
 class Data(Section):
     """The pictures to learn from."""
 
@@ -81,35 +49,7 @@ class Data(Section):
     class_word: str = Field("", description="what it is one of, where its pictures do not say it")
 
 
-class Training(Section):
-    """What all configs share while training (LyCORIS appendix D.2)."""
-
-    epochs: Many = Field(50, description="passes over the images, repeats counted")
-    checkpoint_epochs: Annotated[tuple[Many, ...], Once] = Field(
-        (10, 30, 50), min_length=1, description="epochs after which an adapter is kept and measured"
-    )
-    batch_size: Pictures = Field(8, description="images a step, all of one aspect-ratio bucket")
-    optimizer: OptimizerName = Field("adamw", description="adamw8bit: its states in 8 bits (lorabench[gpu])")
-    weight_decay: NotNegative = Field(0.1, description="of AdamW")
-    betas: tuple[Momentum, Momentum] = Field((0.9, 0.99), description="of AdamW")
-    max_grad_norm: Positive = Field(1.0, description="gradients are clipped at this norm")
-    warmup_epochs: NotNegative = Field(5.0, description="linear warm-up of the learning rate, constant after it")
-    caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
-    resolution: Side | None = Field(
-        None, description="pixels; buckets have at most its square in area; default: the base model's own"
-    )
-    max_tokens: Width = Field(150, description="of a caption, in whole chunks of the text encoder's length")
-    train_text_encoder: Switch = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
-    train_unet: Switch = Field(True, description="false: the text encoder alone")
-
-    @model_validator(mode="after")
-    def _checkpoints_within_epochs(self) -> Training:
-        if max(self.checkpoint_epochs) > self.epochs:
-            raise ValueError(f"checkpoint_epochs go up to {max(self.checkpoint_epochs)}, but epochs = {self.epochs}")
-        return self
-
-
-class Variation(Section):
+class Variation(Changed):
     """What one config changes against the row it stands in."""
 
     name: str | None = Field(None, description="of the config; default: made of its values")
@@ -137,7 +77,7 @@ class GridRow(Variation):
 
     algorithm: str = Field(description="lora, loha, lokr, native, ...: see `lorabench list algorithms`")
     trained_layers: str = Field("linear", description="attention, linear, full or regex:<expression>")
-    lr: Rate = Field(description="learning rate of AdamW")
+    lr: Rate = Field(description="learning rate")
     vary: tuple[Variation, ...] = Field((), description="further configs: each a table of the keys that it changes")
     product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")
 
@@ -190,6 +130,7 @@ class Images(Section):
         "DDIM", description='of diffusers, with or without "Scheduler" at the end; "... karras": with Karras\' spacing'
     )
     clip_skip: Skip = Field(1, description="text is read off this layer of the text encoder; 2 = the last but one")
+    zero_terminal_snr: Switch = Field(False, description="drawn as training.zero_terminal_snr trains")
     noise: Literal["hashed", "index"] = Field("hashed", description="index: the authors' seeds, 1000 + k")
     noise_seed: Seed = Field(0, description="another one draws another sample of images")
     batch_size: Pictures = Field(16, description="images drawn at once; moves no pixel by more than one level")
@@ -213,6 +154,7 @@ class Drawn(Section):
     scheduler: Scheduler | None = Field(None, description="of diffusers, as in [images]")
     negative_prompt: str | None = Field(None, description="takes the place of the empty prompt in guidance")
     clip_skip: Skip | None = Field(None, description="layer of the text encoder that text is read off, from the last")
+    zero_terminal_snr: Switch | None = Field(None, description="as in [images]")
     base: Name | None = Field(None, description="another base model of the same architecture, as `base` of the study")
     vae: Name | None = Field(
         None, description='in the place of the base model\'s: file, diffusers folder or hub id; "" = its own'
@@ -297,7 +239,7 @@ class EncoderChoice(Section):
     """Which weights an encoder takes, and how data-set pictures are resized for it."""
 
     weights: Name = Field("", description="safetensors file or folder; empty = the published weights")
-    resize: Annotated[tuple[str, ...], _Alone, Once] = Field(
+    resize: Annotated[tuple[str, ...], Alone, Once] = Field(
         (),
         description="letterbox, center_crop, stretch or scale, or a list of them, each of which is measured; "
         "empty = the encoder's default",
@@ -401,5 +343,5 @@ class Study(Section):
         """How images are drawn; at the paper's size until one is set or worked out from the base model."""
         images = self.images
         size, tokens = images.size or Sampling().size, images.max_tokens or self.training.max_tokens
-        drawn = (images.negative_prompt, images.scheduler, images.clip_skip)
+        drawn = (images.negative_prompt, images.scheduler, images.clip_skip, images.zero_terminal_snr)
         return Sampling(images.steps, images.guidance, size, tokens, *drawn)

@@ -56,6 +56,8 @@ def ways(study: Study) -> tuple[Way, ...]:
 
 
 def _plain(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else float(value)
 
 
@@ -98,6 +100,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "negative_prompt": lambda value: f"neg-{_hash(value)}" if value else "neg-none",
     "scheduler": lambda value: value.replace(" ", "-"),
     "clip_skip": lambda value: f"clip{value}",
+    "zero_terminal_snr": lambda value: "zero-snr" if value else "no-zero-snr",
     "base": lambda value: f"on-{value}",
     "vae": lambda value: f"vae-{value}",
 }

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, WrapValidator, create_model
 
 from lorabench.components import Origin
+from lorabench.config.section import kind_of
+from lorabench.config.training import Trained
 from lorabench.records import TrainConfig
 from lorabench.untrusted import FileRecord, Seed, Size, Whole
 
@@ -18,9 +20,7 @@ _Chosen = Annotated[int, Field(ge=1, lt=2**63)]
 _Rate = Annotated[float, Field(gt=0)]
 
 
-class SavedConfig(FileRecord):
-    """A TrainConfig as a file states it: flat, in this order; what an older file does not say has its default."""
-
+class _KnownConfig(FileRecord):
     name: _Name
     algorithm: _Name
     trained_layers: str
@@ -49,6 +49,17 @@ class SavedConfig(FileRecord):
     peft: dict[str, Any] | None = None
     optimizer: _Name = "adamw"
     concepts: tuple[_Name, ...] = Field((), max_length=MOST_CONCEPTS)
+
+
+_LATER = {name: field for name, field in Trained.model_fields.items() if name not in _KnownConfig.model_fields}
+
+
+class SavedConfig(
+    create_model(
+        "_", __base__=_KnownConfig, **{name: (kind_of(field), field.default) for name, field in _LATER.items()}
+    )
+):
+    """A TrainConfig as a file states it: flat, in this order; what an older file does not say has its default."""
 
     def known(self) -> TrainConfig:
         """The config itself, with NaN for an unknown learning rate."""

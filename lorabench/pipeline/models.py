@@ -85,7 +85,7 @@ def check_inputs(plan: Plan) -> Plan:
         epochs = run.config.training.checkpoint_epochs
         places = [(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)) for epoch in epochs]
         if not all(plan.folder.holds(*place) for place in places):
-            optimizers.require(run.config.training.optimizer)
+            optimizers.require(run.config.training)
     for image in plan.dataset.images:
         images.read(image.path)
     ids = {}

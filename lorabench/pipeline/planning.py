@@ -17,6 +17,7 @@ from lorabench.pipeline import merges
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
+from lorabench.pipeline.trainable import check_trainable
 from lorabench.pipeline.training_sets import partners, subset
 from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
@@ -239,11 +240,12 @@ def _runs(study: Study, only: Sequence[str], limit: int | None) -> tuple[Trainin
 
 
 def _trained(study: Study, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
+    own = config.training_factors(config.expand(study))
     drawings: dict[str, list[tuple[int, config.Way]]] = {}
     for config_, epoch, way in config.drawings(study, list({run.config.name: run.config for run in runs}.values())):
         drawings.setdefault(config_.name, []).append((epoch, way))
     return [
-        drawn(_trained_checkpoint(run, epoch), way.setting, way.scale)
+        drawn(_trained_checkpoint(run, epoch, own[run.config.name]), way.setting, way.scale)
         for run in runs
         for epoch, way in drawings[run.config.name]
     ]
@@ -258,8 +260,10 @@ def _merged(study: Study, mergings: Sequence[Merging]) -> list[Checkpoint]:
     ]
 
 
-def _trained_checkpoint(run: TrainingRun, epoch: int) -> Checkpoint:
-    return Checkpoint(f"{run.id}-e{epoch}", run.config.name, **run.config.factors, seed=run.seed, epoch=epoch)
+def _trained_checkpoint(run: TrainingRun, epoch: int, own: Mapping[str, str | float]) -> Checkpoint:
+    """`own` are the factors that its training has beside those of every table."""
+    factors = run.config.factors
+    return Checkpoint(f"{run.id}-e{epoch}", run.config.name, **factors, seed=run.seed, epoch=epoch, own=own)
 
 
 def _prompt_sets(study: Study, dataset: Dataset) -> tuple[PromptSet, ...]:
@@ -358,14 +362,13 @@ def _checked_explanation(study: Study, dataset: Dataset, checkpoints: Sequence[C
 
 
 def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:
-    """UserError where a config cannot be trained on this base model, found by making its adapter without weights."""
+    """UserError where a config cannot be trained on this base model."""
     if not runs:
         return
     model = base.architecture()
     for config_ in {run.config.name: run.config for run in runs}.values():
-        algorithm = components.find("algorithms", config_.adapter.algorithm)
         with _named(config_):
-            adapters.create(model, algorithm, config_.adapter, seed=0)
+            check_trainable(model, config_)
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorabench import adapters, components, datasets, diffusion, images
+from lorabench import adapters, components, datasets, diffusion, images, schedules
 from lorabench.adapters import Adapter
 from lorabench.base_models import BaseModel
 from lorabench.bases import sizes_of
+from lorabench.errors import UserError
 from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
 from lorabench.seeds import derive_seed
+from lorabench.stages import losses, regularised
 from lorabench.stages.optimizers import optimizer_of
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
@@ -66,6 +68,7 @@ class Batch:
     sizes: torch.Tensor  # [n, 6]
     tokens: torch.Tensor  # int64 [n, text encoders, chunks, length]
     noise: torch.Tensor  # [n, c, h, w]
+    seen_noise: torch.Tensor  # [n, c, h, w]: what is put into the picture, where it is not the noise to predict
     timesteps: torch.Tensor  # int64 [n]
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class Batch:
         """The batch in pieces of at most so many samples; None = in one."""
         if most is None or most >= len(self):
             return [self]
-        tensors = self.latents, self.sizes, self.tokens, self.noise, self.timesteps
+        tensors = self.latents, self.sizes, self.tokens, self.noise, self.seen_noise, self.timesteps
         return [Batch(*piece) for piece in zip(*(each.split(most) for each in tensors))]
 
 
@@ -111,6 +114,11 @@ def train(
     `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
     """
     training = config.training
+    if training.zero_terminal_snr and not base.predicts_velocity:
+        raise UserError(
+            f"Config '{config.name}' has zero_terminal_snr, which is for base models that predict velocity: of noise "
+            "alone nothing can be predicted."
+        )
     if encoded is None:
         encoded = encode_images(base, dataset_images, training.resolution)
     examples = _examples(base, dataset_images, encoded, training.max_tokens)
@@ -120,19 +128,22 @@ def train(
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
-    total = len(epoch_batches(examples, training.batch_size, seed, 0)) * training.epochs
-    log = _LossLog(config.name, seed, total, on_step)
+    per_epoch, last = len(epoch_batches(examples, training.batch_size, seed, 0)), max(training.checkpoint_epochs)
+    multiplier = schedules.multiplier(training, training.lr, per_epoch * training.epochs, per_epoch)
+    log = _LossLog(config.name, seed, per_epoch * last, on_step)
     step = 0
-    for epoch in range(1, training.epochs + 1):
+    for epoch in range(1, last + 1):
         for samples in epoch_batches(examples, training.batch_size, seed, epoch - 1):
             if step >= first:
-                batch = draw_batch(base, examples, samples, seed, step, training.caption_dropout)
-                rate = learning_rate(training, step, total // training.epochs)
+                batch = draw_batch(base, examples, samples, seed, step, training)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * group["ratio"]
-                seen, parts = adapters.for_step(adapter, seed, step), batch.parts(micro_batch)
+                    group["lr"] = training.lr * multiplier(step) * group["ratio"]
+                seen = adapters.for_step(adapter, seed, step)
+                seen = regularised.dropped(base.components, seen, training, seed, step)
                 with diffusion.recomputing(base) if recompute else nullcontext():
-                    log.add(step, _update(base, seen, apart, params, optimizer, parts, training.max_grad_norm))
+                    log.add(step, _update(base, seen, apart, params, optimizer, batch.parts(micro_batch), training))
+                if training.scale_weight_norms:
+                    regularised.within_norm(base.components, adapter, training.scale_weight_norms)
             step += 1
         if epoch in training.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
@@ -177,32 +188,36 @@ def epoch_batches(examples: Examples, batch_size: int, seed: int, epoch: int) ->
 
 
 def draw_batch(
-    base: BaseModel, examples: Examples, samples: np.ndarray, seed: int, step: int, caption_dropout: float
+    base: BaseModel, examples: Examples, samples: np.ndarray, seed: int, step: int, training: TrainingConfig
 ) -> Batch:
-    """Latents, captions, noise and timesteps of a step; each sample's draws come from a generator of its own."""
+    """Latents, captions, noise and timesteps of a step; each sample's draws come from a generator of its own.
+
+    What is drawn for all comes first, in one order: a setting that needs more draws changes none of the others'.
+    """
     image_of = examples.image_of[samples]
     tokens = examples.tokens[torch.from_numpy(image_of)]
-    noise, timesteps = [], []
+    noise, seen_noise, timesteps = [], [], []
     for row, sample in enumerate(samples.tolist()):
         rng = torch.Generator().manual_seed(derive_seed("training", seed, step, sample))
         timesteps.append(torch.randint(len(base.alphas_cumprod), (), generator=rng))
         # Drawn at any rate of dropout, so that the rate does not change the noise.
-        if torch.rand((), generator=rng) < caption_dropout:
+        if torch.rand((), generator=rng) < training.caption_dropout:
             tokens[row] = examples.no_tokens
-        noise.append(torch.randn(examples.images[image_of[row]].latents.shape, generator=rng))
+        drawn = torch.randn(examples.images[image_of[row]].latents.shape, generator=rng)
+        if training.noise_offset:
+            drawn = drawn + training.noise_offset * torch.randn((len(drawn), 1, 1), generator=rng)
+        noise.append(drawn)
+        if training.input_perturbation:
+            drawn = drawn + training.input_perturbation * torch.randn(drawn.shape, generator=rng)
+        seen_noise.append(drawn)
     return Batch(
         latents=torch.stack([examples.images[image].latents for image in image_of]),
         sizes=torch.stack([examples.images[image].sizes for image in image_of]),
         tokens=tokens,
         noise=torch.stack(noise).to(base.device),
+        seen_noise=torch.stack(seen_noise).to(base.device),
         timesteps=torch.stack(timesteps).to(base.device),
     )
-
-
-def learning_rate(training: TrainingConfig, step: int, steps_per_epoch: int) -> float:
-    """Constant after a linear warm-up that starts at 0 and lasts `warmup_epochs`."""
-    warmup = training.warmup_epochs * steps_per_epoch
-    return training.lr * min(1.0, step / warmup) if warmup else training.lr
 
 
 def _examples(
@@ -218,12 +233,20 @@ def _examples(
 
 
 def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
-    """The config's optimizer with a group for each learning rate; "ratio" is the group's to the config's."""
+    """The optimizer of a fresh adapter with a group for each learning rate; "ratio" is the group's to the config's.
+
+    LoRA+ (Hayou et al. 2024) has a rate of its own for factors that start at zero beside others that do not: of LoRA
+    lora_up.
+    """
     text_ratio = 1.0 if training.text_encoder_lr is None else training.text_encoder_lr / training.lr
     groups: dict[float, list[torch.Tensor]] = {}
     for name, params in adapter.modules.items():
-        ratio = 1.0 if name.startswith("unet.") else text_ratio
-        groups.setdefault(ratio, []).extend(adapters.trained(params))
+        part = 1.0 if name.startswith("unet.") else text_ratio
+        tensors = adapters.trained(params)
+        has_first = training.lora_plus_ratio != 1 and any(bool(tensor.any()) for tensor in tensors)
+        for tensor in tensors:
+            is_second = has_first and not tensor.any()
+            groups.setdefault(part * (training.lora_plus_ratio if is_second else 1.0), []).append(tensor)
     rows = [{"params": params, "ratio": ratio} for ratio, params in groups.items()]
     return optimizer_of(rows, training, device)
 
@@ -235,23 +258,37 @@ def _update(
     params: list[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     parts: list[Batch],
-    max_grad_norm: float,
+    training: TrainingConfig,
 ) -> torch.Tensor:
     """One step of the optimizer on the parts of a batch together; returns the loss, still on the device."""
     optimizer.zero_grad(set_to_none=True)
-    loss = sum(_backward(base, adapter, apart, part, len(part) / sum(map(len, parts))) for part in parts)
-    torch.nn.utils.clip_grad_norm_(params, max_grad_norm)
+    size = sum(map(len, parts))
+    loss = sum(_backward(base, adapter, apart, part, training, len(part) / size) for part in parts)
+    torch.nn.utils.clip_grad_norm_(params, training.max_grad_norm)
     optimizer.step()
     return loss
 
 
-def _backward(base: BaseModel, adapter: Adapter, apart: frozenset[str], batch: Batch, share: float) -> torch.Tensor:
+def _backward(
+    base: BaseModel, adapter: Adapter, apart: frozenset[str], batch: Batch, training: TrainingConfig, share: float
+) -> torch.Tensor:
     """Add the gradient of that share of the loss."""
+    alphas = losses.zero_terminal(base.alphas_cumprod) if training.zero_terminal_snr else base.alphas_cumprod
 
     def forward_and_back() -> torch.Tensor:
         texts = diffusion.embed_tokens(base, batch.tokens)
-        losses = diffusion.noise_prediction_loss(base, batch.latents, texts, batch.noise, batch.timesteps, batch.sizes)
-        loss = losses.mean() * share
+        prediction = diffusion.noise_prediction(
+            base,
+            batch.latents,
+            texts,
+            batch.noise,
+            batch.timesteps,
+            batch.sizes,
+            seen_noise=batch.seen_noise,
+            alphas_cumprod=alphas,
+        )
+        each = losses.sample_losses(training, *prediction, batch.timesteps, alphas, base.predicts_velocity)
+        loss = each.mean() * share
         loss.backward()
         return loss.detach()
 

@@ -12,7 +12,7 @@ import torch
 from changed_configs import changed
 from tiny_base import write_tiny_base
 
-from lorabench import adapters, base_models, components, images
+from lorabench import adapters, base_models, components, images, schedules
 from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import optimizers
@@ -25,6 +25,7 @@ CONFIG = TrainConfig(
         1e-2, epochs=3, checkpoint_epochs=(1, 3), batch_size=4, caption_dropout=0.2, resolution=16, max_tokens=14
     ),
 )
+KEPT, DROPPED = TrainingConfig(caption_dropout=0.0), TrainingConfig(caption_dropout=1.0)
 OTHERS = {
     "lora": CONFIG,
     "loha": changed(CONFIG, algorithm="loha"),
@@ -86,11 +87,28 @@ def test_training_learns(base, pictures):
     assert np.mean(learnt.losses[-9:]) < 0.9 * np.mean(still.losses[-9:])
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [("lora", "adamw"), ("native", "adamw"), ("native", "adamw8bit")])
-def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name, optimizer):
+@pytest.mark.parametrize(
+    ("name", "optimizer", "schedule"),
+    [
+        ("lora", "adamw", "constant"),
+        ("native", "adamw", "cosine_with_restarts"),
+        ("lora", "prodigy", "linear"),
+        ("native", "adamw8bit", "constant"),
+    ],
+)
+def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name, optimizer, schedule):
     if optimizer == "adamw8bit":
         eight_bits()
-    config = changed(OTHERS[name], lr=1e-3, warmup_epochs=1.5, optimizer=optimizer)
+    config = changed(
+        OTHERS[name],
+        lr=1.0 if optimizer == "prodigy" else 1e-3,
+        warmup_epochs=1.5,
+        optimizer=optimizer,
+        schedule=schedule,
+        cycles=2,
+        rank_dropout=0.2,
+        module_dropout=0.2,
+    )
     first, last = run(base, pictures, config)
     in_bits = {value.dtype for state in first.state.optimizer["state"].values() for value in _tensors_in(state)}
     assert (torch.uint8 in in_bits) == (optimizer == "adamw8bit")
@@ -143,8 +161,8 @@ def test_a_batch_in_pieces_is_the_same_batch(base, pictures):
 def test_an_optimizer_without_its_package_is_said_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package bitsandbytes.*pip install 'lorabench\[gpu\]'"):
-        optimizers.require("adamw8bit")
-    optimizers.require("adamw")
+        optimizers.require(TrainingConfig(1e-3, optimizer="adamw8bit"))
+    optimizers.require(TrainingConfig(1e-3))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +197,7 @@ def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
     theirs = []
     for epoch in range(3):
         for samples in stage.epoch_batches(examples, 4, 1, epoch):
-            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.training.caption_dropout)
+            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.training)
             text = base.text_encoders["text_encoder"](batch.tokens[:, 0, 0]).last_hidden_state
             signal = base.alphas_cumprod[batch.timesteps][:, None, None, None]
             noisy = signal.sqrt() * batch.latents + (1 - signal).sqrt() * batch.noise
@@ -222,18 +240,57 @@ def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures)
 def test_draws_belong_to_the_sample(base, pictures):
     """Neither its place in the batch nor its company nor the dropout changes a sample's noise and timestep."""
     examples = stage._examples(base, pictures, stage.encode_images(base, pictures, 16), CONFIG.training.max_tokens)
-    one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, 0.0)
-    other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, 1.0)
+    one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, KEPT)
+    other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, DROPPED)
     assert torch.equal(one.noise[1], other.noise[1]) and one.timesteps[1] == other.timesteps[1]
     assert torch.equal(other.tokens, examples.no_tokens.expand_as(other.tokens))
     assert not torch.equal(one.tokens[1], other.tokens[1])
     assert examples.image_of[3] == examples.image_of[4]  # two repeats of a picture, and yet not the same noise
-    assert not torch.equal(*stage.draw_batch(base, examples, np.array([3, 4]), 1, 7, 0.0).noise)
+    assert not torch.equal(*stage.draw_batch(base, examples, np.array([3, 4]), 1, 7, KEPT).noise)
+
+
+def test_what_more_noise_is_drawn_changes_nothing_else(base, pictures):
+    examples = stage._examples(base, pictures, stage.encode_images(base, pictures, 16), CONFIG.training.max_tokens)
+    samples = np.arange(9)
+
+    def batch(**settings):
+        return stage.draw_batch(base, examples, samples, 1, 7, replace(KEPT, **settings))
+
+    plain, offset, perturbed = batch(), batch(noise_offset=0.1), batch(input_perturbation=0.1)
+    assert all(torch.equal(each.timesteps, plain.timesteps) for each in (offset, perturbed))
+    assert torch.equal(plain.noise, plain.seen_noise) and torch.equal(perturbed.noise, plain.noise)
+    added = offset.noise - plain.noise
+    torch.testing.assert_close(added, added.mean((2, 3), keepdim=True).expand_as(added), rtol=0, atol=1e-6)
+    assert added[:, :, 0, 0].std() == pytest.approx(0.1, rel=0.35)  # 36 numbers
+    seen = perturbed.seen_noise - plain.noise
+    assert seen.std() == pytest.approx(0.1, rel=0.1) and seen.mean().abs() < 0.02
+    assert torch.equal(offset.noise, offset.seen_noise)
+
+
+def test_the_second_factor_has_a_rate_of_its_own(base, pictures):
+    """LoRA+: what starts at zero, of LoRA lora_up; a lone tensor is no second factor."""
+    for name, suffixes in (("lora", {"lora_up.weight"}), ("native", set())):
+        config = changed(OTHERS[name], lora_plus_ratio=16.0)
+        adapter = adapters.create(base.components, components.find("algorithms", name), config.adapter, 1)
+        optimizer = stage._optimizer(adapter, config.training, base.device)
+        ratios = {id(p): group["ratio"] for group in optimizer.param_groups for p in group["params"]}
+        of_suffix = {(k, ratios[id(t)]) for params in adapter.modules.values() for k, t in params.items()}
+        assert of_suffix == {(k, 16.0 if k in suffixes else 1.0) for k, _ in of_suffix}
+
+
+def test_velocity_alone_has_a_zero_terminal_snr(base, pictures):
+    with pytest.raises(
+        UserError, match="'lora-8' has zero_terminal_snr, which is for base models that predict velocity"
+    ):
+        run(base, pictures, changed(CONFIG, zero_terminal_snr=True))
+    velocity = replace(base, scheduler_config={**base.scheduler_config, "prediction_type": "v_prediction"})
+    zero, usual = (run(velocity, pictures, changed(CONFIG, zero_terminal_snr=each)) for each in (True, False))
+    assert zero[0].losses != usual[0].losses
 
 
 def test_warm_up_and_progress(base, pictures):
-    training = TrainingConfig(1e-2, warmup_epochs=2.0)
-    assert [stage.learning_rate(training, step, 3) for step in (0, 3, 6, 60)] == [0, 5e-3, 1e-2, 1e-2]
+    multiplier = schedules.multiplier(TrainingConfig(1e-2, warmup_epochs=2.0), 1e-2, 90, 3)
+    assert [multiplier(step) for step in (0, 3, 6, 60)] == [0, 0.5, 1, 1]
     calls = []
     results = run(base, pictures, CONFIG, on_step=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(step, 9) for step in range(1, 10)]

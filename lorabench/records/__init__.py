@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from lorabench.records.training import HYPERPARAMETERS as HYPERPARAMETERS
+from lorabench.records.training import AdapterConfig as AdapterConfig
+from lorabench.records.training import HuberSchedule as HuberSchedule
+from lorabench.records.training import LossConfig as LossConfig
+from lorabench.records.training import LossName as LossName
+from lorabench.records.training import OptimizerConfig as OptimizerConfig
+from lorabench.records.training import SampleConfig as SampleConfig
+from lorabench.records.training import ScheduleConfig as ScheduleConfig
+from lorabench.records.training import ScheduleName as ScheduleName
+from lorabench.records.training import TrainConfig as TrainConfig
+from lorabench.records.training import TrainingConfig as TrainingConfig
+from lorabench.records.training import told as told
+
 PromptType = Literal["train", "trigger", "alter", "style", "together", "drift"]
-OptimizerName = Literal["adamw", "adamw8bit"]
 ExecutorName = Literal["local", "ray"]
 MergeMethod = Literal["linear", "svd", "ties", "dare", "dlf"]
 ResizeMode = Literal["stretch", "letterbox", "center_crop", "scale"]
@@ -120,101 +132,6 @@ class PromptSet:
 
 
 @dataclass(frozen=True)
-class AdapterConfig:
-    """What is trained: the algorithm of a weight update, the modules that it is of, and its size."""
-
-    algorithm: str
-    trained_layers: str = ""  # "" = not known yet: a file's are read off its weights
-    dim: int | None = None
-    alpha: float | None = None
-    factor: int | None = None
-    conv_dim: int | None = None  # of kernels larger than 1 x 1; None = dim
-    conv_alpha: float | None = None  # of the same; None = alpha
-    tucker: bool = False  # kernels larger than 1 x 1 by Tucker decomposition
-    dora: bool = False  # magnitude and direction apart
-    decompose_both: bool = False  # LoKr: the first block of low rank too
-    peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
-    train_text_encoder: bool = True
-    train_unet: bool = True
-
-    @property
-    def method(self) -> str:
-        """The algorithm as tables have it: "dora" is LoRA's, "dora:loha" LoHa's; peft's methods apart, "peft:VERA"."""
-        if self.peft:
-            return f"{self.algorithm}:{str(self.peft.get('peft_type', '')).upper()}"
-        if self.dora:
-            return "dora" if self.algorithm == "lora" else f"dora:{self.algorithm}"
-        return self.algorithm
-
-
-HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How it is trained: optimizer, length, and what a step sees."""
-
-    lr: float = float("nan")  # NaN = not known: a file need not say it
-    text_encoder_lr: float | None = None  # None = lr
-    epochs: int = 1
-    checkpoint_epochs: tuple[int, ...] = (1,)
-    batch_size: int = 8
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.99)
-    max_grad_norm: float = 1.0
-    warmup_epochs: float = 0.0
-    caption_dropout: float = 0.05
-    resolution: int = 512
-    max_tokens: int = 75
-    optimizer: OptimizerName = "adamw"
-    concepts: tuple[str, ...] = ()  # that it is trained on, as glob patterns; empty = all of the data set
-
-
-# Settings that came later. At its default such a one is left out of keys and files: it is what was always done.
-LATER = ("optimizer", "scheduler", "clip_skip", "concepts")
-
-
-def told(settings: TrainingConfig | Sampling) -> dict[str, Any]:
-    """The settings that keys are made of and files hold."""
-    usual = {each.name: each.default for each in fields(settings)}
-    return {key: value for key, value in asdict(settings).items() if key not in LATER or value != usual[key]}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One config of the grid, without its seed."""
-
-    name: str  # the readable id, unique in a study
-    adapter: AdapterConfig
-    training: TrainingConfig = TrainingConfig()  # of a file that says nothing of it
-
-    @property
-    def flat(self) -> dict[str, Any]:
-        """Name and settings in one table, as adapter files hold them and keys are made of them."""
-        return {"name": self.name, **asdict(self.adapter), **told(self.training)}
-
-    @property
-    def factors(self) -> dict[str, Any]:
-        """What tables say of it: the fields that a Checkpoint has of its config."""
-        own = self.adapter
-        sizes = {"dim": own.dim, "alpha": own.alpha, "factor": own.factor}
-        return {"algorithm": own.method, "trained_layers": own.trained_layers, "lr": self.training.lr, **sizes}
-
-    @classmethod
-    def from_flat(cls, flat: Mapping[str, Any]) -> TrainConfig:
-        """The config of such a table; what it lacks has its default."""
-        own = {each.name for each in fields(AdapterConfig)}
-        adapter = {key: value for key, value in flat.items() if key in own}
-        training = {key: value for key, value in flat.items() if key not in {"name", *own}}
-        training |= {"concepts": tuple(training.get("concepts", ()))}
-        return cls(flat["name"], AdapterConfig(**adapter), TrainingConfig(**training))
-
-    def saved_at(self, *epochs: int) -> TrainConfig:
-        """The same training with checkpoints at these epochs, ended at the last of them."""
-        return replace(self, training=replace(self.training, epochs=max(epochs), checkpoint_epochs=epochs))
-
-
-@dataclass(frozen=True)
 class Recipe:
     """How several weight updates become one."""
 
@@ -235,6 +152,7 @@ class Sampling:
     negative_prompt: str = ""
     scheduler: str = "DDIM"  # diffusers' name without "Scheduler", with " karras" by Karras' spacing of the noise
     clip_skip: int = 1  # text vectors of this layer of the text encoder, counted from the last
+    zero_terminal_snr: bool = False  # nothing of a picture in the noise that is begun with, for models trained so
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,159 @@
+"""What is trained and how: the records of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+LossName = Literal["l2", "l1", "huber", "smooth_l1"]
+HuberSchedule = Literal["constant", "exponential", "snr"]
+ScheduleName = Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is trained: the algorithm of a weight update, the modules that it is of, and its size."""
+
+    algorithm: str
+    trained_layers: str = ""  # "" = not known yet: a file's are read off its weights
+    dim: int | None = None
+    alpha: float | None = None
+    factor: int | None = None
+    conv_dim: int | None = None  # of kernels larger than 1 x 1; None = dim
+    conv_alpha: float | None = None  # of the same; None = alpha
+    tucker: bool = False  # kernels larger than 1 x 1 by Tucker decomposition
+    dora: bool = False  # magnitude and direction apart
+    decompose_both: bool = False  # LoKr: the first block of low rank too
+    peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
+    train_text_encoder: bool = True
+    train_unet: bool = True
+
+    @property
+    def method(self) -> str:
+        """The algorithm as tables have it: "dora" is LoRA's, "dora:loha" LoHa's; peft's methods apart, "peft:VERA"."""
+        if self.peft:
+            return f"{self.algorithm}:{str(self.peft.get('peft_type', '')).upper()}"
+        if self.dora:
+            return "dora" if self.algorithm == "lora" else f"dora:{self.algorithm}"
+        return self.algorithm
+
+
+HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What a step makes small."""
+
+    loss: LossName = "l2"
+    huber_c: float = 0.1  # threshold of huber and smooth_l1
+    huber_schedule: HuberSchedule = "snr"  # how it follows the timestep
+    min_snr_gamma: float = 0.0  # 0 = none
+    debiased_estimation: bool = False
+    noise_offset: float = 0.0
+    input_perturbation: float = 0.0
+    zero_terminal_snr: bool = False
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate goes, from step to step."""
+
+    schedule: ScheduleName = "constant"
+    cycles: int = 1  # of cosine_with_restarts
+    power: float = 1.0  # of polynomial
+    warmup_epochs: float = 0.0
+    warmup_steps: int = 0  # in the place of epochs, where it is not 0
+    warmup_share: float = 0.0  # likewise, of all steps
+
+    @property
+    def knows_its_end(self) -> bool:
+        """Whether a step's rate depends on how many steps there are in all."""
+        return self.schedule != "constant" or self.warmup_share > 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """What makes the step."""
+
+    lr: float = float("nan")  # NaN = not known: a file need not say it
+    text_encoder_lr: float | None = None  # None = lr
+    lora_plus_ratio: float = 1.0  # learning rate of the second factor by that of the first
+    optimizer: str = "adamw"
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    max_grad_norm: float = 1.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+    scale_weight_norms: float = 0.0  # the largest Frobenius norm of an update; 0 = any
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What a step sees."""
+
+    batch_size: int = 8
+    caption_dropout: float = 0.05
+    resolution: int = 512
+    max_tokens: int = 75
+    concepts: tuple[str, ...] = ()  # that it is trained on, as glob patterns; empty = all of the data set
+
+
+@dataclass(frozen=True)
+class TrainingConfig(LossConfig, ScheduleConfig, SampleConfig, OptimizerConfig):
+    """How it is trained: loss, schedule, optimizer, samples, length."""
+
+    epochs: int = 1
+    checkpoint_epochs: tuple[int, ...] = (1,)
+
+
+# Settings that were there from the first. Any other one is left out of keys and files where it has its default: that is
+# what was always done.
+FIRST = frozenset(
+    {"lr", "text_encoder_lr", "epochs", "checkpoint_epochs", "batch_size", "weight_decay", "betas", "max_grad_norm"}
+    | {"warmup_epochs", "caption_dropout", "resolution", "max_tokens"}
+    | {"steps", "guidance", "size", "negative_prompt"}
+)
+
+
+def told(settings: Any) -> dict[str, Any]:
+    """The settings (TrainingConfig, Sampling) that keys are made of and files hold."""
+    usual = type(settings)()
+    return {key: value for key, value in asdict(settings).items() if key in FIRST or value != getattr(usual, key)}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One config of the grid, without its seed."""
+
+    name: str  # the readable id, unique in a study
+    adapter: AdapterConfig
+    training: TrainingConfig = TrainingConfig()  # of a file that says nothing of it
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Name and settings in one table, as adapter files hold them and keys are made of them."""
+        return {"name": self.name, **asdict(self.adapter), **told(self.training)}
+
+    @property
+    def factors(self) -> dict[str, Any]:
+        """What tables say of it: the fields that a Checkpoint has of its config."""
+        own = self.adapter
+        sizes = {"dim": own.dim, "alpha": own.alpha, "factor": own.factor}
+        return {"algorithm": own.method, "trained_layers": own.trained_layers, "lr": self.training.lr, **sizes}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> TrainConfig:
+        """The config of such a table; what it lacks has its default."""
+        own = {each.name for each in fields(AdapterConfig)}
+        adapter = {key: value for key, value in flat.items() if key in own}
+        training = {key: value for key, value in flat.items() if key not in {"name", *own}}
+        training |= {"concepts": tuple(training.get("concepts", ()))}
+        return cls(flat["name"], AdapterConfig(**adapter), TrainingConfig(**training))
+
+    def saved_at(self, *epochs: int) -> TrainConfig:
+        """The same training with checkpoints at these epochs, ended at the last of them."""
+        length = self.training.epochs if self.training.knows_its_end else max(epochs)
+        return replace(self, training=replace(self.training, epochs=length, checkpoint_epochs=epochs))
