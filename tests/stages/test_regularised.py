@@ -73,8 +73,8 @@ def test_an_update_is_scaled_to_the_largest_norm(base, algorithm):
         adapter, modules={name: {k: v.clone() for k, v in of.items()} for name, of in adapter.modules.items()}
     )
     names = [name for name, params in adapter.modules.items() if "w_norm" not in params]
-    before = {name: update(base, adapter, name).clone() for name in names}
-    largest = float(np.median([each.norm() for each in before.values()]))
+    before = {name: update(base, adapter, name).detach().clone() for name in names}
+    largest = float(np.median([float(each.norm()) for each in before.values()]))
     regularised.check_norm(adapter.algorithm, adapter.config)
     regularised.within_norm(base.components, adapter, largest)
     for name in names:
