@@ -85,7 +85,12 @@ def test_what_cannot_be_merged_is_a_sentence(base, tmp_path):
     for words, said in [
         ([f"{one}:0"], "nothing is left"),
         ([str(one), str(one)], "named twice"),
-        ([f"{one}:nan"], "finite ratio"),
+        ([f"{one}:nan"], f"ratio of {one} is nan: a ratio is a number from -1000 to 1000"),
+        ([f"{one}:1e38", str(full)], f"ratio of {one} is 1e+38"),
+        ([f"{one}:0,5", str(full)], f"'0,5' behind {one} is no ratio"),
+        ([str(one), f"{one.parent}/./{one.name}"], "named twice"),
+        ([str(one), str(full), "--density", "0.3"], "--density is of ties and dare, and the method is linear"),
+        ([str(one), str(full), "--method", "ties", "--seed", "1"], "--seed is of dare, and the method is ties"),
         ([str(tmp_path / "nowhere.safetensors:1")], "does not exist"),
         ([str(one), "--method", "tied"], "Unknown method 'tied'"),
         ([str(full), "--method", "svd"], "none of the adapters has a rank"),

@@ -5,7 +5,6 @@ Mistakes are told before anything large is imported. All errors of use are `lora
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,7 @@ from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
-from lorabench.records import MergeMethod, Recipe
+from lorabench.records import MergeMethod
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -333,8 +332,8 @@ def merge(
     *,
     method: MergeMethod = "linear",
     rank: int | None = None,
-    density: float = 0.5,
-    seed: int = 0,
+    density: float | None = None,
+    seed: int | None = None,
     base: str | None = None,
     to: Literal["kohya", "diffusers", "peft"] = "kohya",
     dtype: DType = "float32",
@@ -344,26 +343,20 @@ def merge(
     """Write adapters, each at its ratio, as one; what came of it: the file, its rank, what compressing to one cost.
 
     Any algorithms go together. `method`: "linear" sums the updates; "svd" compresses the sum to `rank`, by default the
-    largest of the parents'; "ties" trims to `density`, elects signs and takes the mean (Yadav et al. 2023); "dare"
-    keeps a random `density`, rescales and sums (Yu et al. 2024), by `seed`; "dlf" weighs the parents layer by layer
-    (docs/merging.md). `rank` compresses what the others give too. `base` is needed where updates depend on its weights
-    (DoRA, (IA)^3, OFT). "interference" says of each two parents how their updates agree. UserError for files that do
-    not go together.
+    largest of the parents'; "ties" trims to `density` (0.5), elects signs and takes the mean (Yadav et al. 2023);
+    "dare" keeps a random `density`, rescales and sums (Yu et al. 2024), by `seed` (0); "dlf" weighs the parents layer
+    by layer (docs/merging.md). `rank` compresses what the others give too. `base` is needed where updates depend on its
+    weights (DoRA, (IA)^3, OFT). "interference" says of each two parents how their updates agree. UserError for files
+    that do not go together.
     """
     for file in adapters:
         early_checks.existing(Path(file), "Checkpoint", "")
     if method not in get_args(MergeMethod):
         raise UserError(unknown("method", method, get_args(MergeMethod), "--method"))
-    if len(adapters) < 1 or not all(math.isfinite(ratio) for ratio in adapters.values()):
-        raise UserError("Name adapters to merge, each with a finite ratio.")
-    if rank is not None and rank < 1:
-        raise UserError(f"--rank is a whole number above 0, not {rank}.")
-    if not 0 < density <= 1:
-        raise UserError(f"--density is a share above 0 and at most 1, not {density}.")
     from lorabench.api import merging
 
     parents = [(Path(file), float(ratio)) for file, ratio in adapters.items()]
-    recipe = Recipe(method, rank, density, seed)
+    recipe = merging.recipe_of(method, rank, density, seed)
     return merging.merged(parents, Path(out), recipe, base, to, dtype, allow_unused, quiet)
 
 

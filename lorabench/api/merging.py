@@ -9,10 +9,25 @@ from typing import Any
 from lorabench import formats
 from lorabench.api.adapter_tools import DIFFUSERS, KOHYA, fitted
 from lorabench.api.progress import open_progress
+from lorabench.config import OPTIONS_OF
 from lorabench.errors import UserError
-from lorabench.records import Recipe
+from lorabench.records import MergeMethod, Recipe
 from lorabench.stages.merge import Interference
 from lorabench.stages.merge_files import agreement, merged_adapter
+from lorabench.values import LARGEST_RATIO
+
+
+def recipe_of(method: MergeMethod, rank: int | None, density: float | None, seed: int | None) -> Recipe:
+    """UserError for what a method does not take."""
+    if rank is not None and rank < 1:
+        raise UserError(f"--rank is a whole number above 0, not {rank}.")
+    if density is not None and not 0 < density <= 1:
+        raise UserError(f"--density is a share above 0 and at most 1, not {density}.")
+    said = {name: value for name, value in (("density", density), ("seed", seed)) if value is not None}
+    for name in said:
+        if method not in OPTIONS_OF[name]:
+            raise UserError(f"--{name} is of {' and '.join(OPTIONS_OF[name])}, and the method is {method}.")
+    return Recipe(method, rank, **said)
 
 
 def merged(
@@ -26,6 +41,10 @@ def merged(
     quiet: bool,
 ) -> dict[str, Any]:
     """Write the merge of adapter files, and say what came of it. UserError for files that do not go together."""
+    for path, ratio in parents:
+        if not abs(ratio) <= LARGEST_RATIO:
+            most = f"{LARGEST_RATIO:g}"
+            raise UserError(f"The ratio of {path} is {ratio:g}: a ratio is a number from -{most} to {most}.")
     if out.exists():
         raise UserError(f"{out} exists; remove it or name another path.")
     if to in (KOHYA, DIFFUSERS) and out.suffix != ".safetensors":

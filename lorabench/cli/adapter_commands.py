@@ -91,8 +91,10 @@ def merge(
     rank: Annotated[
         int | None, typer.Option(min=1, max=WIDEST, help="compress to it; svd: the parents' largest")
     ] = None,
-    density: Annotated[float, typer.Option(min=0.0, max=1.0, help="of ties and dare: the share that is kept")] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="of dare: which numbers are kept")] = 0,
+    density: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="of ties and dare: the share that is kept; default: 0.5")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="of dare: chooses what is kept; default: 0")] = None,
     base: Annotated[str | None, typer.Option(help="base model; needed for DoRA, (IA)^3, OFT")] = None,
     to: Annotated[str, typer.Option(help="kohya, diffusers or peft")] = "kohya",
     dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",
@@ -105,7 +107,7 @@ def merge(
     Any algorithms go together. Says what compressing cost, and how far the updates agree.
     """
     parents = dict(_with_ratio(text) for text in adapters)
-    if len(parents) < len(adapters):
+    if len({Path(file).resolve() for file in parents}) < len(adapters):
         raise UserError("An adapter is named twice: add its ratios up.")
     found = api.merge(
         parents, out, method=method, rank=rank, density=density, seed=seed, base=base, to=to, dtype=dtype,
@@ -143,4 +145,6 @@ def _with_ratio(text: str) -> tuple[str, float]:
     try:
         return file, float(ratio)
     except ValueError:
+        if Path(file).exists():
+            raise UserError(f"'{ratio}' behind {file} is no ratio: write a number, as in {file}:0.5.") from None
         return text, 1.0

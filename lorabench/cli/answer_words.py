@@ -34,6 +34,7 @@ def _heading(answer: Answer) -> str:
 
 def _line(choice: Choice) -> str:
     value = f"{choice.value}, {choice.between} of the way" if choice.between else choice.value
+    value += f", base model {choice.floor}" if choice.floor else ""
     lead = f"best {choice.best} ({value})" if choice.best else value
     others = {"tied": choice.tied, "worse": choice.worse, "cannot be told from": choice.untold}
     parts = [lead, *(f"{words}: {listed(names)}" for words, names in others.items() if names)]

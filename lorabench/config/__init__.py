@@ -15,6 +15,7 @@ from lorabench.config.reading import resolve_path as resolve_path
 from lorabench.config.reading import study_from as study_from
 from lorabench.config.schema import DEFAULT_METRICS as DEFAULT_METRICS
 from lorabench.config.schema import DRAWN as DRAWN
+from lorabench.config.schema import OPTIONS_OF as OPTIONS_OF
 from lorabench.config.schema import Data as Data
 from lorabench.config.schema import Merge as Merge
 from lorabench.config.schema import MetricChoice as MetricChoice

@@ -192,7 +192,7 @@ class Sweep(Drawn):
         return [self.said, *(self.said | each.said for each in self.vary)]
 
 
-_OPTIONS_OF = {"density": ("ties", "dare"), "seed": ("dare",)}  # which methods take what no other does
+OPTIONS_OF = {"density": ("ties", "dare"), "seed": ("dare",)}  # which methods take what no other does
 
 
 class Merge(Section):
@@ -219,7 +219,7 @@ class Merge(Section):
             raise ValueError(f"{len(self.ratios)} ratios for {len(self.parents)} parents: name one for each")
         if self.ratios and not any(self.ratios):
             raise ValueError("all ratios are 0, so nothing is left to merge")
-        for option, methods in _OPTIONS_OF.items():
+        for option, methods in OPTIONS_OF.items():
             if getattr(self, option) is not None and self.method not in methods:
                 raise ValueError(f"{option} is of {' and '.join(methods)}, and the method is {self.method}")
         return self

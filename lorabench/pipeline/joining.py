@@ -7,7 +7,7 @@ keys; contents differ where another device made them, and what was made from one
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from lorabench.errors import DamagedArtifact, UserError
 from lorabench.pipeline.integrity import Artifact, artifacts
 from lorabench.pipeline.parts import Claim, Part
 from lorabench.pipeline.pending import STAGES_OF_TASKS, outstanding
-from lorabench.pipeline.plan import Plan, TrainingRun
+from lorabench.pipeline.plan import Merging, Plan, TrainingRun
 from lorabench.pipeline.run import Progress, stop_if_disk_is_full
-from lorabench.records import Failure
+from lorabench.records import Checkpoint, Failure
 from lorabench.report.words import count, listed, size
 
 MARK = ".joining.json"  # in the joined folder until it is whole: what is being joined
@@ -62,7 +62,7 @@ def covered(plan: Plan, parts: Sequence[Part]) -> Plan:
     for artifact in artifacts(plan):
         name = plan.folder.name(artifact.folder)
         known[name] = artifact.key
-        if any(name in part.artifacts or name in part.faults for part in parts):
+        if _is_known(name, parts):
             begun.add(_unit_of(plan, artifact))
     for part in parts:
         other = next((name for name, each in part.artifacts.items() if known.get(name, each.key) != each.key), None)
@@ -79,9 +79,32 @@ def covered(plan: Plan, parts: Sequence[Part]) -> Plan:
         raise UserError(f"None of the trainings of study '{plan.study.name}' is in {names}.")
     lacking = [f"{run.config.name} (seed {run.seed})" for run in plan.runs if run not in runs]
     said = [f"Trainings of this study that no part has: {listed(lacking)}."] if lacking else []
-    mergings = tuple(each for each in plan.mergings if all(run in runs for run in each.runs))
-    kept = tuple(each for each in plan.checkpoints if each.is_base or all(run in runs for run in plan.runs_of(each)))
+    able = [each for each in plan.mergings if all(run in runs for run in each.runs)]
+    mergings = tuple(each for each in able if _is_known(plan.folder.name(plan.places.merging(each)), parts))
+    said += [_waiting([each for each in able if each not in mergings], plan)] if len(mergings) < len(able) else []
+    kept = tuple(each for each in plan.checkpoints if _is_covered(plan, each, runs, mergings))
     return replace(plan, runs=runs, mergings=mergings, checkpoints=kept, remarks=(*plan.remarks, *said))
+
+
+def _is_known(name: str, parts: Sequence[Part]) -> bool:
+    return any(name in part.artifacts or name in part.faults for part in parts)
+
+
+def _is_covered(
+    plan: Plan, checkpoint: Checkpoint, runs: Collection[TrainingRun], mergings: Collection[Merging]
+) -> bool:
+    merging = plan.merging_of(checkpoint)
+    if merging is not None:
+        return merging in mergings
+    return checkpoint.is_base or plan.run_of(checkpoint) in runs
+
+
+def _waiting(mergings: Sequence[Merging], plan: Plan) -> str:
+    names = listed(list(dict.fromkeys(each.name for each in mergings)))
+    return (
+        f"Not made yet, since no part had all of their parents: {count(len(mergings), 'merge')} ({names}); `lorabench "
+        f"grid` of this study with --out {plan.root} makes and draws what is missing."
+    )
 
 
 def bring_together(plan: Plan, parts: Sequence[Part], progress: Progress) -> Joined:

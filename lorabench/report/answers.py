@@ -29,6 +29,7 @@ class Choice:
     worse: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
     between: str = ""  # "71 %" of the way from floor to ceiling
+    floor: str = ""  # of a config that is drawn otherwise than the study itself: the base model drawn so
     copies: str = ""  # of its images, at that moment
 
 
@@ -55,8 +56,10 @@ def choices(run: Comparison, columns: Sequence[Column], category: str = ALL) -> 
     for column in columns if len(table) else ():
         rows = table[(table["category"] == category) & (table[METRIC].fillna("") == list(column.identity)).all(axis=1)]
         info = {"criterion": column.info.criterion, "higher_is_better": column.info.higher_is_better}
-        marks = {"floor": run.means.base, "ceiling": run.means.real}
-        parts.append(rows.assign(**info, **{name: of.get((column, category)) for name, of in marks.items()}))
+        # A config is drawn in one way, so all of its points have one floor.
+        floors = dict(zip(run.points.table["config"], run.means.floor.get((column, category), ())))
+        marks = {"floor": rows["config"].map(floors), "ceiling": run.means.real.get((column, category))}
+        parts.append(rows.assign(**info, **marks))
     names = ["study", "criterion", *METRIC, "category", "higher_is_better", *STANDING, "floor", "ceiling"]
     found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
     return found[names].astype({"floor": "float64", "ceiling": "float64"})
@@ -70,8 +73,9 @@ def answers(run: Comparison, columns: Sequence[Column], cards: Sequence[Card]) -
         rows = choices(run, [column])
         of_fidelity = copies if column.info.criterion == "fidelity" else {}
         if len(rows):
-            marks = (_known(rows[name].iloc[0]) for name in ("floor", "ceiling"))
-            parts = tuple(_choice(each, of_fidelity) for _, each in rows.groupby("config", sort=False))
+            floor = run.means.base.get((column, ALL))
+            parts = tuple(_choice(each, of_fidelity, floor) for _, each in rows.groupby("config", sort=False))
+            marks = (_known(floor), _known(rows["ceiling"].iloc[0]))
             found.append(Answer(column, *marks, failed.get(column, ""), parts))
     return found
 
@@ -81,8 +85,8 @@ def is_several(found: Sequence[Answer]) -> bool:
     return any(choice.best for answer in found for choice in answer.choices)
 
 
-def _choice(rows: pd.DataFrame, copies: Mapping[tuple[Any, ...], float]) -> Choice:
-    """Of one config and measurement."""
+def _choice(rows: pd.DataFrame, copies: Mapping[tuple[Any, ...], float], floor: float) -> Choice:
+    """Of one config and measurement; `floor` is the base model as the study itself draws it."""
     ratios = rows["scale"].nunique() > 1
     named = {each: tuple(moment_words(row, ratios) for row in _rows(rows, each)) for each in _VERDICTS}
     best = (_rows(rows, "best") or rows.to_dict("records"))[0]
@@ -95,6 +99,7 @@ def _choice(rows: pd.DataFrame, copies: Mapping[tuple[Any, ...], float]) -> Choi
         worse=named["worse"],
         untold=named["cannot be told"],
         between=_between(best),
+        floor="" if best["floor"] == floor else _known(best["floor"]),
         copies="" if rate is None else _percent(rate),
     )
 

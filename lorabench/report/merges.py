@@ -26,6 +26,9 @@ def merge_data(tables: RunTables, columns: Sequence[Column]) -> dict[str, Any] |
         return None
     numbers = {column.identity: place for place, column in enumerate(columns)}
     rows = tables.merges.rename(columns={"config": "merge"})
+    made = list(dict.fromkeys(rows["merge"]))
+    rows = rows.sort_values(["epoch", "scale"], kind="stable")
+    rows = rows.sort_values("merge", key=lambda names: names.map(made.index), kind="stable")
     concepts = rows[["category", "class_name"]].drop_duplicates().itertuples(index=False)
     names = {(each.category, each.class_name): _concept_words(each.category, each.class_name) for each in concepts}
     return {
@@ -47,9 +50,16 @@ def merge_data(tables: RunTables, columns: Sequence[Column]) -> dict[str, Any] |
 
 
 def kept(row: Mapping[str, Any], higher_is_better: bool) -> float | None:
-    """The share of the parent's way from the base model that the merge goes; None where it is no way upwards."""
+    """The share of the parent's way from the base model that the merge goes.
+
+    None where the parent goes no way upwards, or so short a one that the merge is far off it on either side.
+    """
     way, sign = row["alone"] - row["floor"], 1 if higher_is_better else -1
-    return _rounded((row["mean"] - row["floor"]) / way) if sign * way > 0 else None
+    share = (row["mean"] - row["floor"]) / way if sign * way > 0 else np.nan
+    return _rounded(share) if abs(share) <= _FARTHEST else None
+
+
+_FARTHEST = 2.0
 
 
 def _concept_words(category: str, class_name: str) -> str:

@@ -112,6 +112,7 @@ class Means:
     raw_error: dict[tuple[Column, str], np.ndarray]
     n: dict[tuple[Column, str], np.ndarray]
     base: dict[tuple[Column, str], float]  # the base model's raw value: the floor
+    floor: dict[tuple[Column, str], np.ndarray]  # that of the base model drawn as each point is
     real: dict[tuple[Column, str], float]  # that of real images among themselves: the ceiling
     categories: list[str]
 
@@ -123,7 +124,7 @@ def find_means(tables: RunTables, points: Points, columns: Sequence[Column]) -> 
     named = dict.fromkeys(tables.scores["category"])
     named.pop("all", None)
     categories = ["all", *named]
-    means = Means({}, {}, {}, {}, {}, {}, {}, categories)
+    means = Means({}, {}, {}, {}, {}, {}, {}, {}, categories)
     for column in columns:
         for category in categories:
             key = (category, *column.identity)
@@ -132,6 +133,7 @@ def find_means(tables: RunTables, points: Points, columns: Sequence[Column]) -> 
                 means.raw[column, category] = _spread(raw, "mean", len(points.table))
                 means.raw_error[column, category] = _spread(raw, "se", len(points.table))
                 means.base[column, category] = float(raw["mean"].get(BASE_POINT, np.nan))
+                means.floor[column, category] = raw["mean"].reindex(points.floors).to_numpy(dtype=np.float64)
                 means.real[column, category] = float(raw["mean"].get(REAL_POINT, np.nan))
                 score = scores.get(key)
                 means.score[column, category] = _spread(score, "mean", len(points.table))

@@ -215,9 +215,9 @@ def test_a_merge_stands_beside_its_parents(open_page, tables, report, tmp_path: 
     assert rows.count() == len(table) == 4
     first = rows.first.locator("th, td").all_inner_texts()
     expected = table.iloc[0]
-    assert first[:2] == [f"{CONFIGS[2][0]}, epoch {expected['epoch']:g}", expected["parent"]]
-    assert [float(text) for text in first[3:6]] == pytest.approx(list(expected[["floor", "alone", "mean"]]), rel=0.01)
-    assert float(first[6].split(" ± ")[0].replace("−", "-")) == pytest.approx(expected["difference"], abs=0.01)
+    assert first[0].split("\n") == [f"{CONFIGS[2][0]}, epoch {expected['epoch']:g}", f"{parents[0]}, train prompts"]
+    assert [float(text) for text in first[1:4]] == pytest.approx(list(expected[["floor", "alone", "mean"]]), rel=0.01)
+    assert float(first[4].split(" ± ")[0].replace("−", "-")) == pytest.approx(expected["difference"], abs=0.01)
     charts = page.locator("#merges-layers-plots h3").all_inner_texts()
     assert charts == ["Do the updates pull the same way?", "Do they use the same directions?", "How large are they?"]
     before = page.locator("#merges-plots").inner_text()

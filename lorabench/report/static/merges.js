@@ -1,6 +1,7 @@
 // What merging leaves of each parent, and how two parents' updates agree by layer.
 const MERGES = DATA.merges;
 const mergeColumns = MERGES ? [...new Set(MERGES.rows.map((row) => row.column))].sort((a, b) => a - b) : [];
+const FEW_SEEDS = 2;
 const mergeParents = MERGES ? [...new Set(MERGES.rows.map((row) => row.parent))] : [];
 const headlineOf = (numbers) => numbers.find((i) => DATA.columns[i].headline) ?? numbers[0];
 const dilution = { column: headlineOf(mergeColumns), concept: MERGES?.concepts[0], pair: 0 };
@@ -27,10 +28,11 @@ const dilutionRows = (parent, column) =>
 const atOwnScale = (row) => row.alone_scale === row.scale;
 const DILUTION_MARKS = { worse: "less", better: "more", tied: "≈", "cannot be told": "?" };
 
-// As many decimals as half the interval has with two digits.
+// As many decimals as half the interval has with two digits, and no fewer than show the difference itself with two.
 function differenceText(row) {
   const half = row.low === null ? 0 : (row.high - row.low) / 2;
-  const digits = half > 0 ? Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(half)))) : 3;
+  const smaller = Math.min(...[half, Math.abs(row.difference)].filter((v) => v > 0));
+  const digits = Number.isFinite(smaller) ? Math.max(0, Math.min(6, 1 - Math.floor(Math.log10(smaller)))) : 3;
   return signed(row.difference, digits) + (half > 0 ? ` ± ${fixed(half, digits)}` : "");
 }
 
@@ -95,23 +97,23 @@ function drawDilution(box, rows, column) {
 }
 
 function dilutionTable(columns) {
-  const head = ["Merge", "Concepts of", "Measured", "Base model", "Parent alone", "Merge", "Difference", "Kept of the way", ""];
+  const head = ["Merge", "Base model", "Parent alone", "Merge", "Difference", "Kept of the way", ""];
   const rows = mergeParents.flatMap((parent) => columns.flatMap((column) => dilutionRows(parent, column)));
   const cells = (row) => {
     const alone = `${significant(row.alone)}${atOwnScale(row) ? "" : ` at × ${row.alone_scale}`}`;
     const share = row.kept === null ? "–" : `${(100 * row.kept).toFixed(0)} %`;
-    const texts = [row.parent, DATA.columns[row.column].label, significant(row.floor), alone, significant(row.mean), differenceText(row), minus(share), DILUTION_MARKS[row.verdict]];
+    const texts = [significant(row.floor), alone, significant(row.mean), differenceText(row), minus(share), DILUTION_MARKS[row.verdict]];
     return el(
       "tr",
       {},
-      el("th", { scope: "row", title: MERGES.made[row.merge] ?? null }, mergeName(row)),
-      texts.map((text, k) => el("td", { class: k > 1 ? "number" : null }, text)),
+      el("th", { scope: "row", title: MERGES.made[row.merge] ?? null }, mergeName(row), el("small", {}, `${row.parent}, ${DATA.columns[row.column].prompt} prompts`)),
+      texts.map((text) => el("td", { class: "number" }, text)),
     );
   };
   return el(
     "table",
     { class: "plain" },
-    el("thead", {}, el("tr", {}, head.map((text, k) => el("th", { scope: "col", class: k > 2 ? "number" : null }, text)))),
+    el("thead", {}, el("tr", {}, head.map((text, k) => el("th", { scope: "col", class: k ? "number" : null }, text)))),
     el("tbody", {}, rows.map(cells)),
   );
 }
@@ -133,6 +135,18 @@ function drawMerges() {
     fill(byId("merges-table"), dilutionTable(columns));
   }
   if (PAIRS.length) drawLayers();
+}
+
+// What the marks on the charts are, as far as they are there.
+function mergeNote() {
+  const shares = MERGES.rows.some((row) => !atOwnScale(row));
+  const few = MERGES.rows.some((row) => row.low !== null && row.n_seeds <= FEW_SEEDS);
+  return el(
+    "p",
+    { class: "hint" },
+    "○ the parent alone, ● the merge, | the base model" + (shares ? ", ◇ the parent alone at its share of the merge" : "") + ".",
+    few ? " Two seeds: an interval of one degree of freedom says little." : "",
+  );
 }
 
 // --- layers ---
@@ -215,6 +229,7 @@ function startMerges() {
     dilution[key] = read(value);
     drawMerges();
   };
+  if (MERGES.rows.length) byId("merges-controls").after(mergeNote());
   if (MERGES.rows.length)
     fill(
       byId("merges-controls"),
