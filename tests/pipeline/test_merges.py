@@ -249,3 +249,22 @@ def test_a_study_without_merges_is_told_as_before(tmp_path):
     (tmp_path / "study.toml").write_text(SMALL)
     plan = studies.planned(tmp_path / "study.toml", tmp_path / "out")
     assert "merge" not in plan.study.model_dump(mode="json") and plan.mergings == ()
+
+
+def test_a_join_of_parents_says_which_merges_are_still_to_be_made(run, tmp_path):
+    out, study, _ = run
+    halves = []
+    for name, lacks in (("one", OTHER), ("two", LORA)):
+        half = shutil.copytree(out, tmp_path / name)
+        for gone in ("first_alone", "with_mine", lacks):
+            shutil.rmtree(half / "checkpoints" / gone)
+            for place in [*half.glob(f"*/{gone}-s*"), *half.glob(f"*/{gone}")]:
+                shutil.rmtree(place)
+        halves.append(str(half))
+    joined = tmp_path / "joined"
+    done = lorabench_here("join", *halves, "--study", str(study), "--out", str(joined), "--json")
+    assert done.returncode == 0, done.stderr
+    assert "3 merges (first_alone, with_mine); `lorabench grid` of this study with --out" in done.stderr
+    assert not (joined / "checkpoints/with_mine").exists() and adapter(joined, OTHER).exists()
+    new = made(study, joined)
+    assert new["merge"] == new["generate"] == 3 and "train" not in new

@@ -260,3 +260,17 @@ def test_a_card_without_probes_and_second_seeds_says_that_nothing_is_known(table
         scores=tables.scores.query("seed != 24 and metric == 'vendi'"),
     )
     assert {verdict(card) for card in find_cards(compare(one))} == {"not known"}
+
+
+def test_a_config_drawn_otherwise_is_measured_from_the_base_model_drawn_so(tables):
+    scores = tables.scores.copy()
+    of_it = scores["config"] == "loha-4-2"
+    scores.loc[of_it, "config"] = "loha-4-2+steps8"
+    base = scores[scores["checkpoint"] == "base"]
+    scores = pd.concat([scores, base.assign(checkpoint="base+steps8", config="base+steps8", value=base["value"] + 1)])
+    swept = compare(dataclasses.replace(tables, scores=scores.reset_index(drop=True)))
+    column = swept.columns[0]
+    floors = dict(zip(swept.points.table["config"], swept.means.floor[column, "all"]))
+    own = swept.means.base[column, "all"]
+    assert floors.pop("loha-4-2+steps8") == pytest.approx(own + 1)
+    assert set(floors.values()) == {own}
