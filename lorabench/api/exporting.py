@@ -41,6 +41,10 @@ def pages(run: Path, out: Path) -> list[Path]:
 
     UserError for a folder that a study still writes its own report to: it would count as damaged there.
     """
+    if out.suffix == ".html":
+        raise UserError(
+            f"--out names a folder, and {out} is called like a page: pages are {REPORT}, one a study, in it."
+        )
     made = store.read_manifest(out)[0]
     if REPORT in made.files:
         raise UserError(

@@ -47,6 +47,8 @@ def merged(
             raise UserError(f"The ratio of {path} is {ratio:g}: a ratio is a number from -{most} to {most}.")
     if out.exists():
         raise UserError(f"{out} exists; remove it or name another path.")
+    if any(folder.is_file() for folder in out.parents):
+        raise UserError(f"{out} lies in a file, not in a folder: name another path.")
     if to in (KOHYA, DIFFUSERS) and out.suffix != ".safetensors":
         raise UserError(f"{out} would be found by no reader: let the name of a {to} file end in .safetensors.")
     loaded = [formats.read_adapter(path, unused) for path, _ in parents]

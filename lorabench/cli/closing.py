@@ -29,7 +29,7 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
         print_json(summary | beside | ({} if means is None else {"checkpoints": means}))
     else:
         if leads:
-            for line in answers(root):
+            for line in (*answers(root), *_merges(root)):
                 print(line)
         if means is not None:
             from lorabench.cli import file_words
@@ -46,6 +46,17 @@ def answers(root: Path) -> list[str]:
 
     found = moment_choices.answers_of(root)
     return list(answer_words.answers(found)) if found else []
+
+
+def _merges(root: Path) -> list[str]:
+    """What merges leave of their parents, where a run has merges."""
+    from lorabench.api import merge_losses
+    from lorabench.cli import merge_words
+
+    try:
+        return list(merge_words.lines(merge_losses.merge_losses(root)))
+    except UserError:  # nothing is ranked
+        return []
 
 
 def _choices(root: Path) -> object:

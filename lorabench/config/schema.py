@@ -177,6 +177,14 @@ class Sweep(Drawn):
     vary: tuple[Drawn, ...] = Field((), description="further ways: each a table of the keys that it changes")
     product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_value_each(cls, said: Any) -> Any:
+        for key in DRAWN if isinstance(said, dict) else ():
+            if isinstance(said.get(key), list):
+                raise ValueError(f"{key} is one value; several are a product: product = {{ {key} = {said[key]} }}")
+        return said
+
     @model_validator(mode="after")
     def _one_way_to_vary(self) -> Sweep:
         if self.product and self.vary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def test_what_a_merge_leaves_of_its_parents_is_a_table(run):
         of_it = scores[scores["checkpoint"] == checkpoint].groupby(key)["value"].mean()
         assert other.set_index(key)[name].equals(of_it.loc[other.set_index(key).index].rename(name))
     assert set(table["verdict"]) == {"cannot be told"}  # one seed
+    told = lorabench_here("grid", str(run[1]), "--out", str(out), "--workers", "1").stdout
+    assert re.search(rf"first_alone, epoch 2, {LORA}: (\S+) → \1 \(0\)", " ".join(told.split())), told
 
 
 def test_at_ratios_1_and_0_the_first_parent_is_drawn(run):
