@@ -82,12 +82,16 @@ class Base:
             raise _not_loaded(self.files.path, error) from error
 
     def check_drawing(self, size: int, clip_skip: int) -> None:
-        """UserError if it cannot draw pictures of that side, or if its text encoder has fewer layers."""
+        """UserError if it cannot draw pictures of that side, or as of `check_clip_skip`."""
         if size % self.pixels_per_latent:
             raise UserError(
                 f"Pictures of {size} pixels do not fit this base model; make images.size a multiple of "
                 f"{self.pixels_per_latent}."
             )
+        self.check_clip_skip(clip_skip)
+
+    def check_clip_skip(self, clip_skip: int) -> None:
+        """UserError if its text encoder has fewer layers."""
         usual = CLIPTextConfig().num_hidden_layers
         layers = min(self._config(name).get("num_hidden_layers", usual) for name in self.kind.text_encoders)
         if clip_skip >= layers:

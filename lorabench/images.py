@@ -38,6 +38,21 @@ def read(path: Path) -> np.ndarray:
         raise UserError(f"Picture {path} cannot be read ({error}). Replace the file or take it away.") from error
 
 
+def opacity(path: Path) -> np.ndarray | None:
+    """How opaque a picture is, uint8 [h, w, 3] with three equal channels; None of one without transparency.
+
+    UserError as `read`.
+    """
+    try:
+        with Image.open(path, formats=_formats()) as file:
+            picture = ImageOps.exif_transpose(_eight_bits(file))
+            if not picture.has_transparency_data:
+                return None
+            return np.repeat(np.array(picture.convert("RGBA"))[..., 3:], 3, axis=2)
+    except Exception as error:  # as in `read`
+        raise UserError(f"Picture {path} cannot be read ({error}). Replace the file or take it away.") from error
+
+
 def texts(path: Path) -> dict[str, str]:
     """What a picture's file says of itself beside its pixels: text chunks of PNG, and EXIF's user comment.
 
@@ -119,10 +134,21 @@ def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
     A new pixel is the mean of what it covers: OpenCV's INTER_AREA, with which the paper's trainer resizes up and down.
     """
-    covering = _covering(_checked(image), width, height)
-    rows = _covered(image, covering[0])
-    resized = _covered(rows.swapaxes(0, 1), covering[1]).swapaxes(0, 1)
-    return _centre(np.rint(resized).astype(np.uint8), width, height)
+    return cut(covering(image, width, height), cut_at(image, width, height), width, height)
+
+
+def covering(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The picture resized to cover `width` x `height` pixels, as `fit` does it, and not cut."""
+    sides = _covering(_checked(image), width, height)
+    rows = _covered(image, sides[0])
+    resized = _covered(rows.swapaxes(0, 1), sides[1]).swapaxes(0, 1)
+    return np.rint(resized).astype(np.uint8)
+
+
+def cut(image: np.ndarray, corner: tuple[int, int], width: int, height: int) -> np.ndarray:
+    """So many columns and rows of a picture, from (top, left) on."""
+    top, left = corner
+    return image[top : top + height, left : left + width]
 
 
 def cut_at(image: np.ndarray, width: int, height: int) -> tuple[int, int]:

@@ -28,9 +28,9 @@ from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.formats._original_names import original_names
 from lorabench.layers import canonical, trainable_modules
-from lorabench.records import AdapterConfig, Sampling, TrainConfig, TrainingConfig, TrainingImage
+from lorabench.records import AdapterConfig, SampleConfig, Sampling, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.sampler import sampler_of
-from lorabench.stages import train
+from lorabench.stages import samples, train
 
 TEXTS = ["a red robot on the beach", "a blue dog [V_x]", "", "castle snow castle snow castle"]
 SAMPLING = Sampling(steps=6, guidance=5.0, size=16, max_tokens=14)
@@ -231,10 +231,10 @@ def pictures(tmp_path_factory):
 
 
 def test_the_loss_is_of_a_unet_that_is_told_sizes_and_the_whole_prompt(base, pipeline, pictures):
-    encoded = train.encode_images(base, pictures, 16)
-    examples = train._examples(base, pictures, encoded, 14)
+    encoded = samples.encode_images(base, pictures, SampleConfig(resolution=16))
+    examples = samples.examples_of(base, pictures, encoded, 14)
     for image, original in enumerate(((30, 50), (40, 40))):
-        batch = train.draw_batch(
+        batch = samples.draw_batch(
             base, examples, np.array([2 * image, 2 * image + 1]), 1, 0, TrainingConfig(caption_dropout=0)
         )
         height, width = (2 * side for side in batch.latents.shape[-2:])

@@ -19,6 +19,7 @@ from lorabench.values import (
     Positive,
     Share,
     Side,
+    Skip,
     Switch,
     Width,
 )
@@ -56,6 +57,15 @@ class Trained(Section):
     module_dropout: Fraction = Field(0.0, description="share of modules that a step leaves out")
     scale_weight_norms: NotNegative = Field(0.0, description="the largest norm of an update's matrix; 0 = any")
     caption_dropout: Fraction = Field(0.05, description="share of samples trained with the empty caption")
+    flip: Switch = Field(False, description="half of the samples are mirrored, left to right")
+    random_crop: Switch = Field(False, description="another cut of a picture each time, in the place of its middle")
+    bucket_step: Few = Field(0, description="sides of buckets are multiples of it; 0 = 64, below resolution 256 16")
+    masked_loss: Switch = Field(False, description="places count as much as pictures are opaque there (alpha channel)")
+    balance: Switch = Field(False, description="pictures of small classes more often, all about equally")
+    shuffle_captions: Switch = Field(False, description="the tags of a caption change places, but for the first")
+    keep_tokens: Few = Field(1, description="tags at the start of a caption that stay, of shuffle and dropout")
+    tag_dropout: Fraction = Field(0.0, description="share of the other tags that a step leaves out")
+    clip_skip: Skip = Field(1, description="text is read off this layer of the text encoder, as images.clip_skip draws")
     train_text_encoder: Switch = Field(True, description="at the U-Net's rate, or a row's text_encoder_lr")
     train_unet: Switch = Field(True, description="false: the text encoder alone")
 

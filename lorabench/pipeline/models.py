@@ -7,6 +7,7 @@ import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -18,9 +19,10 @@ from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
-from lorabench.records import Checkpoint, Dataset
+from lorabench.records import Checkpoint, Dataset, SampleConfig
 from lorabench.sampler import Sampler, sampler_of
-from lorabench.stages import optimizers, train
+from lorabench.stages import optimizers
+from lorabench.stages.samples import EncodedImage, encode_images
 
 
 def base_model(plan: Plan, base: Base | None = None) -> base_models.BaseModel:
@@ -49,19 +51,18 @@ def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
 _samplers: dict[str, Sampler] = {}
 
 
-def encoded_images(plan: Plan, pictures: Dataset) -> tuple[train.EncodedImage, ...]:
-    """Those of the plan's pictures: the same for every training, so each process encodes all of them once."""
-    key = (plan.base.id, plan.dataset.fingerprint, plan.study.training.resolution)
+def encoded_images(plan: Plan, pictures: Dataset, config: SampleConfig) -> tuple[EncodedImage, ...]:
+    """Those of the plan's pictures: the same for all trainings that cut them alike, so encoded once a process."""
+    how = (config.resolution, config.bucket_step, config.flip, config.random_crop, config.masked_loss)
+    key = (plan.base.id, plan.dataset.fingerprint, how)
     if key not in _encoded_images:
         _encoded_images.clear()
-        _encoded_images[key] = train.encode_images(
-            base_model(plan), plan.dataset.images, plan.study.training.resolution
-        )
+        _encoded_images[key] = encode_images(base_model(plan), plan.dataset.images, config)
     wanted, every = {concept.id for concept in pictures.concepts}, zip(plan.dataset.images, _encoded_images[key])
     return tuple(encoded for image, encoded in every if image.concept_id in wanted)
 
 
-_encoded_images: dict[tuple[str, str, int], tuple[train.EncodedImage, ...]] = {}
+_encoded_images: dict[tuple[Any, ...], tuple[EncodedImage, ...]] = {}
 
 
 def encoder(plan: Plan, name: str) -> Encoder:

@@ -16,7 +16,7 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
-from lorabench.pipeline.training_sets import subset
+from lorabench.pipeline.training_sets import balanced, subset
 from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig
 
 BASE_CHECKPOINT = "base"
@@ -144,14 +144,15 @@ class Plan:
 
     def training_set(self, run: TrainingRun) -> Dataset:
         """What a training sees. UserError for concepts of its config that the data set has not."""
-        patterns = run.config.training.concepts
-        if patterns not in self._training_sets:
+        patterns, is_balanced = run.config.training.concepts, run.config.training.balance
+        if (patterns, is_balanced) not in self._training_sets:
             place = f"study '{self.study.name}', concepts of config '{run.config.name}'"
-            self._training_sets[patterns] = subset(self.dataset, patterns, place)
-        return self._training_sets[patterns]
+            chosen = subset(self.dataset, patterns, place)
+            self._training_sets[patterns, is_balanced] = balanced(chosen) if is_balanced else chosen
+        return self._training_sets[patterns, is_balanced]
 
     @cached_property
-    def _training_sets(self) -> dict[tuple[str, ...], Dataset]:
+    def _training_sets(self) -> dict[tuple[tuple[str, ...], bool], Dataset]:
         return {}
 
     def sampling_of(self, checkpoint: Checkpoint) -> Sampling:

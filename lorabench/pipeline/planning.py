@@ -369,6 +369,7 @@ def _check_adapters(base: Base, runs: Sequence[TrainingRun]) -> None:
     for config_ in {run.config.name: run.config for run in runs}.values():
         with _named(config_):
             check_trainable(model, config_)
+            base.check_clip_skip(config_.training.clip_skip)
 
 
 @contextmanager

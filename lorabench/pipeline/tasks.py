@@ -69,7 +69,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         run.config.saved_at(*missing),
         algorithm,
         run.seed,
-        encoded=models.encoded_images(plan, pictures),
+        encoded=models.encoded_images(plan, pictures, run.config.training),
         resume=state,
         on_step=lambda *_: advance(1),
         micro_batch=plan.study.run.micro_batch,

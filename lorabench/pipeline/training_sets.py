@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -30,6 +31,17 @@ def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
         contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
         fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
     )
+
+
+def balanced(dataset: Dataset) -> Dataset:
+    """The data set with every class shown about as often as the largest: its repeats times a whole number."""
+    class_of = {each.id: (each.category, each.class_name) for each in dataset.concepts}
+    shown: Counter[tuple[str, str]] = Counter()
+    for image in dataset.images:
+        shown[class_of[image.concept_id]] += image.repeats
+    times = {name: max(1, round(max(shown.values()) / count)) for name, count in shown.items()}
+    images = (replace(each, repeats=each.repeats * times[class_of[each.concept_id]]) for each in dataset.images)
+    return replace(dataset, images=tuple(images))
 
 
 def partners(dataset: Dataset, trainings: Iterable[Sequence[str]]) -> dict[str, list[Concept]]:

@@ -98,6 +98,15 @@ class SampleConfig:
     caption_dropout: float = 0.05
     resolution: int = 512
     max_tokens: int = 75
+    flip: bool = False  # half of the samples left to right
+    random_crop: bool = False  # another cut of the bucket's size each time
+    bucket_step: int = 0  # of the sides of buckets; 0 = as the resolution has them
+    masked_loss: bool = False  # weighted by pictures' opacity
+    balance: bool = False  # classes about equally often
+    shuffle_captions: bool = False
+    keep_tokens: int = 1  # tags at the start that are neither shuffled nor dropped
+    tag_dropout: float = 0.0
+    clip_skip: int = 1  # text vectors of this layer of the text encoder, counted from the last
     concepts: tuple[str, ...] = ()  # that it is trained on, as glob patterns; empty = all of the data set
 
 

@@ -11,16 +11,24 @@ LARGEST_SNR = 1000.0  # debiased estimation counts no sample less than by this o
 
 
 def sample_losses(
-    config: LossConfig, predicted: Tensor, target: Tensor, timesteps: Tensor, alphas_cumprod: Tensor, velocity: bool
+    config: LossConfig,
+    predicted: Tensor,
+    target: Tensor,
+    timesteps: Tensor,
+    alphas_cumprod: Tensor,
+    velocity: bool,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """The loss of each sample, float32 [n].
 
     predicted and target [n, c, h, w], timesteps int64 [n], alphas_cumprod [T] of all timesteps. `velocity`: it is
-    predicted in the place of the noise. The mean over all numbers of `distance`, times `weights`.
+    predicted in the place of the noise. The mean over all numbers of `distance`, times `mask` [n, 1, h, w] where there
+    is one (as in kohya's trainer, what is left out counts as 0), times `weights`.
     """
     alphas = alphas_cumprod[timesteps]
     distances = distance(config, predicted - target, timesteps, alphas, len(alphas_cumprod))
-    return distances.mean(dim=(1, 2, 3)) * weights(config, alphas, velocity)
+    counted = distances if mask is None else distances * mask
+    return counted.mean(dim=(1, 2, 3)) * weights(config, alphas, velocity)
 
 
 def distance(config: LossConfig, difference: Tensor, timesteps: Tensor, alphas: Tensor, total: int) -> Tensor:

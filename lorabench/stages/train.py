@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorabench import adapters, components, datasets, diffusion, images, schedules
+from lorabench import adapters, components, diffusion, schedules
 from lorabench.adapters import Adapter
 from lorabench.base_models import BaseModel
-from lorabench.bases import sizes_of
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
-from lorabench.seeds import derive_seed
-from lorabench.stages import losses, regularised
+from lorabench.stages import losses, regularised, samples
 from lorabench.stages.optimizers import optimizer_of
+from lorabench.stages.samples import Batch
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
 
@@ -52,46 +51,6 @@ class Trained:
     state: TrainState
 
 
-@dataclass(frozen=True)
-class EncodedImage:
-    """A picture cut to its bucket, on the base model's device."""
-
-    latents: torch.Tensor  # [c, h, w]
-    sizes: torch.Tensor  # [6]: `bases.sizes_of` the picture and its cut
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one bucket, ready for the loss; on the base model's device, but for the tokens."""
-
-    latents: torch.Tensor  # [n, c, h, w]
-    sizes: torch.Tensor  # [n, 6]
-    tokens: torch.Tensor  # int64 [n, text encoders, chunks, length]
-    noise: torch.Tensor  # [n, c, h, w]
-    seen_noise: torch.Tensor  # [n, c, h, w]: what is put into the picture, where it is not the noise to predict
-    timesteps: torch.Tensor  # int64 [n]
-
-    def __len__(self) -> int:
-        return len(self.latents)
-
-    def parts(self, most: int | None) -> list[Batch]:
-        """The batch in pieces of at most so many samples; None = in one."""
-        if most is None or most >= len(self):
-            return [self]
-        tensors = self.latents, self.sizes, self.tokens, self.noise, self.seen_noise, self.timesteps
-        return [Batch(*piece) for piece in zip(*(each.split(most) for each in tensors))]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """A data set as training reads it. A sample is one repeat of an image."""
-
-    images: tuple[EncodedImage, ...]
-    tokens: torch.Tensor  # int64 [images, text encoders, chunks, length]
-    no_tokens: torch.Tensor  # int64 [text encoders, chunks, length]: the empty caption
-    image_of: np.ndarray  # int [samples]
-
-
 def train(
     base: BaseModel,
     dataset_images: Sequence[TrainingImage],
@@ -99,7 +58,7 @@ def train(
     algorithm: components.Algorithm,
     seed: int,
     *,
-    encoded: Sequence[EncodedImage] | None = None,
+    encoded: Sequence[samples.EncodedImage] | None = None,
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
     micro_batch: int | None = None,
@@ -107,8 +66,9 @@ def train(
 ) -> Iterator[Trained]:
     """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
-    `encoded` are those of `encode_images`, made here if not given. A resumed run equals an uninterrupted one bit by bit
-    (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not finite.
+    `encoded` are those of `samples.encode_images`, made here if not given. A resumed run equals an uninterrupted one
+    bit by bit (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not
+    finite.
 
     For small memories: `micro_batch` samples of a batch are computed at once (None = all), their gradients added; with
     `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
@@ -120,22 +80,25 @@ def train(
             "alone nothing can be predicted."
         )
     if encoded is None:
-        encoded = encode_images(base, dataset_images, training.resolution)
-    examples = _examples(base, dataset_images, encoded, training.max_tokens)
+        encoded = samples.encode_images(base, dataset_images, training)
+    examples = samples.examples_of(base, dataset_images, encoded, training.max_tokens)
     adapter = adapters.create(base.components, algorithm, config.adapter, seed)
     params = adapters.parameters(adapter)
     optimizer, apart = _optimizer(adapter, training, base.device), adapters.cheaper_apart(base.components, adapter)
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
-    per_epoch, last = len(epoch_batches(examples, training.batch_size, seed, 0)), max(training.checkpoint_epochs)
+    per_epoch, last = (
+        len(samples.epoch_batches(examples, training.batch_size, seed, 0)),
+        max(training.checkpoint_epochs),
+    )
     multiplier = schedules.multiplier(training, training.lr, per_epoch * training.epochs, per_epoch)
     log = _LossLog(config.name, seed, per_epoch * last, on_step)
     step = 0
     for epoch in range(1, last + 1):
-        for samples in epoch_batches(examples, training.batch_size, seed, epoch - 1):
+        for drawn in samples.epoch_batches(examples, training.batch_size, seed, epoch - 1):
             if step >= first:
-                batch = draw_batch(base, examples, samples, seed, step, training)
+                batch = samples.draw_batch(base, examples, drawn, seed, step, training)
                 for group in optimizer.param_groups:
                     group["lr"] = training.lr * multiplier(step) * group["ratio"]
                 seen = adapters.for_step(adapter, seed, step)
@@ -147,89 +110,6 @@ def train(
             step += 1
         if epoch in training.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
-
-
-def encode_images(
-    base: BaseModel, dataset_images: Sequence[TrainingImage], resolution: int
-) -> tuple[EncodedImage, ...]:
-    """One frozen latent of each image in its aspect-ratio bucket.
-
-    The draw depends on concept and file name, neither on the training seed nor on the other images.
-    """
-    encoded = []
-    for image in dataset_images:
-        picture = images.read(image.path)
-        width, height = datasets.bucket_size(picture.shape[1], picture.shape[0], resolution)
-        base.latent_shape(width, height)  # refuses sizes that the autoencoder cannot take
-        fitted = images.fit(picture, width, height)
-        seed = derive_seed("latent", image.concept_id, image.path.name)
-        # One by one: the encoder is bound by arithmetic, and rounding does not depend on what shares a batch.
-        latents = diffusion.encode_latents(base, fitted[None], [seed])[0]
-        sizes = sizes_of(picture.shape[:2], images.cut_at(picture, width, height), (height, width))
-        encoded.append(EncodedImage(latents, sizes.to(base.device)))
-    return tuple(encoded)
-
-
-def epoch_batches(examples: Examples, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The samples of each step of an epoch (counted from 0), every sample once.
-
-    A batch holds one bucket; the last one of a bucket may be smaller, as in kohya's trainer.
-    """
-    rng = np.random.default_rng(derive_seed("order", seed, epoch))
-    shapes = [tuple(image.latents.shape) for image in examples.images]
-    buckets: dict[tuple[int, ...], list[int]] = {}
-    for sample, image in enumerate(examples.image_of):
-        buckets.setdefault(shapes[image], []).append(sample)
-    batches = []
-    for shape in sorted(buckets):
-        shuffled = rng.permutation(buckets[shape])
-        batches += [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def draw_batch(
-    base: BaseModel, examples: Examples, samples: np.ndarray, seed: int, step: int, training: TrainingConfig
-) -> Batch:
-    """Latents, captions, noise and timesteps of a step; each sample's draws come from a generator of its own.
-
-    What is drawn for all comes first, in one order: a setting that needs more draws changes none of the others'.
-    """
-    image_of = examples.image_of[samples]
-    tokens = examples.tokens[torch.from_numpy(image_of)]
-    noise, seen_noise, timesteps = [], [], []
-    for row, sample in enumerate(samples.tolist()):
-        rng = torch.Generator().manual_seed(derive_seed("training", seed, step, sample))
-        timesteps.append(torch.randint(len(base.alphas_cumprod), (), generator=rng))
-        # Drawn at any rate of dropout, so that the rate does not change the noise.
-        if torch.rand((), generator=rng) < training.caption_dropout:
-            tokens[row] = examples.no_tokens
-        drawn = torch.randn(examples.images[image_of[row]].latents.shape, generator=rng)
-        if training.noise_offset:
-            drawn = drawn + training.noise_offset * torch.randn((len(drawn), 1, 1), generator=rng)
-        noise.append(drawn)
-        if training.input_perturbation:
-            drawn = drawn + training.input_perturbation * torch.randn(drawn.shape, generator=rng)
-        seen_noise.append(drawn)
-    return Batch(
-        latents=torch.stack([examples.images[image].latents for image in image_of]),
-        sizes=torch.stack([examples.images[image].sizes for image in image_of]),
-        tokens=tokens,
-        noise=torch.stack(noise).to(base.device),
-        seen_noise=torch.stack(seen_noise).to(base.device),
-        timesteps=torch.stack(timesteps).to(base.device),
-    )
-
-
-def _examples(
-    base: BaseModel, dataset_images: Sequence[TrainingImage], encoded: Sequence[EncodedImage], max_tokens: int
-) -> Examples:
-    repeats = [image.repeats for image in dataset_images]
-    return Examples(
-        images=tuple(encoded),
-        tokens=diffusion.tokenize(base, [image.caption for image in dataset_images], max_tokens),
-        no_tokens=diffusion.tokenize(base, [""], max_tokens)[0],
-        image_of=np.repeat(np.arange(len(dataset_images)), repeats),
-    )
 
 
 def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -270,13 +150,18 @@ def _update(
 
 
 def _backward(
-    base: BaseModel, adapter: Adapter, apart: frozenset[str], batch: Batch, training: TrainingConfig, share: float
+    base: BaseModel,
+    adapter: Adapter,
+    apart: frozenset[str],
+    batch: Batch,
+    training: TrainingConfig,
+    share: float,
 ) -> torch.Tensor:
     """Add the gradient of that share of the loss."""
     alphas = losses.zero_terminal(base.alphas_cumprod) if training.zero_terminal_snr else base.alphas_cumprod
 
     def forward_and_back() -> torch.Tensor:
-        texts = diffusion.embed_tokens(base, batch.tokens)
+        texts = diffusion.embed_tokens(base, batch.tokens, training.clip_skip)
         prediction = diffusion.noise_prediction(
             base,
             batch.latents,
@@ -287,7 +172,8 @@ def _backward(
             seen_noise=batch.seen_noise,
             alphas_cumprod=alphas,
         )
-        each = losses.sample_losses(training, *prediction, batch.timesteps, alphas, base.predicts_velocity)
+        velocity = base.predicts_velocity
+        each = losses.sample_losses(training, *prediction, batch.timesteps, alphas, velocity, batch.mask)
         loss = each.mean() * share
         loss.backward()
         return loss.detach()

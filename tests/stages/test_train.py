@@ -15,7 +15,7 @@ from tiny_base import write_tiny_base
 from lorabench import adapters, base_models, components, images, schedules
 from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
-from lorabench.stages import optimizers
+from lorabench.stages import optimizers, samples
 from lorabench.stages import train as stage
 
 CONFIG = TrainConfig(
@@ -52,6 +52,12 @@ def pictures(tmp_path_factory):
         images.write(path, np.full(shape, rng.integers(0, 256, 3), dtype=np.uint8))
         made.append(TrainingImage("toys/x", path, f"a red [V_x] dog {number}", repeats=2 if number > 2 else 1))
     return made
+
+
+def examples_of(base, pictures, **settings):
+    config = replace(CONFIG.training, **settings)
+    encoded = samples.encode_images(base, pictures, config)
+    return samples.examples_of(base, pictures, encoded, config.max_tokens)
 
 
 def eight_bits():
@@ -192,12 +198,12 @@ def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
     }
     pristine = {name: parameter.clone() for name, parameter in trained.items()}
     optimizer = make([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
-    encoded = stage.encode_images(base, pictures, 16)
-    examples = stage._examples(base, pictures, encoded, config.training.max_tokens)
+    encoded = samples.encode_images(base, pictures, CONFIG.training)
+    examples = samples.examples_of(base, pictures, encoded, config.training.max_tokens)
     theirs = []
     for epoch in range(3):
-        for samples in stage.epoch_batches(examples, 4, 1, epoch):
-            batch = stage.draw_batch(base, examples, samples, 1, len(theirs), config.training)
+        for drawn in samples.epoch_batches(examples, 4, 1, epoch):
+            batch = samples.draw_batch(base, examples, drawn, 1, len(theirs), config.training)
             text = base.text_encoders["text_encoder"](batch.tokens[:, 0, 0]).last_hidden_state
             signal = base.alphas_cumprod[batch.timesteps][:, None, None, None]
             noisy = signal.sqrt() * batch.latents + (1 - signal).sqrt() * batch.noise
@@ -224,10 +230,10 @@ def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
 
 
 def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
-    encoded = stage.encode_images(base, pictures, 48)
+    encoded = samples.encode_images(base, pictures, replace(CONFIG.training, resolution=48))
     assert [tuple(image.latents.shape) for image in encoded] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
-    examples = stage._examples(base, pictures, encoded, CONFIG.training.max_tokens)
-    epochs = [stage.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
+    examples = samples.examples_of(base, pictures, encoded, CONFIG.training.max_tokens)
+    epochs = [samples.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
     for batches in epochs:
         assert sorted(np.concatenate(batches)) == list(range(9))
         assert Counter(examples.image_of[np.concatenate(batches)]) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 2}
@@ -239,22 +245,22 @@ def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures)
 
 def test_draws_belong_to_the_sample(base, pictures):
     """Neither its place in the batch nor its company nor the dropout changes a sample's noise and timestep."""
-    examples = stage._examples(base, pictures, stage.encode_images(base, pictures, 16), CONFIG.training.max_tokens)
-    one = stage.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, KEPT)
-    other = stage.draw_batch(base, examples, np.array([8, 5]), 1, 7, DROPPED)
+    examples = examples_of(base, pictures)
+    one = samples.draw_batch(base, examples, np.array([3, 5, 6]), 1, 7, KEPT)
+    other = samples.draw_batch(base, examples, np.array([8, 5]), 1, 7, DROPPED)
     assert torch.equal(one.noise[1], other.noise[1]) and one.timesteps[1] == other.timesteps[1]
     assert torch.equal(other.tokens, examples.no_tokens.expand_as(other.tokens))
     assert not torch.equal(one.tokens[1], other.tokens[1])
     assert examples.image_of[3] == examples.image_of[4]  # two repeats of a picture, and yet not the same noise
-    assert not torch.equal(*stage.draw_batch(base, examples, np.array([3, 4]), 1, 7, KEPT).noise)
+    assert not torch.equal(*samples.draw_batch(base, examples, np.array([3, 4]), 1, 7, KEPT).noise)
 
 
 def test_what_more_noise_is_drawn_changes_nothing_else(base, pictures):
-    examples = stage._examples(base, pictures, stage.encode_images(base, pictures, 16), CONFIG.training.max_tokens)
-    samples = np.arange(9)
+    examples = examples_of(base, pictures)
+    drawn = np.arange(9)
 
     def batch(**settings):
-        return stage.draw_batch(base, examples, samples, 1, 7, replace(KEPT, **settings))
+        return samples.draw_batch(base, examples, drawn, 1, 7, replace(KEPT, **settings))
 
     plain, offset, perturbed = batch(), batch(noise_offset=0.1), batch(input_perturbation=0.1)
     assert all(torch.equal(each.timesteps, plain.timesteps) for each in (offset, perturbed))
@@ -302,7 +308,7 @@ def test_divergence_names_config_seed_and_step(base, pictures):
         run(base, pictures, changed(CONFIG, lr=1e38, weight_decay=0.0))
     broken = [
         replace(image, latents=torch.full_like(image.latents, math.nan))
-        for image in stage.encode_images(base, pictures, 16)
+        for image in samples.encode_images(base, pictures, CONFIG.training)
     ]
     with pytest.raises(stage.TrainingDiverged, match="loss is nan at step 1 of 9"):
         run(base, pictures, CONFIG, encoded=broken)
