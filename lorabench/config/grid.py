@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorabench.config.schema import VARIED, GridRow, Study, Variation, combinations
-from lorabench.config.training import TRAINED, Training
+from lorabench.config.training import HOW, TRAINED, Training
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig
 
@@ -76,7 +76,7 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
         changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in combinations(row.product)]
-    shared = {key: getattr(training, key) for key in type(training).model_fields}
+    shared = {key: getattr(training, key) for key in type(training).model_fields if key not in HOW}
     configs = []
     for change in changes:
         values = default | {key: value for key, value in change.items() if key != "name"}

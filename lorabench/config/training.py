@@ -71,6 +71,7 @@ class Trained(Section):
 
 
 TRAINED = tuple(Trained.model_fields)
+HOW = ("state_every",)  # keys of [training] that say how it is done: no config has them, since they change no result
 
 
 class Training(Trained):
@@ -84,6 +85,9 @@ class Training(Trained):
         None, description="pixels; buckets have at most its square in area; default: the base model's own"
     )
     max_tokens: Width = Field(150, description="of a caption, in whole chunks of the text encoder's length")
+    state_every: NotNegative = Field(
+        10.0, description="minutes after which what a training needs to go on is saved once more, between checkpoints"
+    )
 
     @model_validator(mode="after")
     def _checkpoints_within_epochs(self) -> Training:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -55,7 +55,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     missing = missing_epochs(plan, run)
     if not missing:  # a process did it all, and died before it could say so
         return
-    state = _last_state(plan, run, before=missing[0])
+    state = _last_state(plan, run, missing[0])
     if state is not None:
         advance(state.step)
     base = models.base_model(plan)
@@ -72,6 +72,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         encoded=models.encoded_images(plan, pictures, run.config.training),
         resume=state,
         on_step=lambda *_: advance(1),
+        on_state=_Keeping(plan, run, inputs),
         micro_batch=plan.study.run.micro_batch,
         recompute=plan.study.run.gradient_checkpointing,
     )
@@ -106,11 +107,34 @@ def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
     )
 
 
-def _last_state(plan: Plan, run: TrainingRun, before: int) -> train.TrainState | None:
-    """The training state saved at the last checkpoint before that epoch, if it is there."""
+class _Keeping:
+    """Saves the state of a training every so many minutes, on the way to each of its checkpoints."""
+
+    def __init__(self, plan: Plan, run: TrainingRun, inputs: Sequence[str]) -> None:
+        self._plan, self._run, self._inputs = plan, run, inputs
+        self._since = time.monotonic()
+
+    def __call__(self, epoch: int, make: Callable[[], train.TrainState]) -> None:
+        if (time.monotonic() - self._since) / 60 < self._plan.study.training.state_every:
+            return
+        folder, key = self._plan.places.training_state(self._run), _on_the_way(self._plan, self._run, epoch)
+        with self._plan.folder.writing(folder, key, inputs=self._inputs, device=self._plan.device) as scratch:
+            torch.save(vars(make()), scratch / STATE_FILE)
+        self._since = time.monotonic()
+
+
+def _on_the_way(plan: Plan, run: TrainingRun, epoch: int) -> str:
+    """The key of a state from which the checkpoint of that epoch is trained, and none before it."""
+    return store.key_of("training state", 1, [], [plan.keys.training(run, epoch)])
+
+
+def _last_state(plan: Plan, run: TrainingRun, missing: int) -> train.TrainState | None:
+    """The training state saved last before the end of that epoch, if it is there."""
     folder = plan.places.training_state(run)
-    for epoch in sorted(run.config.training.checkpoint_epochs, reverse=True):
-        if epoch < before and plan.folder.holds(folder, plan.keys.training(run, epoch)):
+    before = sorted((each for each in run.config.training.checkpoint_epochs if each < missing), reverse=True)
+    keys = [_on_the_way(plan, run, missing), *(plan.keys.training(run, epoch) for epoch in before)]
+    for key in keys:
+        if plan.folder.holds(folder, key):
             file = plan.folder.intact(folder, STATE_FILE)
             try:
                 return train.TrainState(**torch.load(file, weights_only=True))

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from lorabench.stages.optimizers import optimizer_of
 from lorabench.stages.samples import Batch
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
+# (epoch of the checkpoint that is being trained, what makes the state), once a step, but for a checkpoint's last.
+OnState = Callable[[int, Callable[[], "TrainState"]], None]
 
 
 class TrainingDiverged(RuntimeError):
@@ -38,6 +41,7 @@ class TrainState:
     step: int
     params: Mapping[str, components.Params]
     optimizer: Mapping[str, Any]
+    losses: tuple[float, ...] = ()  # of the steps since the last checkpoint
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,15 @@ def train(
     encoded: Sequence[samples.EncodedImage] | None = None,
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
+    on_state: OnState | None = None,
     micro_batch: int | None = None,
     recompute: bool = False,
 ) -> Iterator[Trained]:
     """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
     `encoded` are those of `samples.encode_images`, made here if not given. A resumed run equals an uninterrupted one
-    bit by bit (on a GPU as far as its kernels are deterministic). TrainingDiverged if the loss or a weight is not
-    finite.
+    bit by bit (on a GPU as far as its kernels are deterministic), from whatever step; `on_state` may keep the state of
+    any. TrainingDiverged if the loss or a weight is not finite.
 
     For small memories: `micro_batch` samples of a batch are computed at once (None = all), their gradients added; with
     `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
@@ -88,15 +93,15 @@ def train(
     if resume is not None:
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
-    per_epoch, last = (
-        len(samples.epoch_batches(examples, training.batch_size, seed, 0)),
-        max(training.checkpoint_epochs),
-    )
+    per_epoch = len(samples.epoch_batches(examples, training.batch_size, seed, 0))
+    last = max(training.checkpoint_epochs)
     multiplier = schedules.multiplier(training, training.lr, per_epoch * training.epochs, per_epoch)
-    log = _LossLog(config.name, seed, per_epoch * last, on_step)
+    log = _LossLog(config.name, seed, per_epoch * last, on_step, () if resume is None else resume.losses)
     step = 0
     for epoch in range(1, last + 1):
-        for drawn in samples.epoch_batches(examples, training.batch_size, seed, epoch - 1):
+        following = min(each for each in training.checkpoint_epochs if each >= epoch)
+        batches = samples.epoch_batches(examples, training.batch_size, seed, epoch - 1)
+        for left, drawn in zip(reversed(range(len(batches))), batches):
             if step >= first:
                 batch = samples.draw_batch(base, examples, drawn, seed, step, training)
                 for group in optimizer.param_groups:
@@ -107,6 +112,8 @@ def train(
                     log.add(step, _update(base, seen, apart, params, optimizer, batch.parts(micro_batch), training))
                 if training.scale_weight_norms:
                     regularised.within_norm(base.components, adapter, training.scale_weight_norms)
+                if on_state is not None and (left or epoch != following):
+                    on_state(following, partial(_state, adapter, optimizer, step + 1, log))
             step += 1
         if epoch in training.checkpoint_epochs and step > first:
             yield _trained(adapter, optimizer, epoch, step, log)
@@ -185,21 +192,27 @@ def _backward(
 class _LossLog:
     """Losses, read one step late: waiting for a step that was just launched would leave a GPU idle."""
 
-    def __init__(self, config_name: str, seed: int, total: int, on_step: OnStep | None) -> None:
+    def __init__(
+        self, config_name: str, seed: int, total: int, on_step: OnStep | None, before: Sequence[float] = ()
+    ) -> None:
         self.total = total
         self._name = f"Config '{config_name}', seed {seed}"
         self._on_step = on_step
         self._pending: tuple[int, torch.Tensor] | None = None
-        self._losses: list[float] = []
+        self._losses = list(before)
 
     def add(self, step: int, loss: torch.Tensor) -> None:
         self._read()
         self._pending = (step, loss)
 
-    def take(self) -> tuple[float, ...]:
-        """All losses since the last call."""
+    def so_far(self) -> tuple[float, ...]:
+        """All losses since they were taken last."""
         self._read()
-        losses, self._losses = tuple(self._losses), []
+        return tuple(self._losses)
+
+    def take(self) -> tuple[float, ...]:
+        """The same, and from here on those that follow."""
+        losses, self._losses = self.so_far(), []
         return losses
 
     def require_finite(self, adapter: Adapter, step: int) -> None:
@@ -224,9 +237,12 @@ def _trained(adapter: Adapter, optimizer: torch.optim.Optimizer, epoch: int, ste
     losses = log.take()
     saved = adapters.copy_to(adapter, "cpu")
     log.require_finite(saved, step)
-    # Copies: the optimizer goes on changing its own in place.
-    state = TrainState(step, saved.modules, _on_cpu(optimizer.state_dict()))
-    return Trained(epoch, step, saved, losses, state)
+    return Trained(epoch, step, saved, losses, TrainState(step, saved.modules, _on_cpu(optimizer.state_dict())))
+
+
+def _state(adapter: Adapter, optimizer: torch.optim.Optimizer, step: int, log: _LossLog) -> TrainState:
+    """Copies: the optimizer goes on changing its own in place."""
+    return TrainState(step, adapters.copy_to(adapter, "cpu").modules, _on_cpu(optimizer.state_dict()), log.so_far())
 
 
 def _restore(adapter: Adapter, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
