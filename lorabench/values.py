@@ -59,6 +59,11 @@ SCHEDULERS = (
     *("DPMSolverMultistep", "DPMSolverSinglestep", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DEISMultistep"),
     "UniPCMultistep",
 )
+OF_A_FOLDER = (
+    "adapter",
+    "adapter_model",
+    "pytorch_lora_weights",
+)  # every tool's own: they say nothing of a file
 KARRAS = " karras"  # behind a name: the noise levels of Karras et al. (2022), as many interfaces offer them
 _WITHOUT_KARRAS = ("DDIM", "DDPM", "PNDM", "EulerAncestralDiscrete")
 

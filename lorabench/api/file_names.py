@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from lorabench.values import OF_A_FOLDER
+
 _SIGN = r"(?:^|[-_. ])"
 # Read from the end of a name, one after the other; words of the field with a number behind them.
 _MARKS = (
@@ -22,7 +24,6 @@ _MARKS = (
 # OneTrainer: when it was saved, then step, epoch and the step within it.
 _ONETRAINER = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-save-(?P<step>\d{1,18})-(?P<epoch>\d{1,18})-\d+$")
 _BARE = re.compile(r"[-_. ]0*(\d{1,12})$")
-_OF_A_FOLDER = ("adapter", "adapter_model", "pytorch_lora_weights")  # names that say nothing: every tool's own
 LARGEST = 2**63
 _ONE_BY_ONE = 10  # bare numbers below that are versions as often as epochs
 _STEPS_FROM = 100  # nobody trains an adapter for that many epochs and saves each under a bare number
@@ -74,7 +75,7 @@ def marked(name: str) -> Named:
 def parts(path: PurePath) -> list[str]:
     """The folders and the name of an adapter that say something of it."""
     name = path.name.removesuffix(".safetensors")
-    return [*path.parts[:-1], *([] if name.lower() in _OF_A_FOLDER else [name])]
+    return [*path.parts[:-1], *([] if name.lower() in OF_A_FOLDER else [name])]
 
 
 def of_path(path: PurePath) -> Named:

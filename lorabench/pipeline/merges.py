@@ -17,6 +17,7 @@ from lorabench.pipeline.given import content_hash
 from lorabench.pipeline.plan import Merging, Parent, TrainingRun
 from lorabench.records import Checkpoint
 from lorabench.stages.merge_files import check_rank, check_words
+from lorabench.values import OF_A_FOLDER
 
 MERGED = "merge"  # the algorithm of merges in tables: none that is trained, so no factor explains their scores
 
@@ -44,10 +45,7 @@ def _parent(name: str, ratio: float, run: TrainingRun | None) -> Parent:
 def _file_name(path: Path) -> str:
     """What a file is called to people: by its folders, where every tool calls it so."""
     name = path.name.removesuffix(".safetensors")
-    return "/".join(path.parts[-4:-1]) if name in _OF_A_FOLDER else name
-
-
-_OF_A_FOLDER = ("adapter", "adapter_model", "pytorch_lora_weights")
+    return "/".join(path.parts[-4:-1]) if name.lower() in OF_A_FOLDER else name
 
 
 def checkpoint_of(merging: Merging) -> Checkpoint:
