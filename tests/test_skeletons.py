@@ -16,7 +16,7 @@ from lorabench.errors import UserError
 from lorabench.prompts import build_prompt_sets, text_for_alignment
 from lorabench.records import Dataset
 from lorabench.shipped import PROMPTS
-from lorabench.stages.train import EncodedImage, Examples, epoch_batches
+from lorabench.stages.samples import EncodedImage, Examples, epoch_batches
 
 # Tables 3 and 4, appendix D.4, a leaf a row: pictures, repeats of each, descriptor, what alignment takes for it and
 # template; trigger words and keywords are those of the authors. "-" = trained on, not measured.
@@ -102,7 +102,7 @@ def test_an_epoch_has_695_steps(paper):
     repeats = np.repeat(np.arange(len(paper.images)), [image.repeats for image in paper.images])
     nothing = torch.zeros(0)
     image = EncodedImage(torch.zeros(1, 1, 1), torch.zeros(6))
-    examples = Examples((image,) * len(paper.images), nothing, nothing, repeats)
+    examples = Examples((image,) * len(paper.images), (), nothing, nothing, repeats)
     assert (len(repeats), len(epoch_batches(examples, 8, seed=23, epoch=0))) == (5560, 695)
 
 
