@@ -6,7 +6,7 @@ Every algorithm runs on this one road: W0 + scale * dW in float32 from the prist
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,10 +14,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from lorabench.bases import UNET
 from lorabench.components import Algorithm, Apart, Params, Words
 from lorabench.errors import UserError
 from lorabench.layers import Components, canonical, is_kernel, is_norm, module_of, trained_modules
-from lorabench.records import HYPERPARAMETERS, AdapterConfig
+from lorabench.records import EMBEDDINGS, HYPERPARAMETERS, TEXTUAL_INVERSION, AdapterConfig
 from lorabench.seeds import derive_seed
 
 WRITE = 48  # multiplications in the time that writing one number of an activation takes (benchmarks/layer_time.py)
@@ -38,14 +39,19 @@ class Adapter:
 # --- making and counting ---------------------------------------------------------------------------------------------
 
 
-def create(components: Components, algorithm: Algorithm, config: AdapterConfig, seed: int) -> Adapter:
+def create(
+    components: Components, algorithm: Algorithm, config: AdapterConfig, seed: int, words: Words | None = None
+) -> Adapter:
     """A fresh adapter, dW = 0, its params float32 on each module's device and requiring gradients.
 
     Each module draws from its own CPU generator, seeded by (seed, module name): neither the device nor the choice of
-    other modules changes a draw. On the meta device nothing is allocated, so that parameters can be counted. UserError
-    as of `check_config` and `trained_modules`.
+    other modules changes a draw. On the meta device nothing is allocated, so that parameters can be counted. `words`
+    are what words that are trained begin as. UserError as of `check_config` and `trained_modules`.
     """
     check_config(algorithm, config)
+    vectors = _each_vector(words or {}, lambda tensor: tensor.detach().clone().requires_grad_())
+    if config.algorithm == TEXTUAL_INVERSION:
+        return Adapter(algorithm, config, {}, words=vectors)
     names = trained_modules(components, config.trained_layers, config.train_unet, config.train_text_encoder)
     modules, alphas = {}, {}
     for name in names:
@@ -59,7 +65,7 @@ def create(components: Components, algorithm: Algorithm, config: AdapterConfig, 
         modules[name] = {suffix: tensor.requires_grad_(tensor.is_floating_point()) for suffix, tensor in params.items()}
         if config.conv_alpha is not None and is_kernel(module):
             alphas[name] = config.conv_alpha
-    return Adapter(algorithm, config, modules, alphas)
+    return Adapter(algorithm, config, modules, alphas, vectors)
 
 
 def check_config(algorithm: Algorithm, config: AdapterConfig) -> None:
@@ -67,6 +73,13 @@ def check_config(algorithm: Algorithm, config: AdapterConfig) -> None:
     needed = algorithm.capacity_from
     if needed is not None and getattr(config, needed) is None:
         raise UserError(f"Algorithm '{algorithm.name}' needs {needed}; give it a whole number.")
+    if algorithm.name == TEXTUAL_INVERSION and (config.trained_layers != EMBEDDINGS or config.vectors is None):
+        raise UserError(
+            f"{TEXTUAL_INVERSION} trains words and no layer: it has vectors (1, say), and no trained_layers but "
+            f"'{EMBEDDINGS}'."
+        )
+    if config.initial_word and config.vectors is None:
+        raise UserError("initial_word is of words that are trained: say of how many vectors each is, vectors = 1.")
     for key in HYPERPARAMETERS:
         value = getattr(config, key)
         if value is None or value is False:
@@ -92,7 +105,15 @@ def _initial_params(module: nn.Module, algorithm: Algorithm, config: AdapterConf
 
 def parameters(adapter: Adapter) -> list[Tensor]:
     """All tensors that are trained, in a fixed order."""
-    return [tensor for params in adapter.modules.values() for tensor in trained(params)]
+    in_layers = [tensor for params in adapter.modules.values() for tensor in trained(params)]
+    return in_layers + [vectors for of in adapter.words.values() for vectors in of.values()]
+
+
+def blank_words(components: Components, config: AdapterConfig, names: Collection[str]) -> Words:
+    """Words as a config trains them, of no meaning yet: to count them."""
+    tables = {name: each.get_input_embeddings().weight for name, each in components.items() if name != UNET}
+    count = config.vectors or 0
+    return {word: {name: table.new_empty(count, table.shape[1]) for name, table in tables.items()} for word in names}
 
 
 def trained(params: Params) -> list[Tensor]:
@@ -126,7 +147,13 @@ def copy_to(adapter: Adapter, device: torch.device | str) -> Adapter:
         name: {suffix: tensor.detach().to(device, copy=True) for suffix, tensor in params.items()}
         for name, params in adapter.modules.items()
     }
-    return replace(adapter, modules=modules)
+    return replace(
+        adapter, modules=modules, words=_each_vector(adapter.words, lambda each: each.detach().to(device, copy=True))
+    )
+
+
+def _each_vector(words: Words, change: Callable[[Tensor], Tensor]) -> Words:
+    return {word: {name: change(vectors) for name, vectors in of.items()} for word, of in words.items()}
 
 
 # --- into the model and out of it ------------------------------------------------------------------------------------

@@ -27,28 +27,78 @@ def with_words(base: BaseModel, words: Words) -> Iterator[BaseModel]:
     Of each word the vectors of every text encoder. A word is itself in any case of its letters, as CLIP's tokenizer has
     it.
     """
-    if not words:
-        yield base
-        return
+    knowing = reading(base, words)
     with ExitStack() as longer:
-        ids = {name: longer.enter_context(_longer_table(base, name, words)) for name in base.text_encoders}
-        yield replace(base, words=ids)
+        for table, weight in _longer_tables(base, words).items() if words else ():
+            longer.enter_context(_holding(table, weight))
+        yield knowing
 
 
 @contextmanager
-def _longer_table(base: BaseModel, encoder: str, words: Words) -> Iterator[dict[str, range]]:
-    """Inside, a text encoder has rows for the words' vectors; yields their token ids."""
-    table = base.text_encoders[encoder].get_input_embeddings()
-    own, ids, first = table.weight, {}, table.weight.shape[0]
-    added = [vectors[encoder].to(own.device, own.dtype) for vectors in words.values()]
-    for word, vectors in zip(words, added, strict=True):
-        ids[word.lower()] = range(first, first + len(vectors))
-        first += len(vectors)
+def _holding(table: torch.nn.Embedding, weight: torch.Tensor) -> Iterator[None]:
+    own = table.weight
     try:
-        table.weight = torch.nn.Parameter(torch.cat([own.detach(), *added]), requires_grad=False)
-        yield ids
+        table.weight = torch.nn.Parameter(weight.detach(), requires_grad=False)
+        yield
     finally:
         table.weight = own
+
+
+def reading(base: BaseModel, words: Words) -> BaseModel:
+    """The model that finds these words in prompts, for which its tables have rows inside `with_words` only, or
+    `with_weights` of `word_weights`."""
+    if not words:
+        return base
+    ids: dict[str, dict[str, range]] = {}
+    for encoder, model in base.text_encoders.items():
+        first = model.get_input_embeddings().weight.shape[0]
+        for word, vectors in words.items():
+            ids.setdefault(encoder, {})[word.lower()] = range(first, first + len(vectors[encoder]))
+            first += len(vectors[encoder])
+    return replace(base, words=ids)
+
+
+def word_weights(base: BaseModel, words: Words) -> Weights:
+    """The text encoders' tables of vectors with those of the words behind their own, differentiable in the words'."""
+    tables = _longer_tables(base, words) if words else {}
+    names = {
+        module: f"{name}.{path}" for name, each in base.components.items() for path, module in each.named_modules()
+    }
+    return {f"{names[table]}.weight": weight for table, weight in tables.items()}
+
+
+def _longer_tables(base: BaseModel, words: Words) -> dict[torch.nn.Embedding, torch.Tensor]:
+    tables = {}
+    for encoder, model in base.text_encoders.items():
+        table = model.get_input_embeddings()
+        added = [vectors[encoder].to(table.weight.device, table.weight.dtype) for vectors in words.values()]
+        tables[table] = torch.cat([table.weight.detach(), *added])
+    return tables
+
+
+def words_like(base: BaseModel, texts: Mapping[str, str], count: int) -> Words:
+    """Words of so many vectors each that mean what a text does: vectors [count, d] for each text encoder.
+
+    The text's tokens are spread over them evenly, as A1111's web UI does; where there are fewer vectors than tokens, a
+    vector is the mean of those that fall to it. ValueError for a text without tokens.
+    """
+    return {
+        word: {name: _spread(_vectors_of(base, name, text), count) for name in base.text_encoders}
+        for word, text in texts.items()
+    }
+
+
+def _vectors_of(base: BaseModel, encoder: str, text: str) -> torch.Tensor:
+    ids = base.tokenizers[encoder](text, add_special_tokens=False).input_ids
+    if not ids:
+        raise ValueError(f"'{text}' is no word to begin as")
+    return base.text_encoders[encoder].get_input_embeddings().weight.detach()[torch.tensor(ids)]
+
+
+def _spread(vectors: torch.Tensor, count: int) -> torch.Tensor:
+    if count >= len(vectors):
+        return vectors[[i * len(vectors) // count for i in range(count)]]
+    return torch.stack([part.mean(dim=0) for part in vectors.tensor_split(count)])
 
 
 def holds_word(text: str, word: str) -> bool:

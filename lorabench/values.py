@@ -21,6 +21,7 @@ SMALLEST_SIDE = 16  # pixels: the smallest bucket
 WIDEST = 16_384  # rank, factor, alpha: wider than any layer
 FASTEST = 1.0  # learning rate: AdamW moves each number by about as much in a step
 LARGEST_RATIO = 1_000.0  # of a merge, either way
+MOST_VECTORS = 75  # of a word: a text encoder's chunk of tokens
 MOST_WORKERS = 1_024
 LARGEST_SEED = 2**63 - 1  # what tables hold
 MOST_CONFIGS = 10_000  # of one row's product
@@ -86,6 +87,7 @@ Few = Annotated[int, _Number, Field(ge=0, le=MOST_PICTURES)]
 Steps = Annotated[int, _Number, Field(ge=1, le=1_000)]  # DDIM takes them out of the thousand that training knows
 Side = Annotated[int, _Number, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
 Width = Annotated[int, _Number, Field(ge=1, le=WIDEST)]
+Vectors = Annotated[int, _Number, Field(ge=1, le=MOST_VECTORS)]
 Workers = Annotated[int, _Number, Field(ge=0, le=MOST_WORKERS)]
 Quality = Annotated[int, _Number, Field(ge=1, le=100)]  # of lossy pictures
 Seed = Annotated[int, _Number, Field(ge=0, le=LARGEST_SEED)]

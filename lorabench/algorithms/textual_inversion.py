@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from lorabench.components import Algorithm, Params
-from lorabench.records import AdapterConfig
+from lorabench.records import TEXTUAL_INVERSION, AdapterConfig
 
 
 def init(weight: Tensor, config: AdapterConfig, rng: torch.Generator) -> Params:
     """ValueError: words have no layer."""
-    raise ValueError("words are read from files and not trained")
+    raise ValueError("words have no layer")
 
 
 def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tensor:
@@ -20,10 +20,10 @@ def delta_weight(params: Params, weight: Tensor, config: AdapterConfig) -> Tenso
 
 
 textual_inversion = Algorithm(
-    name="textual_inversion",
+    name=TEXTUAL_INVERSION,
     init=init,
     delta_weight=delta_weight,
     hyperparameters=(),
     suffixes=(),
-    description="Vectors of a new word; read and measured, not trained.",
+    description="Vectors of a new word for each concept, and no weight update.",
 )

@@ -7,6 +7,8 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,9 +21,9 @@ from lorabench.components import LoadedAdapter
 from lorabench.config import MINI
 from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
-from lorabench.records import AdapterConfig, TrainConfig
+from lorabench.records import TEXTUAL_INVERSION, AdapterConfig, TrainConfig
 
-MERGED, KOHYA, DIFFUSERS, PEFT = "merged", "kohya", "diffusers", "peft"
+MERGED, KOHYA, DIFFUSERS, PEFT, EMBEDDING = "merged", "kohya", "diffusers", "peft", "embedding"
 
 
 def count(base: str, config: AdapterConfig) -> dict[str, Any]:
@@ -31,7 +33,8 @@ def count(base: str, config: AdapterConfig) -> dict[str, Any]:
     """
     found = base_models.architecture(base_source(base))
     algorithm = components.find("algorithms", config.algorithm, "--algorithm")
-    adapter = adapters.create(found, algorithm, config, seed=0)
+    words = adapters.blank_words(found, config, ["word"])
+    adapter = adapters.create(found, algorithm, config, 0, words if config.vectors else None)
     modules = Counter(name.split(".", 1)[0] for name in adapter.modules)
     return {
         "base": base,
@@ -82,7 +85,7 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
         "seed": loaded.origin.seed,
         "epoch": loaded.origin.epoch,
         "step": loaded.origin.step,
-        "parameters": adapters.count_parameters(adapter) + _in_words(adapter),
+        "parameters": adapters.count_parameters(adapter),
         "bytes": sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()),
         "norm_median": statistics.median(norms) if norms else None,
         "norm_max": max(norms, default=None),
@@ -101,7 +104,10 @@ def convert(
     dtype: formats.DType,
     unused: Sequence[str] = (),
 ) -> None:
-    """Write the adapter in another format, or merged into a base model at a merge ratio. UserError if it cannot be."""
+    """Write the adapter in another format, or merged into a base model at a merge ratio. UserError if it cannot be.
+
+    As embeddings its words alone are written: one as a file, several as a folder with a file each, called by the word.
+    """
     writable = [name for name in components.names("formats") if components.find("formats", name).write is not None]
     if to not in (*writable, MERGED):
         raise UserError(unknown("format", to, (*writable, MERGED), "--to"))
@@ -114,9 +120,14 @@ def convert(
     if to in (KOHYA, DIFFUSERS) and out.suffix != ".safetensors":
         raise UserError(f"{out} would be found by no reader: let the name of a {to} file end in .safetensors.")
     loaded = formats.read_adapter(path, unused)
-    if not loaded.modules:
-        raise UserError(f"{path} holds words ({', '.join(loaded.words)}) and no weight update: nothing to convert.")
-    if to == MERGED:
+    if not loaded.modules and to not in (KOHYA, EMBEDDING):
+        names = ", ".join(loaded.words)
+        raise UserError(
+            f"{path} holds words ({names}) and no weight update: --to {EMBEDDING} or {KOHYA} can hold them."
+        )
+    if to == EMBEDDING:
+        _write_words(loaded, out, base, dtype)
+    elif to == MERGED:
         _refuse_words(loaded)
         if dtype != "float32":
             raise UserError("--to merged writes float32, which rounds nothing: leave --dtype out.")
@@ -128,6 +139,21 @@ def convert(
         if to == PEFT:
             _check_wrapped(found, adapter)
         formats.save_adapter(out, adapter, formats.config_of(loaded, adapter), loaded.origin, dtype, to)
+
+
+def _write_words(loaded: LoadedAdapter, out: Path, base: str | None, dtype: formats.DType) -> None:
+    adapter = fitted(loaded, base)[2]
+    if not adapter.words:
+        raise UserError(f"{loaded.source} brings no words: there is nothing to write as an embedding.")
+    alone = out.suffix == ".safetensors"
+    if alone and len(adapter.words) > 1:
+        raise UserError(f"{loaded.source} brings {len(adapter.words)} words: name a folder, for a file of each.")
+    saved = replace(adapter, algorithm=components.find("algorithms", TEXTUAL_INVERSION), modules={}, alphas={})
+    stated = formats.config_of(loaded, adapter)
+    with nullcontext(out.parent) if alone else store.whole_folder(out) as folder:
+        for word, vectors in adapter.words.items():
+            file = out if alone else folder / f"{store.safe_name(word)}.safetensors"
+            formats.save_adapter(file, replace(saved, words={word: vectors}), stated, loaded.origin, dtype, EMBEDDING)
 
 
 def _refuse_words(loaded: LoadedAdapter) -> None:
@@ -203,11 +229,6 @@ def _spans(adapter: Adapter) -> dict[str, str]:
         if getattr(config, key) is None and key in algorithm.hyperparameters and len(found) > 1:
             spans[key] = f"{found[0]:g}-{found[-1]:g}"
     return spans
-
-
-def _in_words(adapter: Adapter) -> int:
-    vectors = [each for word in adapter.words.values() for each in word.values()]
-    return sum({id(each): each.numel() for each in vectors}.values())
 
 
 def _norm(found: Components, adapter: Adapter, name: str) -> float | None:

@@ -65,7 +65,7 @@ def inspect(
 def convert(
     file: Annotated[Path, typer.Argument(metavar="IN", help="adapter file, or peft folder")],
     out: Annotated[Path, typer.Argument(help="where to write; nothing may be there yet")],
-    to: Annotated[str, typer.Option(help="kohya, diffusers, peft or merged")],
+    to: Annotated[str, typer.Option(help="kohya, diffusers, peft, embedding or merged")],
     base: Annotated[str | None, typer.Option(help="base model; needed for merged")] = None,
     scale: Annotated[float, typer.Option(help="merge ratio, for merged")] = 1.0,
     dtype: Annotated[str, typer.Option(help="float32, which rounds nothing, float16 or bfloat16")] = "float32",

@@ -153,7 +153,7 @@ def _adapter_bytes(plan: Plan) -> int:
     if not runs and not mergings:
         return 0
     model = plan.base.architecture()
-    return disk.adapter_bytes(model, runs) + disk.merged_bytes(model, mergings)
+    return disk.adapter_bytes(plan, model, runs) + disk.merged_bytes(model, mergings)
 
 
 def _picture_bytes(plan: Plan) -> tuple[int, int]:

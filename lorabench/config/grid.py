@@ -10,7 +10,7 @@ from typing import Any
 from lorabench.config.schema import VARIED, GridRow, Study, Variation, combinations
 from lorabench.config.training import HOW, TRAINED, Training
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig
+from lorabench.records import EMBEDDINGS, TEXTUAL_INVERSION, TrainConfig
 
 
 def expand(study: Study) -> tuple[TrainConfig, ...]:
@@ -32,13 +32,14 @@ def config_name(algorithm: str, values: dict[str, Any]) -> str:
     rates = [f"{word}{_scientific(values[key])}" for key, word in _RATES if values.get(key) is not None]
     parts = [algorithm, values["trained_layers"].split(":")[0], size, *options, *rates]
     parts += [_word(key, values[key]) for key in TRAINED if values.get(key) is not None]
-    parts += [re.sub(r"\W+", "-", pattern).strip("-") for pattern in values.get("concepts") or ()]
+    words = [values.get("initial_word") or "", *(values.get("concepts") or ())]
+    parts += [re.sub(r"\W+", "-", each).strip("-") for each in words]
     return "-".join(part.replace(":", "-") for part in parts if part)
 
 
-_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"), ("conv_dim", "cd"), ("conv_alpha", "ca"))
+_LETTERS = (("dim", "d"), ("alpha", "a"), ("factor", "f"), ("conv_dim", "cd"), ("conv_alpha", "ca"), ("vectors", "v"))
 _OPTIONS = (("tucker", "tucker"), ("dora", "dora"), ("decompose_both", "both"))
-_RATES = (("lr", "lr"), ("text_encoder_lr", "te"))
+_RATES = (("lr", "lr"), ("text_encoder_lr", "te"), ("text_encoder_2_lr", "te2-"), ("embedding_lr", "emb"))
 
 
 def _word(key: str, value: Any) -> str:
@@ -57,11 +58,24 @@ def _word(key: str, value: Any) -> str:
 def training_factors(configs: Sequence[TrainConfig]) -> dict[str, dict[str, str | float]]:
     """Of each config, by its name, how it is trained, as far as configs differ in it: factors of tables."""
     said = {each.name: {**vars(each.adapter), **vars(each.training)} for each in configs}
-    varied = [key for key in TRAINED if len({repr(values[key]) for values in said.values()}) > 1]
-    return {name: {_COLUMNS.get(key, key): _plain(values[key]) for key in varied} for name, values in said.items()}
+    varied = [key for key in (*TRAINED, *_OF_A_ROW) if len({repr(values[key]) for values in said.values()}) > 1]
+    return {
+        name: {_COLUMNS.get(key, key): _plain(_meant(key, values)) for key in varied} for name, values in said.items()
+    }
 
 
+# What a row alone says, beside what tables have of every config.
+_OF_A_ROW = ("vectors", "initial_word", "text_encoder_lr", "text_encoder_2_lr", "embedding_lr")
 _COLUMNS = {"loss": "loss_function"}  # `loss` is what a step comes to
+
+
+def _meant(key: str, values: Mapping[str, Any]) -> Any:
+    """The value that nothing stands for."""
+    if values[key] is not None:
+        return values[key]
+    if key == "text_encoder_2_lr":
+        return _meant("text_encoder_lr", values)
+    return 0 if key == "vectors" else values["lr"]
 
 
 def _plain(value: Any) -> str | float:
@@ -72,6 +86,8 @@ def _plain(value: Any) -> str | float:
 
 def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     default = {key: value for key in VARIED if (value := getattr(row, key)) is not None}
+    if row.algorithm == TEXTUAL_INVERSION and "trained_layers" not in row.model_fields_set:
+        default["trained_layers"] = EMBEDDINGS
     changes: list[dict[str, Any]] = [{"name": row.name}]
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
@@ -80,6 +96,8 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     configs = []
     for change in changes:
         values = default | {key: value for key, value in change.items() if key != "name"}
+        if row.algorithm == TEXTUAL_INVERSION:
+            values = {"vectors": 1, **values}
         name = change.get("name") or config_name(row.algorithm, values)
         configs.append(TrainConfig.from_flat({"name": name, "algorithm": row.algorithm, **shared, **values}))
     return configs

@@ -35,6 +35,7 @@ from lorabench.values import (
     Steps,
     Strength,
     Switch,
+    Vectors,
     Width,
     Workers,
 )
@@ -66,7 +67,13 @@ class Variation(Changed):
     peft: dict[str, Any] | None = Field(
         None, description='of algorithm peft: { peft_type = "VERA", r = 8 }, or another method and its settings'
     )
+    vectors: Vectors | None = Field(
+        None, description="train each concept's trigger as a word of so many vectors (textual inversion); none = not"
+    )
+    initial_word: str | None = Field(None, description="that the vectors begin as; none = the concept's class word")
     text_encoder_lr: Rate | None = Field(None, description="learning rate of the text encoder; none = lr")
+    text_encoder_2_lr: Rate | None = Field(None, description="of SDXL's second; none = text_encoder_lr")
+    embedding_lr: Rate | None = Field(None, description="learning rate of trained words; none = lr")
     concepts: Annotated[tuple[str, ...], Once] | None = Field(
         None, min_length=1, description="trained on these alone, glob patterns over concept ids; none = all"
     )
@@ -76,7 +83,9 @@ class GridRow(Variation):
     """An algorithm's default config, then variations of it: one thing at a time, or all combinations."""
 
     algorithm: str = Field(description="lora, loha, lokr, native, ...: see `lorabench list algorithms`")
-    trained_layers: str = Field("linear", description="attention, linear, full or regex:<expression>")
+    trained_layers: str = Field(
+        "linear", description="attention, linear, full or regex:<expression>; textual_inversion has none"
+    )
     lr: Rate = Field(description="learning rate")
     vary: tuple[Variation, ...] = Field((), description="further configs: each a table of the keys that it changes")
     product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")

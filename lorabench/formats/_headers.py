@@ -46,6 +46,10 @@ class _KnownConfig(FileRecord):
     dora: bool = False
     decompose_both: bool = False
     text_encoder_lr: float | None = None
+    text_encoder_2_lr: _Rate | None = None
+    embedding_lr: _Rate | None = None
+    vectors: Size | None = None
+    initial_word: str = Field("", max_length=500)
     peft: dict[str, Any] | None = None
     optimizer: _Name = "adamw"
     concepts: tuple[_Name, ...] = Field((), max_length=MOST_CONCEPTS)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lorabench.components import Format, LoadedAdapter, Origin
@@ -13,8 +14,11 @@ from lorabench.errors import UserError
 from lorabench.formats import _safetensors
 from lorabench.formats._headers import kohya_header
 from lorabench.formats._words import FIRST, PLACES, SECOND, encoder_of, vectors
+from lorabench.formats.kohya import METADATA_KEY, metadata_of, own_metadata
+from lorabench.records import TEXTUAL_INVERSION
 
 _TOKEN = re.compile(r"<.+>|[^.]+")  # diffusers: the word itself is the key
+ANY = "emb_params"  # the key of a word that is called by its file's name
 _NO_WORD = {"weight", "bias", "alpha", "scale", "data"}
 _NUMBERED = re.compile(r"-(?:\d{6}|step\d{8})$")  # kohya's trainer adds epoch or step to the name
 
@@ -30,8 +34,12 @@ def recognises(path: Path) -> bool:
     if named:
         return len(named) == len(shapes)
     widths = {shape[-1] for shape in shapes.values()}
-    tokens = all(_TOKEN.fullmatch(key) and key not in _NO_WORD for key in shapes)
+    tokens = all(map(_is_token, shapes))
     return tokens and len(widths) == 1 and (len(shapes) == 1 or all(key[0] == "<" for key in shapes))
+
+
+def _is_token(key: str) -> bool:
+    return _TOKEN.fullmatch(key) is not None and key not in _NO_WORD
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
@@ -47,9 +55,25 @@ def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
         if key in (FIRST, SECOND):  # pivotal tuning with diffusers: a token for each vector
             for number, vector in enumerate(found):
                 words.setdefault(f"<s{number}>", {})[encoder] = vector[None]
-    header = kohya_header(metadata)
+    config, header = None, kohya_header(metadata)
     origin = Origin() if header is None else header.origin
-    return LoadedAdapter("textual_inversion", None, {}, {}, path, origin, metadata=metadata, words=words)
+    if METADATA_KEY in metadata:
+        config, origin = own_metadata(metadata[METADATA_KEY], path)
+    return LoadedAdapter(TEXTUAL_INVERSION, config, {}, {}, path, origin, metadata=metadata, words=words)
+
+
+def write(path: Path, adapter: LoadedAdapter, dtype: torch.dtype) -> None:
+    """Write the vectors of one word, as A1111 and diffusers read them: A1111 calls it by the file's name, diffusers by
+    its key, or as `load_textual_inversion` is told. UserError for several words."""
+    if len(adapter.words) != 1:
+        raise UserError(f"A file of this kind holds one word, not {', '.join(adapter.words) or 'none'}.")
+    ((word, of),) = adapter.words.items()
+    key = word if _is_token(word) else ANY
+    tensors = {key: next(iter(of.values()))} if len(of) == 1 else {_PLACE_OF[name]: each for name, each in of.items()}
+    _safetensors.write(path, tensors, metadata_of(adapter), dtype)
+
+
+_PLACE_OF = {encoder_of(place): place for place in (FIRST, SECOND)}
 
 
 def _names(path: Path, metadata: Mapping[str, str]) -> list[str]:
@@ -59,5 +83,9 @@ def _names(path: Path, metadata: Mapping[str, str]) -> list[str]:
 
 
 embedding = Format(
-    name="embedding", recognises=recognises, read=read, description="textual inversion, a word's vectors."
+    name="embedding",
+    recognises=recognises,
+    read=read,
+    write=write,
+    description="textual inversion, a word's vectors.",
 )

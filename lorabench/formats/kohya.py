@@ -19,9 +19,9 @@ from lorabench.formats._headers import OwnHeader, kohya_header, table_of
 from lorabench.formats._params import gather, has_alpha, recognise_algorithm, with_neutral_alphas
 from lorabench.formats._peft_config import settings_of
 from lorabench.formats._unusable import SDXL, family_of
-from lorabench.formats._words import bundled, to_bundle
+from lorabench.formats._words import BUNDLE, bundled, to_bundle
 from lorabench.layers import canonical
-from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
+from lorabench.records import TEXTUAL_INVERSION, AdapterConfig, TrainConfig, TrainingConfig
 from lorabench.untrusted import parsed
 
 METADATA_KEY = "lorabench"  # what ss_* cannot say: the whole TrainConfig, the base's id, our epoch and step
@@ -31,21 +31,21 @@ _LYCORIS_PRESET = {"attention": "attn-only", "linear": "attn-mlp"}
 
 
 def recognises(path: Path) -> bool:
-    """A safetensors file with the prefixes of kohya or of LyCORIS' own wrapper."""
+    """A safetensors file with the prefixes of kohya, of LyCORIS' own wrapper, or of A1111's bundled words."""
     if not path.is_file() or path.suffix != ".safetensors":
         return False
-    return any(key.startswith(("lora_unet_", "lora_te", "lycoris_")) for key in _safetensors.keys(path))
+    return any(key.startswith(("lora_unet_", "lora_te", "lycoris_", BUNDLE)) for key in _safetensors.keys(path))
 
 
 def read(path: Path, unused: Sequence[str] = ()) -> LoadedAdapter:
     """Modules by kohya's names; both spellings of the text encoder's are understood. UserError for a faulty file."""
     tensors, metadata = _safetensors.read(path, unused)
     tensors, words, notes = bundled(tensors, path)
-    modules, alphas = gather(tensors, path)
-    algorithm = recognise_algorithm(modules, path)
+    modules, alphas = gather(tensors, path) if tensors or not words else ({}, {})
+    algorithm = recognise_algorithm(modules, path) if modules else find("algorithms", TEXTUAL_INVERSION)
     alphas, assumed = with_neutral_alphas(modules, alphas, algorithm)
     if METADATA_KEY in metadata:
-        config, origin = _own_metadata(metadata[METADATA_KEY], path)
+        config, origin = own_metadata(metadata[METADATA_KEY], path)
     else:
         config, origin = _ss_metadata(metadata, algorithm.name, path.stem)
     # DyLoRA's files are LoRA's, but for what they say.
@@ -147,7 +147,7 @@ def _network(config: AdapterConfig) -> dict[str, object]:
     return {"ss_network_dim": dim, "ss_network_alpha": config.alpha, "ss_network_args": json.dumps(text)}
 
 
-def _own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, Origin]:
+def own_metadata(text: str, path: Path) -> tuple[TrainConfig | None, Origin]:
     """What lorabench wrote. UserError for what it would not have written."""
     place = f"{path}: its '{METADATA_KEY}' metadata is damaged"
     own = parsed(text, OwnHeader, place)

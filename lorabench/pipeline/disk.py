@@ -7,23 +7,22 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lorabench import adapters, components, formats, images
+from lorabench import formats, images
 from lorabench.layers import Components, module_of
 from lorabench.pipeline import keeping
 from lorabench.pipeline.plan import Merging, Plan, TrainingRun
-from lorabench.records import AdapterConfig
+from lorabench.pipeline.trainable import blank
 
 SAMPLE = 8  # pictures of the data set whose size as PNG stands for that of those to draw
 PNG = 1.75  # bytes of a pixel, of which there are three without compression: 450 kB for 512 x 512
 SCORE = 10  # bytes of a row of the tables of scores: results/reference has 9 in one and 10 in another
 
 
-def adapter_bytes(model: Components, runs: Sequence[TrainingRun]) -> int:
+def adapter_bytes(plan: Plan, model: Components, runs: Sequence[TrainingRun]) -> int:
     """Of all checkpoints of trainings, as their float16 files will be; `model` may be on the meta device."""
-    sizes = {
-        each.name: formats.file_size(_fresh(model, each.adapter), each)
-        for each in {run.config.name: run.config for run in runs}.values()
-    }
+    each = {run.config.name: run for run in runs}
+    fresh = {name: blank(model, run.config, plan.words_of(run)) for name, run in each.items()}
+    sizes = {name: formats.file_size(adapter, each[name].config) for name, adapter in fresh.items()}
     return sum(sizes[run.config.name] * len(run.config.training.checkpoint_epochs) for run in runs)
 
 
@@ -38,15 +37,11 @@ def _merged_bytes(model: Components, merging: Merging) -> int:
     of_files = 2 * sum(file.stat().st_size for file in files)
     configs = [run.config for run in merging.runs]
     if merging.recipe.method in ("linear", "svd", "dlf") and all(each.adapter.method == "lora" for each in configs):
-        return of_files + 2 * sum(formats.file_size(_fresh(model, each.adapter), each) for each in configs)
-    names = dict.fromkeys(name for each in configs for name in _fresh(model, each.adapter).modules)
+        return of_files + 2 * sum(formats.file_size(blank(model, each), each) for each in configs)
+    names = dict.fromkeys(name for each in configs for name in blank(model, each).modules)
     shapes = [module_of(model, name).weight.shape for name in names]
     rank = merging.recipe.rank
     return of_files + sum(4 * (rank * (shape[0] + shape[1:].numel()) if rank else shape.numel()) for shape in shapes)
-
-
-def _fresh(model: Components, config: AdapterConfig) -> adapters.Adapter:
-    return adapters.create(model, components.find("algorithms", config.algorithm), config, seed=0)
 
 
 def picture_bytes(plan: Plan) -> float:

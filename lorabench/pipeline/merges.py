@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from lorabench import adapters, components, config, formats
-from lorabench.adapters import Adapter
+from lorabench import config, formats
 from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.layers import Components
 from lorabench.pipeline.given import content_hash
 from lorabench.pipeline.plan import Merging, Parent, TrainingRun
+from lorabench.pipeline.trainable import blank
 from lorabench.records import Checkpoint
 from lorabench.stages.merge_files import check_rank, check_words
 from lorabench.values import OF_A_FOLDER
@@ -86,9 +86,5 @@ def _check(unused: Sequence[str], model: Components, merging: Merging) -> None:
     files = list(zip(fitted, ratios, strict=True))
     check_words(loaded, files)
     if merging.recipe.method == "svd" and merging.recipe.rank is None:
-        trained = [(_fresh(model, each.run), each.ratio) for each in merging.parents if each.run]
+        trained = [(blank(model, each.run.config), each.ratio) for each in merging.parents if each.run]
         check_rank([*trained, *files], merging.recipe)
-
-
-def _fresh(model: Components, run: TrainingRun) -> Adapter:
-    return adapters.create(model, components.find("algorithms", run.config.adapter.algorithm), run.config.adapter, 0)

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lorabench import adapters, components
 from lorabench.pipeline import disk, flops
 from lorabench.pipeline.flops import Drawer, Forward
 from lorabench.pipeline.measuring import DATASET
 from lorabench.pipeline.pending import training_steps
 from lorabench.pipeline.plan import Plan
-from lorabench.records import Sampling, TrainConfig
+from lorabench.pipeline.trainable import blank
+from lorabench.records import Sampling
 from lorabench.sampler import DECODER_BATCH, passes
 
 FEW_STEPS = 15  # of DDIM: what a hurried person draws with
@@ -154,7 +154,7 @@ def _stages(
     if not known:
         stages = tuple(replace(each, count=None, flop=None, bytes=None) for each in stages)
     train, *others = stages
-    size = disk.adapter_bytes(training.components, plan.runs)
+    size = disk.adapter_bytes(plan, training.components, plan.runs)
     size += disk.merged_bytes(training.components, plan.mergings)
     return replace(train, count=len(plan.runs), bytes=float(size)), *others
 
@@ -170,14 +170,11 @@ def _training(plan: Plan, counted: Drawer) -> float:
         training = run.config.training
         name = repr(run.config.adapter)
         if name not in sample:
-            sample[name] = flops.training(counted, _adapter(counted, run.config), counted.chunks(training.max_tokens))
+            sample[name] = flops.training(
+                counted, blank(counted.components, run.config), counted.chunks(training.max_tokens)
+            )
         total += sample[name] * plan.training_set(run).samples * max(training.checkpoint_epochs)
     return total
-
-
-def _adapter(counted: Drawer, config: TrainConfig) -> adapters.Adapter:
-    algorithm = components.find("algorithms", config.adapter.algorithm)
-    return adapters.create(counted.components, algorithm, config.adapter, seed=0)
 
 
 def _seen(plan: Plan, encoder: str) -> int:
@@ -209,7 +206,7 @@ def _memory(plan: Plan, drawing: Drawer, training: Drawer) -> dict[str, float]:
     half = plan.study.run.precision == "bfloat16"
     needs = {}
     for config in {repr(run.config.adapter): run.config for run in plan.runs}.values():
-        found = flops.training_memory(training, _adapter(training, config), config.training, plan.study.run)
+        found = flops.training_memory(training, blank(training.components, config), config.training, plan.study.run)
         needs[config.name] = found.fixed + found.activations
     most = max(needs, key=lambda name: needs[name])
     draw = flops.drawing_memory(drawing, plan.study.images.batch_size, DECODER_BATCH, half)

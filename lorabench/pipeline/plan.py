@@ -16,7 +16,7 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
-from lorabench.pipeline.training_sets import balanced, subset
+from lorabench.pipeline.training_sets import balanced, subset, trained_words
 from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig
 
 BASE_CHECKPOINT = "base"
@@ -150,6 +150,10 @@ class Plan:
             chosen = subset(self.dataset, patterns, place)
             self._training_sets[patterns, is_balanced] = balanced(chosen) if is_balanced else chosen
         return self._training_sets[patterns, is_balanced]
+
+    def words_of(self, run: TrainingRun) -> dict[str, str]:
+        """The words that a training makes, each with the text that it begins as. UserError."""
+        return trained_words(self.training_set(run), run.config)
 
     @cached_property
     def _training_sets(self) -> dict[tuple[tuple[str, ...], bool], Dataset]:

@@ -34,7 +34,7 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
     mergings = merges.with_files(study, base, merges.mergings(study, runs))
     plan = _plan(study, root, base, dataset, runs, [*_trained(study, runs), *_merged(study, mergings)], mergings)
     for run in runs:
-        plan.training_set(run)  # refuses concepts that are not there
+        plan.words_of(run)  # refuses concepts that are not there
     return plan
 
 

@@ -70,6 +70,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         algorithm,
         run.seed,
         encoded=models.encoded_images(plan, pictures, run.config.training),
+        words=plan.words_of(run),
         resume=state,
         on_step=lambda *_: advance(1),
         on_state=_Keeping(plan, run, inputs),

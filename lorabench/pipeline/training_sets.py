@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from lorabench import prompts, store
+from lorabench import diffusion, prompts, store
 from lorabench.errors import UserError, unknown
-from lorabench.records import Concept, Dataset
+from lorabench.records import Concept, Dataset, TrainConfig
 
 
 def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
@@ -42,6 +42,26 @@ def balanced(dataset: Dataset) -> Dataset:
     times = {name: max(1, round(max(shown.values()) / count)) for name, count in shown.items()}
     images = (replace(each, repeats=each.repeats * times[class_of[each.concept_id]]) for each in dataset.images)
     return replace(dataset, images=tuple(images))
+
+
+def trained_words(pictures: Dataset, config: TrainConfig) -> dict[str, str]:
+    """The triggers that a config trains as words of their own, each with the text that it begins as.
+
+    UserError for a concept without one, or whose captions do not hold it: nothing would be learned.
+    """
+    if config.adapter.vectors is None:
+        return {}
+    words: dict[str, str] = {}
+    for concept in pictures.concepts:
+        captions = [image.caption for image in pictures.images_of(concept.id)]
+        begin = config.adapter.initial_word or concept.class_word
+        if not concept.trigger or not begin:
+            lacking = "class word: say what it begins as, initial_word" if concept.trigger else "trigger to be trained"
+            raise UserError(f"Concept '{concept.id}' has no {lacking}.")
+        if captions and not any(diffusion.holds_word(caption, concept.trigger) for caption in captions):
+            raise UserError(f"No caption of concept '{concept.id}' holds '{concept.trigger}', the word to be trained.")
+        words.setdefault(concept.trigger, begin)
+    return words
 
 
 def partners(dataset: Dataset, trainings: Iterable[Sequence[str]]) -> dict[str, list[Concept]]:

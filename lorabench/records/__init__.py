@@ -10,7 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from lorabench.records.training import EMBEDDINGS as EMBEDDINGS
 from lorabench.records.training import HYPERPARAMETERS as HYPERPARAMETERS
+from lorabench.records.training import TEXTUAL_INVERSION as TEXTUAL_INVERSION
 from lorabench.records.training import AdapterConfig as AdapterConfig
 from lorabench.records.training import HuberSchedule as HuberSchedule
 from lorabench.records.training import LossConfig as LossConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 LossName = Literal["l2", "l1", "huber", "smooth_l1"]
@@ -28,6 +28,8 @@ class AdapterConfig:
     peft: Mapping[str, Any] | None = None  # algorithm "peft": peft_type and the settings of its config
     train_text_encoder: bool = True
     train_unet: bool = True
+    vectors: int | None = None  # of each concept's trigger, trained as a word of its own; None = no word is
+    initial_word: str = ""  # that they begin as; "" = the concept's class word
 
     @property
     def method(self) -> str:
@@ -39,6 +41,8 @@ class AdapterConfig:
         return self.algorithm
 
 
+TEXTUAL_INVERSION = "textual_inversion"  # the algorithm that trains words alone
+EMBEDDINGS = "embeddings"  # its trained layers
 HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
 
 
@@ -79,6 +83,8 @@ class OptimizerConfig:
 
     lr: float = float("nan")  # NaN = not known: a file need not say it
     text_encoder_lr: float | None = None  # None = lr
+    text_encoder_2_lr: float | None = None  # of SDXL's second; None = text_encoder_lr
+    embedding_lr: float | None = None  # of trained words; None = lr
     lora_plus_ratio: float = 1.0  # learning rate of the second factor by that of the first
     optimizer: str = "adamw"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
@@ -121,16 +127,21 @@ class TrainingConfig(LossConfig, ScheduleConfig, SampleConfig, OptimizerConfig):
 # Settings that were there from the first. Any other one is left out of keys and files where it has its default: that is
 # what was always done.
 FIRST = frozenset(
-    {"lr", "text_encoder_lr", "epochs", "checkpoint_epochs", "batch_size", "weight_decay", "betas", "max_grad_norm"}
+    {each.name for each in fields(AdapterConfig)} - {"vectors", "initial_word"}
+    | {"lr", "text_encoder_lr", "epochs", "checkpoint_epochs", "batch_size", "weight_decay", "betas", "max_grad_norm"}
     | {"warmup_epochs", "caption_dropout", "resolution", "max_tokens"}
     | {"steps", "guidance", "size", "negative_prompt"}
 )
 
 
 def told(settings: Any) -> dict[str, Any]:
-    """The settings (TrainingConfig, Sampling) that keys are made of and files hold."""
-    usual = type(settings)()
-    return {key: value for key, value in asdict(settings).items() if key in FIRST or value != getattr(usual, key)}
+    """The settings (AdapterConfig, TrainingConfig, Sampling) that keys are made of and files hold."""
+    usual = {each.name: _default(each) for each in fields(settings)}
+    return {key: value for key, value in asdict(settings).items() if key in FIRST or value != usual[key]}
+
+
+def _default(each: Field) -> Any:
+    return each.default if each.default_factory is MISSING else each.default_factory()
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ class TrainConfig:
     @property
     def flat(self) -> dict[str, Any]:
         """Name and settings in one table, as adapter files hold them and keys are made of them."""
-        return {"name": self.name, **asdict(self.adapter), **told(self.training)}
+        return {"name": self.name, **told(self.adapter), **told(self.training)}
 
     @property
     def factors(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from lorabench import adapters, components, diffusion, schedules
 from lorabench.adapters import Adapter
 from lorabench.base_models import BaseModel
+from lorabench.bases import UNET
 from lorabench.errors import UserError
 from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import losses, regularised, samples
@@ -42,6 +43,7 @@ class TrainState:
     params: Mapping[str, components.Params]
     optimizer: Mapping[str, Any]
     losses: tuple[float, ...] = ()  # of the steps since the last checkpoint
+    words: components.Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def train(
     seed: int,
     *,
     encoded: Sequence[samples.EncodedImage] | None = None,
+    words: Mapping[str, str] | None = None,
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
     on_state: OnState | None = None,
@@ -71,7 +74,8 @@ def train(
 ) -> Iterator[Trained]:
     """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
 
-    `encoded` are those of `samples.encode_images`, made here if not given. A resumed run equals an uninterrupted one
+    `encoded` are those of `samples.encode_images`, made here if not given; `words` are those that a config with
+    `vectors` trains, each with the text that it begins as. A resumed run equals an uninterrupted one
     bit by bit (on a GPU as far as its kernels are deterministic), from whatever step; `on_state` may keep the state of
     any. TrainingDiverged if the loss or a weight is not finite.
 
@@ -86,8 +90,10 @@ def train(
         )
     if encoded is None:
         encoded = samples.encode_images(base, dataset_images, training)
+    begin = diffusion.words_like(base, words, config.adapter.vectors) if words and config.adapter.vectors else {}
+    adapter = adapters.create(base.components, algorithm, config.adapter, seed, begin)
+    base = diffusion.reading(base, begin)
     examples = samples.examples_of(base, dataset_images, encoded, training.max_tokens)
-    adapter = adapters.create(base.components, algorithm, config.adapter, seed)
     params = adapters.parameters(adapter)
     optimizer, apart = _optimizer(adapter, training, base.device), adapters.cheaper_apart(base.components, adapter)
     if resume is not None:
@@ -125,17 +131,27 @@ def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device)
     LoRA+ (Hayou et al. 2024) has a rate of its own for factors that start at zero beside others that do not: of LoRA
     lora_up.
     """
-    text_ratio = 1.0 if training.text_encoder_lr is None else training.text_encoder_lr / training.lr
+    ratios = _ratios(training)
     groups: dict[float, list[torch.Tensor]] = {}
     for name, params in adapter.modules.items():
-        part = 1.0 if name.startswith("unet.") else text_ratio
+        part = ratios[name.partition(".")[0]]
         tensors = adapters.trained(params)
         has_first = training.lora_plus_ratio != 1 and any(bool(tensor.any()) for tensor in tensors)
         for tensor in tensors:
             is_second = has_first and not tensor.any()
             groups.setdefault(part * (training.lora_plus_ratio if is_second else 1.0), []).append(tensor)
+    for of in adapter.words.values():
+        groups.setdefault(ratios["words"], []).extend(of.values())
     rows = [{"params": params, "ratio": ratio} for ratio, params in groups.items()]
     return optimizer_of(rows, training, device)
+
+
+def _ratios(training: TrainingConfig) -> dict[str, float]:
+    """The learning rate of each part of the base model, and of words, by the config's."""
+    first = 1.0 if training.text_encoder_lr is None else training.text_encoder_lr / training.lr
+    second = first if training.text_encoder_2_lr is None else training.text_encoder_2_lr / training.lr
+    words = 1.0 if training.embedding_lr is None else training.embedding_lr / training.lr
+    return {UNET: 1.0, "text_encoder": first, "text_encoder_2": second, "words": words}
 
 
 def _update(
@@ -186,7 +202,8 @@ def _backward(
         return loss.detach()
 
     with adapters.run_apart(base.components, adapter, apart) as others:
-        return diffusion.with_weights(base, adapters.merged_weights(base.components, others), forward_and_back)
+        weights = adapters.merged_weights(base.components, others)
+        return diffusion.with_weights(base, weights | diffusion.word_weights(base, adapter.words), forward_and_back)
 
 
 class _LossLog:
@@ -237,12 +254,16 @@ def _trained(adapter: Adapter, optimizer: torch.optim.Optimizer, epoch: int, ste
     losses = log.take()
     saved = adapters.copy_to(adapter, "cpu")
     log.require_finite(saved, step)
-    return Trained(epoch, step, saved, losses, TrainState(step, saved.modules, _on_cpu(optimizer.state_dict())))
+    return Trained(epoch, step, saved, losses, _state_of(saved, optimizer, step, ()))
 
 
 def _state(adapter: Adapter, optimizer: torch.optim.Optimizer, step: int, log: _LossLog) -> TrainState:
     """Copies: the optimizer goes on changing its own in place."""
-    return TrainState(step, adapters.copy_to(adapter, "cpu").modules, _on_cpu(optimizer.state_dict()), log.so_far())
+    return _state_of(adapters.copy_to(adapter, "cpu"), optimizer, step, log.so_far())
+
+
+def _state_of(saved: Adapter, optimizer: torch.optim.Optimizer, step: int, losses: tuple[float, ...]) -> TrainState:
+    return TrainState(step, saved.modules, _on_cpu(optimizer.state_dict()), losses, saved.words)
 
 
 def _restore(adapter: Adapter, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
@@ -250,6 +271,9 @@ def _restore(adapter: Adapter, optimizer: torch.optim.Optimizer, state: TrainSta
         for name, params in adapter.modules.items():
             for suffix, tensor in params.items():
                 tensor.copy_(state.params[name][suffix])
+        for word, of in adapter.words.items():
+            for encoder, vectors in of.items():
+                vectors.copy_(state.words[word][encoder])
     # load_state_dict keeps tensors that fit; without a copy, training would change the caller's state.
     optimizer.load_state_dict(copy.deepcopy(dict(state.optimizer)))
 

@@ -25,6 +25,11 @@ rank_dropout = 0.1
 schedule = "cosine_with_restarts"
 cycles = 3
 vary = [{ optimizer = "prodigy", lr = 1.0, schedule = "constant", flip = true, loss = "huber", tag_dropout = 0.2 }]
+
+[[grid]]
+algorithm = "textual_inversion"
+vectors = 2
+lr = 1e-2
 """
 
 
@@ -60,7 +65,7 @@ def test_killed_at_a_random_step_it_ends_in_the_same_bytes(study, tmp_path):
     words = ["train", str(study), "--workers", "1"]
     assert lorabench_here(*words, "--out", str(undisturbed)).returncode == 0
     whole = trained(undisturbed)
-    assert len(whole) == 2 * 2
+    assert len(whole) == 3 * 2
     rng = random.Random(os.environ.get("LORABENCH_KILL_SEED", "3"))
     kills = 0
     for _ in range(KILLS + 1):
