@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lorabench.api import Run as Run
     from lorabench.api import audit as audit
+    from lorabench.api import class_images as class_images
     from lorabench.api import convert as convert
     from lorabench.api import count as count
     from lorabench.api import dataset as dataset
@@ -29,7 +30,19 @@ if TYPE_CHECKING:
     from lorabench.errors import UserError as UserError
 
 __all__ = [
-    *("Run", "UserError", "audit", "convert", "count", "dataset", "diversity", "evaluate", "fetch", "grid"),
+    *(
+        "Run",
+        "UserError",
+        "audit",
+        "class_images",
+        "convert",
+        "count",
+        "dataset",
+        "diversity",
+        "evaluate",
+        "fetch",
+        "grid",
+    ),
     *("init", "inspect", "join", "merge", "open_run", "plan", "replay", "score_images"),
 ]
 

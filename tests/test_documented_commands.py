@@ -25,6 +25,7 @@ LEFT_OUT = {
     "grid configs/paper.toml --device": "needs SD1.5, a GPU and the paper's pictures; its dry run is below",
     "grid configs/mini_": "takes minutes to an hour; configs are read in tests/test_config.py",
     "convert results/mini_style": "of a study that is not run here; convert is, by other commands",
+    "convert adapter.safetensors words": "of trained words: tests/stages/test_words_trained.py",
     "merge plushie": "adapters of SDXL: tests/test_sdxl.py",
     "evaluate plushie": "SDXL's weights, likewise",
 }

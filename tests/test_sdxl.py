@@ -232,7 +232,7 @@ def pictures(tmp_path_factory):
 
 def test_the_loss_is_of_a_unet_that_is_told_sizes_and_the_whole_prompt(base, pipeline, pictures):
     encoded = samples.encode_images(base, pictures, SampleConfig(resolution=16))
-    examples = samples.examples_of(base, pictures, encoded, 14)
+    examples, _ = samples.examples_of(base, pictures, encoded, 14)
     for image, original in enumerate(((30, 50), (40, 40))):
         batch = samples.draw_batch(
             base, examples, np.array([2 * image, 2 * image + 1]), 1, 0, TrainingConfig(caption_dropout=0)

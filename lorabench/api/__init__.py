@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lorabench.api.fetching import Weights
+    from lorabench.api.prior_images import Drawn
     from lorabench.formats import DType
     from lorabench.pipeline.outlook import Outlook
     from lorabench.pipeline.plan import Plan
@@ -220,6 +221,27 @@ def plan(
     from lorabench.api import planned_work
 
     return planned_work.foreseen(Path(study), _path(out), device, only, limit, words, tflops)
+
+
+def class_images(
+    study: PathName,
+    *,
+    count: int = 100,
+    out: PathName | None = None,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Drawn:
+    """Draw so many pictures of each class word of a study's data set with its base model, for prior preservation.
+
+    They go to `out`, by default the study's data.class_images: a folder a class, each picture with its caption; those
+    that are there stay. UserError for a study that cannot be, and where nobody names the folder or a class.
+    """
+    if count < 1:
+        raise UserError(f"The number of class images must be at least 1, got {count}.")
+    early_checks.check_study(Path(study))
+    from lorabench.api import prior_images
+
+    return prior_images.draw(Path(study), count, _path(out), How(device), quiet)
 
 
 def fetch(study: PathName, *, dry_run: bool = False) -> tuple[Weights, ...]:

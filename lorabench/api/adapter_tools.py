@@ -152,7 +152,7 @@ def _write_words(loaded: LoadedAdapter, out: Path, base: str | None, dtype: form
     stated = formats.config_of(loaded, adapter)
     with nullcontext(out.parent) if alone else store.whole_folder(out) as folder:
         for word, vectors in adapter.words.items():
-            file = out if alone else folder / f"{store.safe_name(word)}.safetensors"
+            file = out if alone else folder / f"{word.replace('/', '-')}.safetensors"
             formats.save_adapter(file, replace(saved, words={word: vectors}), stated, loaded.origin, dtype, EMBEDDING)
 
 

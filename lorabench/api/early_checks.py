@@ -86,11 +86,11 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None, *, draws
             existing(Path(choice.weights), f"The file of encoder '{name}',", f"{where}encoders.{name}.weights")
     if draws:
         check_base(study.base, f"{where}base")
+        check_vae(study.vae, f"{where}vae")
         for setting in (way.setting for way in config.ways(study)):
             if setting.base:
                 check_base(setting.base, f"{where}sweep")
-            if setting.vae and looks_local(setting.vae):
-                existing(Path(parse_base(setting.vae).place), "VAE", f"{where}sweep")
+            check_vae(setting.vae or "", f"{where}sweep")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
 
@@ -102,6 +102,12 @@ def check_base(base: str, where: str) -> None:
         existing(Path(place), "Base model", where)
     elif "/" not in place:
         raise UserError(unknown("base model", base, [MINI], f"{where}; or a hub id, a folder, a .safetensors file"))
+
+
+def check_vae(vae: str, where: str) -> None:
+    """UserError for an autoencoder named by a path where there is nothing."""
+    if vae and looks_local(vae):
+        existing(Path(parse_base(vae).place), "VAE", where)
 
 
 def check_anchors(file: Path) -> None:

@@ -53,7 +53,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
     dataset = dataset_of(study) if study.data.folder else without_pictures(words_of(study.data), folder.resolve().name)
-    base = base_models.base_of(study.base)
+    base = base_models.base_of(study.base, study.vae)
     found, others = fitting(bases, folder, base, study.unused_keys, said)
     refused = [*refused, *others]
     if not found:
@@ -151,7 +151,7 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
         swept[key] = [config.base_source(str(source), Path.cwd()) for source in swept[key]]
     # The study's own way is the first one that is asked for, so that nothing else is drawn beside them.
     changes |= {key: values[0] for key, values in swept.items() if values and key in type(study.images).model_fields}
-    base = swept.get("base", [study.base])[0]
+    models = {key: swept.get(key, [getattr(study, key)])[0] for key in ("base", "vae")}
     if swept:
         swept.setdefault("scale", list(asked.scales or study.images.scales))
         changes |= {"scales": swept["scale"]}
@@ -160,7 +160,7 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
         sweeps = (config.Sweep(product=swept),) if swept else study.sweep
     except ValidationError as error:
         raise UserError(sentence(error.errors()[0], Path("evaluate"), list(changes))) from error
-    return study.model_copy(update={"images": images, "sweep": sweeps, "base": base})
+    return study.model_copy(update={"images": images, "sweep": sweeps, **models})
 
 
 def with_templates(study: Study, folder: Path | None) -> Study:

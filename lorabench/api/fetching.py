@@ -50,7 +50,11 @@ def fetch(path: Path, dry_run: bool) -> tuple[Weights, ...]:
         settings = [way.setting for way in config.ways(study)]
         wanted: list[Callable[[bool], Weights]] = [
             *(partial(_base, source) for source in dict.fromkeys(each.base or study.base for each in settings)),
-            *(partial(_vae, source) for source in dict.fromkeys(each.vae for each in settings) if source),
+            *(
+                partial(_vae, source)
+                for source in dict.fromkeys((study.vae, *(each.vae for each in settings)))
+                if source
+            ),
             *(partial(_encoder, study, name) for name in names),
         ]
         found: list[Weights] = []

@@ -98,7 +98,7 @@ def _counted(plan: Plan, networks: Networks) -> Outlook:
 def _base(study: Study) -> tuple[Networks, int | None, tuple[str, ...]]:
     """Networks of the base model, the side of its pictures, and a sentence where its files are not here."""
     try:
-        base = base_models.base_of(study.base)
+        base = base_models.base_of(study.base, study.vae)
         return _networks(base), base.side, ()
     except UserError:
         place = parse_base(study.base).place

@@ -9,9 +9,34 @@ import typer
 
 from lorabench import api
 from lorabench.cli.app import app
-from lorabench.cli.options import ClassWord, Json, Trigger
+from lorabench.cli.options import ClassWord, Device, Json, Quiet, StudyFile, Trigger
 from lorabench.cli.output import on_screen, print_json, rows_of, show_one, table
 from lorabench.errors import UserError
+from lorabench.values import MOST_PICTURES
+
+
+@app.command("class-images")
+def class_images(
+    study: StudyFile,
+    count: Annotated[int, typer.Option(min=1, max=MOST_PICTURES, help="pictures of each class word")] = 100,
+    out: Annotated[Path | None, typer.Option(help="folder for them; default: the study's data.class_images")] = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw pictures of each class with the base model, for training.prior_weight (DreamBooth's prior preservation).
+
+    A folder a class word, each picture with its caption; those that are there stay, so it goes on where it was
+    interrupted.
+    """
+    found = api.class_images(study, count=count, out=out, device=device, quiet=quiet)
+    if as_json:
+        print_json(vars(found))
+        return
+    for word, number in found.classes.items():
+        print(f"{word}: {number} pictures")
+    print(f"{found.folder}: {found.made} are new")
+
 
 _WORDS = {"class_word": "class word", "without_caption": "without"}
 

@@ -37,14 +37,24 @@ MINI = "mini"  # as a base: the miniature world's
 MINI_PLACE = "lorabench:mini/weights/base"
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PATHS = (
-    *("base", "plugins", "anchors", "data.folder", "images.prompts", "encoders.*.weights", "merge.parents"),
+    *(
+        "base",
+        "vae",
+        "plugins",
+        "anchors",
+        "data.folder",
+        "data.class_images",
+        "images.prompts",
+        "encoders.*.weights",
+        "merge.parents",
+    ),
     *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
 )
 _MODELS = ("base", "vae")  # a path or a hub id
 _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself alone
 # Patterns over, and words for, what another key brings: a file with that key of its own has these of its own too.
 _PATTERNS = (
-    *(("data", "folder", "data", key) for key in ("concepts", "trigger", "class_word")),
+    *(("data", "folder", "data", key) for key in ("concepts", "trigger", "class_word", "class_images")),
     ("", "grid", "explain", "exclude"),
     ("data", "folder", "explain", "epochs"),
 )

@@ -48,6 +48,13 @@ class Data(Section):
     concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
     trigger: str = Field("", description="the word that calls the concept, where its pictures do not say it")
     class_word: str = Field("", description="what it is one of, where its pictures do not say it")
+    class_images: Name = Field(
+        "", description="folder of pictures of the classes, captioned or called by them, for training.prior_weight"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in said(self).items() if key != "class_images" or value}
 
 
 class Variation(Changed):
@@ -333,6 +340,9 @@ class Study(Section):
         description="hub id[@revision][:variant], diffusers folder[:variant], .safetensors, or mini; "
         "path:... is a path, whatever it looks like",
     )
+    vae: Name = Field(
+        "", description="in the place of the base model's, in training and drawing: file, diffusers folder or hub id"
+    )
     seeds: Annotated[tuple[Seed, ...], Once] = Field((1,), min_length=1, description="training seeds")
     plugins: tuple[Name, ...] = Field((), description="Python files with metrics, encoders, ... of your own")
     data: Data = Data()
@@ -352,8 +362,8 @@ class Study(Section):
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A study without merges is told, and hashed, as it was before there were any."""
-        return {key: value for key, value in said(self).items() if key != "merge" or value}
+        """A study without what came later is told, and hashed, as it was before."""
+        return {key: value for key, value in said(self).items() if key not in ("merge", "vae") or value}
 
     @property
     def sampling(self) -> Sampling:

@@ -37,12 +37,15 @@ class Way:
 
 def ways(study: Study) -> tuple[Way, ...]:
     """The study's own way at each of its merge ratios, then its sweeps'. What differs among them is a factor."""
-    own = asdict(study.sampling) | {"base": "", "vae": ""}
+    own = asdict(study.sampling) | {"base": "", "vae": None}
     asked = [(_OWN, {"scale": scale}) for scale in study.images.scales]
     asked += [(sweep, {"scale": 1.0} | each) for sweep in study.sweep for each in sweep.ways()]
     drawn = [own | {key: each[key] for key in each if key != "scale"} for _, each in asked]
-    drawn = [each | {"base": "" if each["base"] == study.base else each["base"]} for each in drawn]
-    labels = {key: _labels(usual, [each[key] for each in drawn]) for key, usual in (("base", study.base), ("vae", ""))}
+    for each in drawn:
+        each["base"] = "" if each["base"] == study.base else each["base"]
+        each["vae"] = None if each["vae"] == study.vae else each["vae"]
+    models = (("base", "", study.base), ("vae", None, study.vae))
+    labels = {key: _labels({nothing: usual}, [each[key] for each in drawn]) for key, nothing, usual in models}
     words = [{key: labels[key][value] if key in labels else value for key, value in each.items()} for each in drawn]
     varied = [key for key in own if len({each[key] for each in drawn}) > 1]
     found = []
@@ -61,9 +64,12 @@ def _plain(value: str | float) -> str | float:
     return value if isinstance(value, str) else float(value)
 
 
-def _labels(own: str, sources: Sequence[str]) -> dict[str, str]:
-    """What models are called, by how they are named in a study: the end of that, and more where it is no difference."""
-    named = {source: _end(source or own) for source in dict.fromkeys(("", *sources))}
+def _labels(usual: Mapping[str | None, str], sources: Sequence[str | None]) -> dict[str | None, str]:
+    """What models are called, by how they are named in a study: the end of that, and more where it is no difference.
+
+    `usual` is what stands for the study's, and its name.
+    """
+    named = {source: _end(usual.get(source, source)) for source in dict.fromkeys((*usual, *sources))}
     alike = Counter(named.values())
     return {source: f"{end}-{_hash(source)}" if alike[end] > 1 and source else end for source, end in named.items()}
 

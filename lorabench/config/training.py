@@ -37,6 +37,9 @@ class Trained(Section):
     noise_offset: Fraction = Field(0.0, description="of the mean of each channel's noise")
     input_perturbation: Fraction = Field(0.0, description="more noise in what is seen, not in what is predicted")
     zero_terminal_snr: Switch = Field(False, description="nothing of the picture at the last timestep (v-prediction)")
+    prior_weight: NotNegative = Field(
+        0.0, description="of the loss on data.class_images, a batch of them a step (prior preservation); 0 = not"
+    )
     schedule: ScheduleName = Field(
         "constant",
         description="of the learning rate after its warm-up, over all `epochs`: constant, linear, cosine, "

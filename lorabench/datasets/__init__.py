@@ -2,6 +2,7 @@
 
 from lorabench.datasets.assumed import Assumed as Assumed
 from lorabench.datasets.buckets import bucket_size as bucket_size
+from lorabench.datasets.class_images import load_class_images as load_class_images
 from lorabench.datasets.concepts import Part as Part
 from lorabench.datasets.concepts import parts_of as parts_of
 from lorabench.datasets.concepts import training_images as training_images

@@ -106,14 +106,14 @@ def metadata_of(adapter: LoadedAdapter) -> dict[str, str]:
         **dataclasses.asdict(origin),
         "config": _config_in_metadata(config),
     }
-    metadata = {"ss_network_module": "lycoris.kohya", METADATA_KEY: json.dumps(own)}
+    metadata = {METADATA_KEY: json.dumps(own)} | ({"ss_network_module": "lycoris.kohya"} if adapter.modules else {})
     if _is_sdxl(adapter):  # A1111's web UI takes what does not say so for SD1.x, and hides it beside SDXL
         metadata |= {"ss_base_model_version": "sdxl_base_v1-0"}
     known: dict[str, object] = {"ss_seed": origin.seed, "ss_epoch": origin.epoch, "ss_steps": origin.step}
     # A base's id ends in its hash (base_files.base_id).
     known |= {"ss_sd_model_name": origin.base or None, "ss_sd_model_hash": origin.base.rpartition("-")[2] or None}
     if config is not None:
-        known |= _network(config.adapter)
+        known |= _network(config.adapter) if adapter.modules else {}
         known |= {"ss_learning_rate": config.training.lr, "ss_text_encoder_lr": config.training.text_encoder_lr}
         known["ss_num_epochs"] = config.training.epochs
     return metadata | {key: str(value) for key, value in known.items() if value is not None and value == value}

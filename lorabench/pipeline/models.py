@@ -54,12 +54,16 @@ _samplers: dict[str, Sampler] = {}
 def encoded_images(plan: Plan, pictures: Dataset, config: SampleConfig) -> tuple[EncodedImage, ...]:
     """Those of the plan's pictures: the same for all trainings that cut them alike, so encoded once a process."""
     how = (config.resolution, config.bucket_step, config.flip, config.random_crop, config.masked_loss)
-    key = (plan.base.id, plan.dataset.fingerprint, how)
+    of_classes = plan.class_images.fingerprint if plan.class_images else ""
+    key = (plan.base.id, plan.dataset.fingerprint, of_classes, how)
     if key not in _encoded_images:
         _encoded_images.clear()
-        _encoded_images[key] = encode_images(base_model(plan), plan.dataset.images, config)
-    wanted, every = {concept.id for concept in pictures.concepts}, zip(plan.dataset.images, _encoded_images[key])
-    return tuple(encoded for image, encoded in every if image.concept_id in wanted)
+        _encoded_images[key] = encode_images(base_model(plan), plan.training_images, config)
+    wanted, every = (
+        {(image.concept_id, image.path) for image in pictures.images},
+        zip(plan.training_images, _encoded_images[key]),
+    )
+    return tuple(encoded for image, encoded in every if (image.concept_id, image.path) in wanted)
 
 
 _encoded_images: dict[tuple[Any, ...], tuple[EncodedImage, ...]] = {}
@@ -87,7 +91,7 @@ def check_inputs(plan: Plan) -> Plan:
         places = [(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)) for epoch in epochs]
         if not all(plan.folder.holds(*place) for place in places):
             optimizers.require(run.config.training)
-    for image in plan.dataset.images:
+    for image in plan.training_images:
         images.read(image.path)
     ids = {}
     for name in plan.encoder_ids:

@@ -165,7 +165,7 @@ def _steps(plan: Plan) -> int:
 
 def _training(plan: Plan, counted: Drawer) -> float:
     """FLOP of all trainings, and of the data set's latents, once."""
-    total, sample = len(plan.dataset.images) * counted.encode.flop, {}
+    total, sample = len(plan.training_images) * counted.encode.flop, {}
     for run in plan.runs:
         training = run.config.training
         name = repr(run.config.adapter)
@@ -173,7 +173,8 @@ def _training(plan: Plan, counted: Drawer) -> float:
             sample[name] = flops.training(
                 counted, blank(counted.components, run.config), counted.chunks(training.max_tokens)
             )
-        total += sample[name] * plan.training_set(run).samples * max(training.checkpoint_epochs)
+        times = 2 if training.prior_weight else 1  # class images, as many a step
+        total += times * sample[name] * plan.training_set(run).samples * max(training.checkpoint_epochs)
     return total
 
 

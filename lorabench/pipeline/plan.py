@@ -16,8 +16,8 @@ from lorabench.pipeline.keys import Keys
 from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
-from lorabench.pipeline.training_sets import balanced, subset, trained_words
-from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig
+from lorabench.pipeline.training_sets import balanced, subset, trained_words, with_class_images
+from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig, TrainingImage
 
 BASE_CHECKPOINT = "base"
 RESERVED_IDS = (DATASET, TEXTS)
@@ -88,6 +88,7 @@ class Plan:
     settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw, the study's own too, by name
     bases: Mapping[str, Base] = field(default_factory=dict)  # of settings that draw with another, by the setting's name
     mergings: tuple[Merging, ...] = ()
+    class_images: Dataset | None = None  # that some training sees beside the data set
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -111,7 +112,7 @@ class Plan:
             *(Path(path) for path in (*self.study.plugins, *weights) if path),
             *(checkpoint.weights for checkpoint in self.checkpoints if checkpoint.weights),
             *(parent.weights for merging in self.mergings for parent in merging.parents if parent.weights),
-            *(image.path for image in self.dataset.images),
+            *(image.path for image in self.training_images),
             *made,
         )
         every = [base for base in (self.base, *self.bases.values()) if base]
@@ -144,19 +145,26 @@ class Plan:
 
     def training_set(self, run: TrainingRun) -> Dataset:
         """What a training sees. UserError for concepts of its config that the data set has not."""
-        patterns, is_balanced = run.config.training.concepts, run.config.training.balance
-        if (patterns, is_balanced) not in self._training_sets:
+        training = run.config.training
+        key = training.concepts, training.balance, training.prior_weight > 0
+        if key not in self._training_sets:
             place = f"study '{self.study.name}', concepts of config '{run.config.name}'"
-            chosen = subset(self.dataset, patterns, place)
-            self._training_sets[patterns, is_balanced] = balanced(chosen) if is_balanced else chosen
-        return self._training_sets[patterns, is_balanced]
+            chosen = subset(self.dataset, training.concepts, place)
+            chosen = balanced(chosen) if training.balance else chosen
+            self._training_sets[key] = with_class_images(chosen, self.class_images) if key[-1] else chosen
+        return self._training_sets[key]
+
+    @property
+    def training_images(self) -> tuple[TrainingImage, ...]:
+        """All that some training sees."""
+        return (*self.dataset.images, *(self.class_images.images if self.class_images else ()))
 
     def words_of(self, run: TrainingRun) -> dict[str, str]:
         """The words that a training makes, each with the text that it begins as. UserError."""
         return trained_words(self.training_set(run), run.config)
 
     @cached_property
-    def _training_sets(self) -> dict[tuple[tuple[str, ...], bool], Dataset]:
+    def _training_sets(self) -> dict[tuple[tuple[str, ...], bool, bool], Dataset]:
         return {}
 
     def sampling_of(self, checkpoint: Checkpoint) -> Sampling:

@@ -28,8 +28,8 @@ def make_plan(study: Study, root: Path, *, only: Sequence[str] = (), limit: int 
 
     `only`: glob patterns over config names; `limit`: at most so many trainings (config x seed), in order of the grid.
     """
-    base = base_models.base_of(study.base)
-    study = _with_sizes(study, base.side)
+    base = base_models.base_of(study.base, study.vae)
+    study = with_sizes(study, base.side)
     runs, dataset = _runs(study, only, limit), dataset_of(study)
     mergings = merges.with_files(study, base, merges.mergings(study, runs))
     plan = _plan(study, root, base, dataset, runs, [*_trained(study, runs), *_merged(study, mergings)], mergings)
@@ -46,7 +46,7 @@ def outline(
     `side` is that of the pictures that the base model was made for, in pixels. Without concepts in the data set nothing
     is drawn. UserError for a study that cannot be.
     """
-    study = _with_sizes(study, side)
+    study = with_sizes(study, side)
     runs, requests, settings = _runs(study, only, limit), metric_requests(study), _settings(study)
     mergings = merges.mergings(study, runs)
     return Plan(
@@ -73,7 +73,7 @@ def plan_of_checkpoints(
 
     A data set without pictures leaves out what is measured against them.
     """
-    return _plan(_with_sizes(study, base.side), root, base, dataset, (), list(checkpoints))
+    return _plan(with_sizes(study, base.side), root, base, dataset, (), list(checkpoints))
 
 
 def plan_of_pictures(
@@ -174,11 +174,25 @@ def _plan(
         settings=settings,
         bases=bases,
         mergings=mergings,
+        class_images=_class_images(study, runs),
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
             *(*absent, *_untold(study, runs, prompt_sets)),
         ),
     )
+
+
+def _class_images(study: Study, runs: Sequence[TrainingRun]) -> Dataset | None:
+    """The pictures of classes that a study names, where some training sees them. UserError."""
+    if not study.data.class_images or not any(run.config.training.prior_weight for run in runs):
+        return None
+    folder = Path(study.data.class_images)
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {folder} of class images (study '{study.name}', data.class_images). "
+            "`lorabench class-images STUDY` draws them with the base model."
+        )
+    return datasets.load_class_images(folder)
 
 
 def _settings(study: Study) -> dict[str, Setting]:
@@ -187,11 +201,12 @@ def _settings(study: Study) -> dict[str, Setting]:
 
 def _bases(study: Study, own: Base, settings: Mapping[str, Setting]) -> dict[str, Base]:
     """The base models of settings that draw with another one. UserError for one that adapters do not fit."""
-    found: dict[tuple[str, str], Base] = {}
+    found: dict[tuple[str, str | None], Base] = {}
     for setting in settings.values():
         place = (setting.base, setting.vae)
-        if any(place) and place not in found:
-            found[place] = base_models.base_of(setting.base or study.base, setting.vae)
+        if place != ("", None) and place not in found:
+            vae = study.vae if setting.vae is None else setting.vae
+            found[place] = base_models.base_of(setting.base or study.base, vae)
     shapes = _shapes(own) if any(base for base, _ in found) else {}
     for (source, _), base in found.items():
         theirs = _shapes(base) if source else shapes
@@ -201,7 +216,7 @@ def _bases(study: Study, own: Base, settings: Mapping[str, Setting]) -> dict[str
                 f"Base model {source} is of another architecture than {study.base} ({other}): adapters of one do not "
                 "fit the other."
             )
-    return {name: found[each.base, each.vae] for name, each in settings.items() if each.base or each.vae}
+    return {name: found[each.base, each.vae] for name, each in settings.items() if (each.base, each.vae) in found}
 
 
 def _shapes(base: Base) -> dict[str, tuple[int, ...]]:
@@ -285,7 +300,7 @@ def _encoder_ids(study: Study, requests: Sequence[MetricRequest]) -> dict[str, s
     return {name: encoder_id(study, name) for name in dict.fromkeys(request.encoder for request in requests)}
 
 
-def _with_sizes(study: Study, side: int | None) -> Study:
+def with_sizes(study: Study, side: int | None) -> Study:
     """The study with a size and a resolution, the base model's own where the file sets none, and prompts' length."""
     images, training = study.images, study.training
     size, resolution = images.size, training.resolution

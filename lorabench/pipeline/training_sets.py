@@ -44,6 +44,17 @@ def balanced(dataset: Dataset) -> Dataset:
     return replace(dataset, images=tuple(images))
 
 
+def with_class_images(dataset: Dataset, of_classes: Dataset | None) -> Dataset:
+    """The data set with pictures of classes beside it. UserError where there are none."""
+    if of_classes is None:
+        raise UserError(
+            "A config with a prior_weight takes pictures of the classes: name their folder, data.class_images. "
+            "`lorabench class-images STUDY` draws them with the base model."
+        )
+    key = store.key_of("class images", 1, [], [dataset.fingerprint, of_classes.fingerprint])
+    return replace(dataset, images=(*dataset.images, *of_classes.images), fingerprint=key)
+
+
 def trained_words(pictures: Dataset, config: TrainConfig) -> dict[str, str]:
     """The triggers that a config trains as words of their own, each with the text that it begins as.
 

@@ -71,6 +71,7 @@ class TrainingImage:
     path: Path
     caption: str
     repeats: int = 1
+    is_class_image: bool = False  # of its class, not of the concept: what training is to keep (prior preservation)
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Dataset:
 
     @property
     def samples(self) -> int:
-        """That an epoch shows: pictures, each with its repeats."""
-        return sum(image.repeats for image in self.images)
+        """That an epoch shows: pictures, each with its repeats; class images come beside them."""
+        return sum(image.repeats for image in self.images if not image.is_class_image)
 
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
         return tuple(image for image in self.images if image.concept_id == concept_id)
@@ -164,7 +165,7 @@ class Setting:
     name: str  # in their ids; "" = the study's own way
     sampling: Sampling
     base: str = ""  # another base model than the study's, as it is named there
-    vae: str = ""  # another autoencoder than the base model's
+    vae: str | None = None  # another autoencoder than the study's; "" = the base model's own
     factors: Mapping[str, str | float] = field(default_factory=dict)  # of tables: what differs within the study
 
 

@@ -58,6 +58,7 @@ class LossConfig:
     noise_offset: float = 0.0
     input_perturbation: float = 0.0
     zero_terminal_snr: bool = False
+    prior_weight: float = 0.0  # of the loss on class images, as many a step as pictures; 0 = none are seen
 
 
 @dataclass(frozen=True)

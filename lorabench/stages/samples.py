@@ -109,16 +109,21 @@ def _mask(opacity: np.ndarray, latents: torch.Tensor) -> torch.Tensor:
 
 def examples_of(
     base: BaseModel, dataset_images: Sequence[TrainingImage], encoded: Sequence[EncodedImage], max_tokens: int
-) -> Examples:
-    """A data set with its pictures encoded, ready to draw from."""
-    captions = tuple(image.caption for image in dataset_images)
-    repeats = [image.repeats for image in dataset_images]
+) -> tuple[Examples, Examples | None]:
+    """Pictures with what they are encoded as, ready to draw from: those of concepts, and those of classes, if any."""
+    pairs = list(zip(dataset_images, encoded, strict=True))
+    own, of_classes = ([each for each in pairs if each[0].is_class_image == which] for which in (False, True))
+    return _examples(base, own, max_tokens), _examples(base, of_classes, max_tokens) if of_classes else None
+
+
+def _examples(base: BaseModel, pairs: Sequence[tuple[TrainingImage, EncodedImage]], max_tokens: int) -> Examples:
+    captions = tuple(image.caption for image, _ in pairs)
     return Examples(
-        images=tuple(encoded),
+        images=tuple(encoded for _, encoded in pairs),
         captions=captions,
         tokens=diffusion.tokenize(base, captions, max_tokens),
         no_tokens=diffusion.tokenize(base, [""], max_tokens)[0],
-        image_of=np.repeat(np.arange(len(dataset_images)), repeats),
+        image_of=np.repeat(np.arange(len(pairs)), [image.repeats for image, _ in pairs]),
     )
 
 
@@ -175,6 +180,14 @@ def draw_batch(
         timesteps=torch.stack(timesteps).to(base.device),
         mask=torch.stack([_whole_mask(image) for image in seen]),
     )
+
+
+def draw_class_batch(base: BaseModel, examples: Examples, seed: int, step: int, training: TrainingConfig) -> Batch:
+    """The class images of a step, in an order of their own, drawn apart from the batch beside them."""
+    own = derive_seed("class images", seed)
+    per_epoch = len(epoch_batches(examples, training.batch_size, own, 0))
+    batches = epoch_batches(examples, training.batch_size, own, step // per_epoch)
+    return draw_batch(base, examples, batches[step % per_epoch], own, step, training)
 
 
 def _seen(

@@ -93,7 +93,9 @@ def train(
     begin = diffusion.words_like(base, words, config.adapter.vectors) if words and config.adapter.vectors else {}
     adapter = adapters.create(base.components, algorithm, config.adapter, seed, begin)
     base = diffusion.reading(base, begin)
-    examples = samples.examples_of(base, dataset_images, encoded, training.max_tokens)
+    examples, of_classes = samples.examples_of(base, dataset_images, encoded, training.max_tokens)
+    if training.prior_weight and of_classes is None:
+        raise UserError(f"Config '{config.name}' has a prior_weight, and there are no class images to weigh.")
     params = adapters.parameters(adapter)
     optimizer, apart = _optimizer(adapter, training, base.device), adapters.cheaper_apart(base.components, adapter)
     if resume is not None:
@@ -109,13 +111,16 @@ def train(
         batches = samples.epoch_batches(examples, training.batch_size, seed, epoch - 1)
         for left, drawn in zip(reversed(range(len(batches))), batches):
             if step >= first:
-                batch = samples.draw_batch(base, examples, drawn, seed, step, training)
+                parts = samples.draw_batch(base, examples, drawn, seed, step, training).parts(micro_batch)
+                prior: list[Batch] = []
+                if training.prior_weight:
+                    prior = samples.draw_class_batch(base, of_classes, seed, step, training).parts(micro_batch)
                 for group in optimizer.param_groups:
                     group["lr"] = training.lr * multiplier(step) * group["ratio"]
                 seen = adapters.for_step(adapter, seed, step)
                 seen = regularised.dropped(base.components, seen, training, seed, step)
                 with diffusion.recomputing(base) if recompute else nullcontext():
-                    log.add(step, _update(base, seen, apart, params, optimizer, batch.parts(micro_batch), training))
+                    log.add(step, _update(base, seen, apart, params, optimizer, parts, prior, training))
                 if training.scale_weight_norms:
                     regularised.within_norm(base.components, adapter, training.scale_weight_norms)
                 if on_state is not None and (left or epoch != following):
@@ -161,12 +166,18 @@ def _update(
     params: list[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     parts: list[Batch],
+    prior: list[Batch],
     training: TrainingConfig,
 ) -> torch.Tensor:
-    """One step of the optimizer on the parts of a batch together; returns the loss, still on the device."""
+    """One step of the optimizer on the parts of a batch together, and on those of class images by their weight.
+
+    Returns the loss on the batch itself, still on the device: what configs with and without class images share.
+    """
     optimizer.zero_grad(set_to_none=True)
-    size = sum(map(len, parts))
+    size, others = sum(map(len, parts)), sum(map(len, prior))
     loss = sum(_backward(base, adapter, apart, part, training, len(part) / size) for part in parts)
+    for part in prior:
+        _backward(base, adapter, apart, part, training, training.prior_weight * len(part) / others)
     torch.nn.utils.clip_grad_norm_(params, training.max_grad_norm)
     optimizer.step()
     return loss

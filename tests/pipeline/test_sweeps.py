@@ -13,6 +13,9 @@ from safetensors.torch import load_file, save_file
 from tiny_base import write_tiny_base
 
 from lorabench import mini
+from lorabench.api import studies
+from lorabench.config import load_study
+from lorabench.pipeline.planning import make_plan
 
 SWEEP = """
 [[sweep]]
@@ -112,6 +115,19 @@ def perturbed(folder, part, factor):
     file = folder / part / "diffusion_pytorch_model.safetensors"
     save_file({name: tensor * factor if tensor.ndim > 1 else tensor for name, tensor in load_file(file).items()}, file)
     return folder
+
+
+def test_a_study_has_an_autoencoder_and_a_sweep_another(tmp_path):
+    """What is named is the study's own way; "" is the base model's, whatever the study's is."""
+    vae = perturbed(tmp_path / "redecoded", "vae", 1.03) / "vae"
+    text = SMALL.replace("seeds = [1]", f'vae = "{vae}"\nseeds = [1]')
+    study = tmp_path / "study.toml"
+    study.write_text(f'{text}\n[[sweep]]\nproduct = {{ vae = ["", "{vae}"] }}\n')
+    plan = make_plan(studies.prepared(load_study(study)), tmp_path / "run")
+    assert {name: each.vae for name, each in plan.settings.items()} == {"": None, "vae-own": ""}
+    assert plan.base.vae and plan.bases["vae-own"].vae is None and plan.base.id.startswith(plan.bases["vae-own"].id)
+    factors = {each.setting: each.own["vae"] for each in plan.checkpoints if not each.is_base}
+    assert factors == {"": "vae", "vae-own": "own"}
 
 
 def test_bases_and_vaes_are_factors_each_with_its_own_floor(small_run, tmp_path):

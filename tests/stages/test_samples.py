@@ -43,7 +43,7 @@ def batches(base, pictures, **settings):
     """All samples of two steps, bucket by bucket, and the encoded pictures."""
     config = replace(PLAIN, **settings)
     encoded = samples.encode_images(base, pictures, config)
-    examples = samples.examples_of(base, pictures, encoded, config.max_tokens)
+    examples, _ = samples.examples_of(base, pictures, encoded, config.max_tokens)
     chosen = [np.arange(8), np.arange(8, 16)]
     return encoded, [samples.draw_batch(base, examples, each, 1, step, config) for step in (0, 1) for each in chosen]
 
@@ -118,7 +118,7 @@ def test_tags_are_shuffled_and_dropped_but_for_the_first():
 
 
 def test_a_step_reads_the_varied_caption(base, pictures):
-    examples = samples.examples_of(base, pictures, samples.encode_images(base, pictures, PLAIN), 14)
+    examples, _ = samples.examples_of(base, pictures, samples.encode_images(base, pictures, PLAIN), 14)
     config = replace(PLAIN, tag_dropout=1.0)
     batch = samples.draw_batch(base, examples, np.arange(4), 1, 0, config)
     assert torch.equal(batch.tokens, diffusion.tokenize(base, ["[V_x] dog"] * 4, 14))

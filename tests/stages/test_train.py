@@ -57,7 +57,7 @@ def pictures(tmp_path_factory):
 def examples_of(base, pictures, **settings):
     config = replace(CONFIG.training, **settings)
     encoded = samples.encode_images(base, pictures, config)
-    return samples.examples_of(base, pictures, encoded, config.max_tokens)
+    return samples.examples_of(base, pictures, encoded, config.max_tokens)[0]
 
 
 def eight_bits():
@@ -199,7 +199,7 @@ def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
     pristine = {name: parameter.clone() for name, parameter in trained.items()}
     optimizer = make([p.requires_grad_() for p in trained.values()], 1e-4, (0.9, 0.99), weight_decay=0)
     encoded = samples.encode_images(base, pictures, CONFIG.training)
-    examples = samples.examples_of(base, pictures, encoded, config.training.max_tokens)
+    examples, _ = samples.examples_of(base, pictures, encoded, config.training.max_tokens)
     theirs = []
     for epoch in range(3):
         for drawn in samples.epoch_batches(examples, 4, 1, epoch):
@@ -232,7 +232,7 @@ def test_the_update_decays_and_not_the_pretrained_weight(base, pictures):
 def test_an_epoch_holds_every_sample_once_and_a_batch_one_bucket(base, pictures):
     encoded = samples.encode_images(base, pictures, replace(CONFIG.training, resolution=48))
     assert [tuple(image.latents.shape) for image in encoded] == [(4, 16, 32)] * 2 + [(4, 24, 24)] * 4
-    examples = samples.examples_of(base, pictures, encoded, CONFIG.training.max_tokens)
+    examples, _ = samples.examples_of(base, pictures, encoded, CONFIG.training.max_tokens)
     epochs = [samples.epoch_batches(examples, 4, 1, epoch) for epoch in range(2)]
     for batches in epochs:
         assert sorted(np.concatenate(batches)) == list(range(9))

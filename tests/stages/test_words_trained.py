@@ -75,7 +75,7 @@ def test_it_is_the_training_of_new_rows_of_the_embedding(base, pictures):
     table.requires_grad_()
     byhand = replace(base, text_encoders={"text_encoder": encoder})
     encoded = samples.encode_images(base, pictures, TRAINING)
-    examples = samples.examples_of(byhand, pictures, encoded, TRAINING.max_tokens)
+    examples, _ = samples.examples_of(byhand, pictures, encoded, TRAINING.max_tokens)
     tokenizer = base.tokenizers["text_encoder"]
     ids = [
         *tokenizer("a", add_special_tokens=False).input_ids,
