@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lorabench.api import Run as Run
     from lorabench.api import audit as audit
+    from lorabench.api import captions as captions
     from lorabench.api import class_images as class_images
     from lorabench.api import convert as convert
     from lorabench.api import count as count
@@ -34,6 +35,7 @@ __all__ = [
         "Run",
         "UserError",
         "audit",
+        "captions",
         "class_images",
         "convert",
         "count",

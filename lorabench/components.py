@@ -26,7 +26,7 @@ from lorabench.records import AdapterConfig, Outcome, PromptType, Task, TrainCon
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["algorithms", "encoders", "formats", "metrics"]
+Kind = Literal["algorithms", "encoders", "formats", "metrics", "taggers"]
 Params = dict[str, "torch.Tensor"]
 Words = Mapping[str, Mapping[str, "torch.Tensor"]]  # a word -> its vectors [n, d] for each text encoder by name
 Criterion = Literal["fidelity", "controllability", "diversity", "base_model_preservation", "image_quality"]
@@ -285,6 +285,26 @@ class Format:
     description: str = ""
 
 
+# --- taggers ---------------------------------------------------------------------------------------------------------
+
+
+class Tagger(Protocol):
+    """Says what pictures show."""
+
+    def tags(self, pictures: Sequence[np.ndarray]) -> list[dict[str, float]]:
+        """Of each of uint8 pictures [h, w, 3], of any size, its tags with their probabilities."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaggerSpec:
+    """How a tagger is made: `load(weights, device)`."""
+
+    name: str
+    load: Callable[[Path | None, torch.device], Tagger]
+    description: str = ""
+
+
 # --- executors -------------------------------------------------------------------------------------------------------
 
 Advance = Callable[[int], None]  # called with units of work done
@@ -323,7 +343,10 @@ class Executor(Protocol):
 
 # --- finding them ----------------------------------------------------------------------------------------------------
 
-_TYPES: dict[str, type] = {"algorithms": Algorithm, "encoders": EncoderSpec, "formats": Format, "metrics": Metric}
+_TYPES: dict[str, type] = {
+    **{"algorithms": Algorithm, "encoders": EncoderSpec, "formats": Format, "metrics": Metric},
+    "taggers": TaggerSpec,
+}
 _plugins: dict[str, dict[str, Any]] = {kind: {} for kind in _TYPES}
 
 
@@ -369,7 +392,8 @@ def load_plugin(path: Path) -> list[str]:
                 found.append(f"{kind}/{value.name}")
     if not found:
         raise UserError(
-            f"Plug-in {path} defines no metric, encoder, algorithm or format; decorate a function with @metric, say."
+            f"Plug-in {path} defines no metric, encoder, algorithm, format or tagger; decorate a function with "
+            "@metric, say."
         )
     return found
 

@@ -103,6 +103,7 @@ Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets n
 Switch = Annotated[bool, Field(strict=True)]  # pydantic takes "yes" and 1 for true
 Skip = Annotated[int, _Number, Field(ge=1, le=24)]  # text encoders have 12 to 32 layers
 Scheduler = Annotated[str, AfterValidator(scheduler_name)]
+CaptionKind = Annotated[str, Field(pattern=r"^\w[\w -]{0,60}$")]
 Devices = Annotated[str, AfterValidator(device_names)]
 Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
 

@@ -28,7 +28,7 @@ LAYERS = (
         "architectures",
     },
     {"base_models", "adapters", "statistics", "picture_metadata"},
-    {"algorithms", "formats", "encoders", "metrics", "published", "diffusion", "sampler"},
+    {"algorithms", "formats", "encoders", "metrics", "taggers", "published", "diffusion", "sampler"},
     {"stages", "report"},
     {"pipeline", "executors", "mini"},
     {"api"},
@@ -46,6 +46,7 @@ KNOWERS = {
     "pyarrow": {"store", "datasets"},  # our tables; metadata.parquet of Hugging Face's folders
     "ray": {"executors"},
     "filelock": {"store"},
+    "onnxruntime": {"taggers"},
     "PIL": {"images", "mini"},
     "peft": {"algorithms"},
     "typer": {"cli"},

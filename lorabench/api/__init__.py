@@ -22,6 +22,7 @@ from lorabench.records import MergeMethod
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lorabench.api.captioning import Tags
     from lorabench.api.fetching import Weights
     from lorabench.api.prior_images import Drawn
     from lorabench.formats import DType
@@ -221,6 +222,43 @@ def plan(
     from lorabench.api import planned_work
 
     return planned_work.foreseen(Path(study), _path(out), device, only, limit, words, tflops)
+
+
+def captions(
+    folder: PathName,
+    *,
+    strategy: Literal["all", "adjusted", "none"] | None = None,
+    tags: str = "",
+    tagger: str = "",
+    weights: PathName | None = None,
+    threshold: float = 0.35,
+    blacklist: PathName | None = None,
+    kind: str = "",
+    trigger: str = "",
+    class_word: str = "",
+    replace: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+) -> Tags:
+    """The tags of a data set's pictures by concept, and with a strategy captions made of them, beside the pictures.
+
+    Tags come from files with the extension `tags`, or a `tagger` (its tags of at least that probability), else from the
+    captions that are there. "all": the words that call the concept, and all its tags; "adjusted": but for those that
+    the `blacklist` binds to the concept, a TOML file of lists of tags by glob patterns over concepts; "none": the words
+    alone. They go into files of their `kind`, the strategy's by default ("all tags": .all_tags, "adjusted tags": .txt);
+    files that are there stay, unless `replace`. UserError for what is no data set or has no tags.
+    """
+    if strategy not in (None, "all", "adjusted", "none"):
+        raise UserError(unknown("strategy", strategy, ("all", "adjusted", "none"), "--strategy"))
+    if tags and tagger:
+        raise UserError("Tags come from files or from a tagger: name --tags or --tagger, not both.")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"A threshold is a probability, from 0 to 1, and not {threshold}.")
+    from lorabench.api import captioning
+
+    source = captioning.Source(tags, tagger, _path(weights), threshold, device)
+    words = Words(trigger, class_word)
+    return captioning.captions(Path(folder), words, source, strategy, _path(blacklist), kind, replace, quiet)
 
 
 def class_images(

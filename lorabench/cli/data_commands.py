@@ -15,6 +15,47 @@ from lorabench.errors import UserError
 from lorabench.values import MOST_PICTURES
 
 
+@app.command()
+def captions(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
+    strategy: Annotated[str | None, typer.Option(help="write captions: all, adjusted or none")] = None,
+    tags: Annotated[str, typer.Option(help="extension of files with tags beside the pictures")] = "",
+    tagger: Annotated[str, typer.Option(help="wd14, blip or mini: see `lorabench list taggers`")] = "",
+    weights: Annotated[Path | None, typer.Option(help="folder of the tagger's files")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="probability from which a tag is taken")] = 0.35,
+    blacklist: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help='tags bound to concepts: "toys/*" = ["red", "animal"]')
+    ] = None,
+    kind: Annotated[str, typer.Option(help='what the captions are called; default: "all tags", "no tags", ...')] = "",
+    trigger: Trigger = None,
+    class_word: ClassWord = None,
+    replace: Annotated[bool, typer.Option("--replace", help="write caption files that are there anew")] = False,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say which tags a data set's pictures have, by concept, and write captions made of them.
+
+    Tags are those of the captions that are there, of files (--tags), or of a tagger. A tag that most pictures of a
+    concept have is likely bound to it: a caption that names it teaches the tag, not the concept.
+    """
+    found = api.captions(
+        folder, strategy=strategy, tags=tags, tagger=tagger, weights=weights, threshold=threshold, blacklist=blacklist,
+        kind=kind, trigger=trigger or "", class_word=class_word or "", replace=replace, device=device, quiet=quiet,
+    )  # fmt: skip
+    if as_json:
+        print_json(vars(found))
+        return
+    usual = found.table.groupby("concept", sort=False).head(MOST_TAGS)
+    words = {"share": usual["share"].map("{:.0%}".format), "dropped": usual["dropped"].map({True: "yes", False: ""})}
+    print(table(rows_of(usual.assign(**words))) if len(usual) else "No picture has a tag.")
+    more = len(found.table) - len(usual)
+    print(f"{more} rarer tags are left out; --json has them." if more else "")
+    if strategy:
+        example = next(iter(found.captions.values()), "")
+        print(f"{len(found.written)} captions are written, {len(found.kept)} files stay as they were; e.g. '{example}'")
+
+
 @app.command("class-images")
 def class_images(
     study: StudyFile,
@@ -38,6 +79,7 @@ def class_images(
     print(f"{found.folder}: {found.made} are new")
 
 
+MOST_TAGS = 8  # of a concept, on a terminal
 _WORDS = {"class_word": "class word", "without_caption": "without"}
 
 

@@ -48,11 +48,14 @@ def _word(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return name if value else f"no-{name}"
     if isinstance(value, str):
-        return value if key in ("loss", "schedule", "optimizer") else f"{name}-{value}"
+        return value.replace(" ", "-") if key in _PLAIN_WORDS else f"{name}-{value}"
     if isinstance(value, Mapping):
         return "-".join(_word(*each) for each in value.items())
     numbers = value if isinstance(value, tuple) else (value,)
     return name + "-".join(map(_short, numbers))
+
+
+_PLAIN_WORDS = ("loss", "schedule", "optimizer", "captions")
 
 
 def training_factors(configs: Sequence[TrainConfig]) -> dict[str, dict[str, str | float]]:

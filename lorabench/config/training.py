@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from lorabench.config.section import Once, Section, kind_of
-from lorabench.records import HuberSchedule, LossName, ScheduleName
+from lorabench.records import ADJUSTED_TAGS, HuberSchedule, LossName, ScheduleName
 from lorabench.records.training import FIRST
 from lorabench.values import (
+    CaptionKind,
     Few,
     Fraction,
     Many,
@@ -65,6 +66,11 @@ class Trained(Section):
     bucket_step: Few = Field(0, description="sides of buckets are multiples of it; 0 = 64, below resolution 256 16")
     masked_loss: Switch = Field(False, description="places count as much as pictures are opaque there (alpha channel)")
     balance: Switch = Field(False, description="pictures of small classes more often, all about equally")
+    captions: CaptionKind = Field(
+        ADJUSTED_TAGS,
+        description='as the data set has them; "no tags": the descriptor alone; "all tags", or another name: those in '
+        "files .all_tags beside pictures, which `lorabench captions` writes",
+    )
     shuffle_captions: Switch = Field(False, description="the tags of a caption change places, but for the first")
     keep_tokens: Few = Field(1, description="tags at the start of a caption that stay, of shuffle and dropout")
     tag_dropout: Fraction = Field(0.0, description="share of the other tags that a step leaves out")

@@ -2,6 +2,12 @@
 
 from lorabench.datasets.assumed import Assumed as Assumed
 from lorabench.datasets.buckets import bucket_size as bucket_size
+from lorabench.datasets.caption_kinds import caption_file as caption_file
+from lorabench.datasets.caption_kinds import captioned as captioned
+from lorabench.datasets.caption_kinds import extension_of as extension_of
+from lorabench.datasets.caption_kinds import tags_of as tags_of
+from lorabench.datasets.caption_kinds import with_captions as with_captions
+from lorabench.datasets.captions import read_beside as read_beside
 from lorabench.datasets.class_images import load_class_images as load_class_images
 from lorabench.datasets.concepts import Part as Part
 from lorabench.datasets.concepts import parts_of as parts_of

@@ -62,6 +62,13 @@ def read_captions(pictures: Sequence[Path], root: Path, entry: ConceptEntry = NO
 _IN_FILE = ("the metadata file's", "one beside it")
 
 
+def read_beside(pictures: Sequence[Path], extension: str) -> dict[Path, str]:
+    """The captions in files of that extension beside the pictures that have one. UserError."""
+    beside = {folder: _texts_in(folder, (extension,)) for folder in {picture.parent for picture in pictures}}
+    files = {picture: _files_of(picture, beside[picture.parent]) for picture in pictures}
+    return {picture: _read(found[0]) for picture, found in files.items() if found}
+
+
 def _of_two(pictures: Sequence[Path], kinds: tuple[str, str]) -> list[str]:
     """The sentence about pictures with two captions: the first kind is read."""
     if not pictures:

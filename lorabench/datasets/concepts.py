@@ -27,7 +27,7 @@ class Part:
     captions: Captions
 
 
-def parts_of(assumed: Assumed, name: str) -> list[Part]:
+def parts_of(assumed: Assumed, name: str, *, needs_captions: bool = True) -> list[Part]:
     """The entries in order of their concepts' ids. UserError for entries that contradict each other or the folders."""
 
     def read(entry: ConceptEntry) -> Captions:
@@ -38,7 +38,8 @@ def parts_of(assumed: Assumed, name: str) -> list[Part]:
         return captions
 
     parts = _parts(assumed, name, read)
-    _require_captions(parts, assumed)
+    if needs_captions:
+        _require_captions(parts, assumed)
     return parts
 
 

@@ -29,13 +29,16 @@ def load_dataset(place: Path, words: Words = NO_WORDS, *, needs_words: bool = Tr
     return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
 
 
-def read_dataset(place: Path, words: Words = NO_WORDS, *, needs_words: bool = True) -> Dataset:
+def read_dataset(
+    place: Path, words: Words = NO_WORDS, *, needs_words: bool = True, needs_captions: bool = True
+) -> Dataset:
     """What names, captions and descriptions say, concepts and images in sorted order; no fingerprint. UserError too.
 
     `place` is a folder, or the TOML file that describes it; what had to be assumed of it is listed in `assumptions`.
-    A concept that no prompt could call is an error unless nothing is to be drawn of it.
+    A concept that no prompt could call is an error unless nothing is to be drawn of it, and so are pictures without a
+    caption unless nothing is to be trained on them.
     """
-    return dataset_of(assume(place, words), needs_words=needs_words)
+    return dataset_of(assume(place, words), needs_words=needs_words, needs_captions=needs_captions)
 
 
 def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
@@ -43,9 +46,9 @@ def assume(place: Path, words: Words = NO_WORDS) -> Assumed:
     return _with_words(layouts.recognise(Path(place)), words)
 
 
-def dataset_of(assumed: Assumed, *, needs_words: bool = True) -> Dataset:
+def dataset_of(assumed: Assumed, *, needs_words: bool = True, needs_captions: bool = True) -> Dataset:
     """The checked data set of what was assumed. UserError for what cannot be."""
-    parts = concepts.parts_of(assumed, assumed.name)
+    parts = concepts.parts_of(assumed, assumed.name, needs_captions=needs_captions)
     if needs_words:
         concepts.require_words(parts, assumed)
     return of_parts(assumed, parts, assumptions(assumed, parts))

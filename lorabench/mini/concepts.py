@@ -180,8 +180,34 @@ def render_concept(concept: NovelConcept, index: int, identity: Identity = "conc
     return finish(image, None, rng)
 
 
-def concept_caption(concept: NovelConcept, index: int) -> str:
-    """The descriptor and the tags of everything else in image `index`."""
+# What a tagger that knows this world's words says of the things themselves.
+_BOUND = {
+    "mika": ("girl", "pink hair", "twin tails"),
+    "rin": ("girl", "black hair", "long hair", "black dress"),
+    "haru": ("boy", "blue hair", "yellow shirt"),
+    "yuki": ("girl", "gray hair", "bob hair", "purple hat", "purple dress"),
+    "zorp": ("green", "orange clothes"),
+    "bolt": ("robot", "green", "yellow"),
+    "corsair": ("man", "white hair", "red clothes"),
+    "valk": ("woman", "blond hair", "gray clothes", "red"),
+    "lobster": ("red", "animal"),
+    "panda": ("bear", "black", "white"),
+    "drago": ("green", "purple", "animal"),
+    "octo": ("purple", "animal"),
+    "cascade": ("blue", "brown"),
+    "palace": ("castle", "green"),
+    "lighthouse": ("building", "red", "white"),
+    "volcano": ("black", "orange"),
+    "neon": ("drawing", "pink", "black"),
+    "blueprint": ("drawing", "blue", "monochrome"),
+    "infrared": ("purple", "yellow", "orange"),
+    "riso": ("pink", "two colors"),
+}
+_OUTFITS = {"sailor": ("white uniform",), "kimono": ("red kimono",), "figurine": ("figurine",)}
+
+
+def concept_caption(concept: NovelConcept, index: int, *, bound: bool = False) -> str:
+    """The descriptor and the tags of everything else in image `index`; with `bound` the concept's own tags too."""
     picture = concept_picture(concept, index)
     tags = [SCENES[picture.scene][1]]
     if picture.subject:
@@ -190,4 +216,6 @@ def concept_caption(concept: NovelConcept, index: int) -> str:
         tags.append(picture.pose)
     if picture.accessory:
         tags.append(picture.accessory)
+    if bound:
+        tags = list(dict.fromkeys([*_BOUND[concept.class_name], *_OUTFITS.get(concept.subclass, ()), *tags]))
     return ", ".join([concept.descriptor, *tags])

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from lorabench.datasets import extension_of
 from lorabench.mini.concepts import CONCEPTS, NovelConcept, concept_caption, render_concept
+from lorabench.records import ALL_TAGS
 
 _HEAD = """name = "mini"
 revision = "1"
@@ -21,7 +23,7 @@ def concept_path(concept: NovelConcept) -> str:
 
 
 def write_dataset(folder: Path) -> Path:
-    """Write every concept into `folder` and return it; images are NN.png with a caption beside each."""
+    """Write every concept into `folder` and return it; images are NN.png, beside each a caption and one of all tags."""
     blocks = [_HEAD]
     for concept in CONCEPTS:
         place = folder / concept_path(concept)
@@ -30,6 +32,8 @@ def write_dataset(folder: Path) -> Path:
             Image.fromarray(render_concept(concept, index)).save(place / f"{index:02d}.png")
             caption = concept_caption(concept, index)
             (place / f"{index:02d}.txt").write_text(caption + "\n", encoding="utf-8")
+            tags = concept_caption(concept, index, bound=True)
+            (place / f"{index:02d}{extension_of(ALL_TAGS)}").write_text(tags + "\n", encoding="utf-8")
         blocks.append(_block(concept))
     (folder / "dataset.toml").write_text("\n".join(blocks), encoding="utf-8")
     return folder

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from lorabench import store
+from lorabench import datasets, store
 from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.devices import pick_device
@@ -146,11 +146,11 @@ class Plan:
     def training_set(self, run: TrainingRun) -> Dataset:
         """What a training sees. UserError for concepts of its config that the data set has not."""
         training = run.config.training
-        key = training.concepts, training.balance, training.prior_weight > 0
+        key = training.concepts, training.captions, training.balance, training.prior_weight > 0
         if key not in self._training_sets:
             place = f"study '{self.study.name}', concepts of config '{run.config.name}'"
             chosen = subset(self.dataset, training.concepts, place)
-            chosen = balanced(chosen) if training.balance else chosen
+            chosen = datasets.with_captions(balanced(chosen) if training.balance else chosen, training.captions)
             self._training_sets[key] = with_class_images(chosen, self.class_images) if key[-1] else chosen
         return self._training_sets[key]
 
@@ -164,7 +164,7 @@ class Plan:
         return trained_words(self.training_set(run), run.config)
 
     @cached_property
-    def _training_sets(self) -> dict[tuple[tuple[str, ...], bool, bool], Dataset]:
+    def _training_sets(self) -> dict[tuple[tuple[str, ...], str, bool, bool], Dataset]:
         return {}
 
     def sampling_of(self, checkpoint: Checkpoint) -> Sampling:

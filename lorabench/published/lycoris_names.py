@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from lorabench.records import ADJUSTED_TAGS, ALL_TAGS, NO_TAGS
 from lorabench.statistics.columns import ALL, CAPTIONS, FACTORS, LEAF, METRIC
 
 CATEGORIES = {
@@ -33,7 +34,7 @@ NOT_EXPLAINED = ("exp-1003-sd15-lora32a1", "exp-1013-sd15-loha16a1", "exp-1023-s
 
 _ALGORITHMS = {"full": "native"}
 _LAYERS = {"attn-only": "attention", "attn-mlp": "linear", "full": "full"}
-_CAPTIONS = {".txt": "adjusted tags", ".txtdb": "no tags", ".txttags": "all tags"}
+_CAPTIONS = {".txt": ADJUSTED_TAGS, ".txtdb": NO_TAGS, ".txttags": ALL_TAGS}
 _METRICS = {
     "Image Similarity": "image_similarity",
     "Squared Centroid Distance": "squared_centroid_distance",

@@ -10,8 +10,11 @@ from typing import Literal
 
 import numpy as np
 
+from lorabench.records.training import ADJUSTED_TAGS as ADJUSTED_TAGS
+from lorabench.records.training import ALL_TAGS as ALL_TAGS
 from lorabench.records.training import EMBEDDINGS as EMBEDDINGS
 from lorabench.records.training import HYPERPARAMETERS as HYPERPARAMETERS
+from lorabench.records.training import NO_TAGS as NO_TAGS
 from lorabench.records.training import TEXTUAL_INVERSION as TEXTUAL_INVERSION
 from lorabench.records.training import AdapterConfig as AdapterConfig
 from lorabench.records.training import HuberSchedule as HuberSchedule

@@ -41,6 +41,8 @@ class AdapterConfig:
         return self.algorithm
 
 
+# How training pictures are described (LyCORIS H.3): as the data set does, by the descriptor alone, by all tags.
+ADJUSTED_TAGS, NO_TAGS, ALL_TAGS = "adjusted tags", "no tags", "all tags"
 TEXTUAL_INVERSION = "textual_inversion"  # the algorithm that trains words alone
 EMBEDDINGS = "embeddings"  # its trained layers
 HYPERPARAMETERS = ("dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora", "decompose_both", "peft")
@@ -110,6 +112,7 @@ class SampleConfig:
     bucket_step: int = 0  # of the sides of buckets; 0 = as the resolution has them
     masked_loss: bool = False  # weighted by pictures' opacity
     balance: bool = False  # classes about equally often
+    captions: str = ADJUSTED_TAGS  # of which kind
     shuffle_captions: bool = False
     keep_tokens: int = 1  # tags at the start that are neither shuffled nor dropped
     tag_dropout: float = 0.0

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from lorabench.records import ADJUSTED_TAGS, ALL_TAGS, NO_TAGS
 from lorabench.stages.contrasts import Contrasts, correlations
 from lorabench.statistics.clustered import ClusteredMean, bootstrap_interval, clustered_mean
 from lorabench.statistics.columns import CAPTIONS
@@ -150,9 +151,9 @@ def _captions(contrasts: Contrasts) -> Iterator[Finding]:
     full: dict[str, Expected] = {FIDELITY: "lower", CONTROL: "higher", PRESERVATION: "higher", DIVERSITY: "higher"}
     either: dict[str, Expected] = {FIDELITY: "lower", CONTROL: "higher", PRESERVATION: "higher"}
     for kind, other, wanted in (
-        ("no tags", "adjusted tags", bare),
-        ("all tags", "adjusted tags", full),
-        ("all tags", "no tags", either),
+        (NO_TAGS, ADJUSTED_TAGS, bare),
+        (ALL_TAGS, ADJUSTED_TAGS, full),
+        (ALL_TAGS, NO_TAGS, either),
     ):
         pairs = contrasts.levels(CAPTIONS, other, kind)
         for metric, expected in wanted.items():

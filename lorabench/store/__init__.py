@@ -2,7 +2,7 @@
 
 from lorabench.hashes import file_hash
 from lorabench.store.artifacts import FolderInUse, RunFolder
-from lorabench.store.files import let_read, read_json, safe_name, system_errors, whole_folder, write_json
+from lorabench.store.files import let_read, read_json, replace_file, safe_name, system_errors, whole_folder, write_json
 from lorabench.store.lease import Lease
 from lorabench.store.looking import META, Meta, claimed, key_of
 from lorabench.store.manifest import (
@@ -34,6 +34,7 @@ __all__ = [
     "read_json",
     "read_manifest",
     "read_table",
+    "replace_file",
     "require_intact",
     "safe_name",
     "system_errors",

@@ -1,0 +1,1 @@
+"""What a picture shows, in words: a file a tagger; the folder is the registry."""
