@@ -50,6 +50,7 @@ _PATHS = (
     ),
     *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
 )
+_WITH_THE_USER = ("data.folder", "data.class_images")  # whose pictures are: a study that comes along has none
 _MODELS = ("base", "vae")  # a path or a hub id
 _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself alone
 # Patterns over, and words for, what another key brings: a file with that key of its own has these of its own too.
@@ -194,7 +195,7 @@ def base_source(text: str, folder: Path) -> str:
 def _with_paths(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a file with every path in it absolute; what is no text waits for the check of its kind."""
     for place in _PATHS:
-        home = Path.cwd() / STUDIES.name if place == "data.folder" and _comes_along(folder) else folder
+        home = Path.cwd() / STUDIES.name if place in _WITH_THE_USER and _comes_along(folder) else folder
         key = place.rpartition(".")[2]
         resolve = base_source if key in _MODELS else _parent if key == "parents" else _absolute
         content = _resolved(content, place.split("."), home, resolve)
