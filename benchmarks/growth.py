@@ -198,9 +198,9 @@ def _build(plan: Plan) -> None:
 
 def _train(plan: Plan, run: TrainingRun, rng: np.random.Generator) -> None:
     before = 0
-    for epoch in run.config.training.checkpoint_epochs:
-        step = training_steps(plan, run, epoch)
-        with plan.folder.writing(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)) as scratch:
+    for milestone in run.config.training.milestones:
+        step = training_steps(plan, run, milestone)
+        with plan.folder.writing(plan.places.checkpoint(run, milestone), plan.keys.training(run, milestone)) as scratch:
             (scratch / tasks.WEIGHTS_FILE).write_bytes(rng.bytes(64))
             losses = rng.random(step - before).tolist()
             store.write_json(scratch / tasks.TRAINING_FILE, {"step": step, "losses": losses})

@@ -60,10 +60,11 @@ def describe_grid(path: Path) -> dict[str, object]:
     """What the grid of a study file comes to, whether or not its weights and data are here."""
     study = config.load_study(path)
     configs = config.expand(study)
-    epochs, seeds, scales = study.training.checkpoint_epochs, study.seeds, study.images.scales
+    milestones, seeds, scales = study.training.milestones, study.seeds, study.images.scales
     merged = config.merge_drawings(study, configs)
     count = (len(config.drawings(study, configs)) + len(merged)) * len(seeds)
-    words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(epochs)} epochs"
+    unit = "milestones" if milestones[0].by_step else "epochs"
+    words = f"checkpoints: {len(configs)} configs x {len(seeds)} seeds x {len(milestones)} {unit}"
     if len(scales) > 1:
         words += f" x {len(scales)} merge ratios"
     if merged:

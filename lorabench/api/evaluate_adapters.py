@@ -181,7 +181,7 @@ def _drawn(checkpoint: Checkpoint, rows: Sequence[Row], ways: Sequence[config.Wa
     for row in rows or (None,):
         own = _with_factors(checkpoint, row)
         for way in ways:
-            if way.takes(own.config, own.epoch):
+            if way.takes(own.config, own.milestone):
                 each = drawn(own, way.setting, way.scale if row is None or row.scale is None else row.scale)
                 found[each.id] = each
     return list(found.values())

@@ -12,7 +12,7 @@ from lorabench.api import file_names
 from lorabench.api.file_names import Moment, Named
 from lorabench.api.sheet import Row
 from lorabench.components import Origin
-from lorabench.records import TrainConfig
+from lorabench.records import Milestone, TrainConfig
 
 Source = Literal["metadata", "names", "sheet"]
 _TITLES = ("ss_output_name", "modelspec.title")  # what other tools call a training
@@ -87,7 +87,7 @@ def training_of(member: Member) -> Hashable:
         return "sheet", file.said.config
     if not (file.is_ours or member.series):
         return file.path
-    settings = file.settings.saved_at(1)
+    settings = file.settings.saved_at(Milestone(1))
     if file.is_ours:
         return repr(settings), file.origin.base, tuple(sorted(file.origin.pictures.items()))
     told = tuple(file.metadata.get(key) for key in _SETTINGS)

@@ -5,6 +5,7 @@ from lorabench.config.grid import expand as expand
 from lorabench.config.grid import training_factors as training_factors
 from lorabench.config.merges import checked_merges as checked_merges
 from lorabench.config.merges import merge_drawings as merge_drawings
+from lorabench.config.merges import no_checkpoint as no_checkpoint
 from lorabench.config.reading import MINI as MINI
 from lorabench.config.reading import PACKAGE_SCHEME as PACKAGE_SCHEME
 from lorabench.config.reading import base_source as base_source

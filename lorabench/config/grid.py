@@ -95,7 +95,7 @@ def _row_configs(row: GridRow, training: Training) -> list[TrainConfig]:
     changes += [variation.model_dump(exclude_none=True) for variation in row.vary]
     if row.product:
         changes = [Variation.model_validate(each).model_dump(exclude_none=True) for each in combinations(row.product)]
-    shared = {key: getattr(training, key) for key in type(training).model_fields if key not in HOW}
+    shared = {key: getattr(training, key) for key in type(training).model_fields if key not in HOW} | training.length
     configs = []
     for change in changes:
         values = default | {key: value for key, value in change.items() if key != "name"}

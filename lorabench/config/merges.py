@@ -8,14 +8,14 @@ from lorabench.config.reading import is_path
 from lorabench.config.schema import Merge, Study
 from lorabench.config.sweeps import Way, ways, ways_of
 from lorabench.errors import UserError, unknown
-from lorabench.records import TrainConfig
+from lorabench.records import Milestone, TrainConfig
 
 
 def checked_merges(study: Study, configs: Sequence[TrainConfig]) -> tuple[Merge, ...]:
-    """The study's merges with their epochs; `configs` are all of the grid.
+    """The study's merges, each at its milestones; `configs` are all of the grid.
 
     UserError for a name that is taken, for an unknown parent, for files alone, which have no seeds to compare by, and
-    for an epoch of which no checkpoint is kept.
+    for a milestone of which no checkpoint is kept.
     """
     names = [each.name for each in configs]
     found: list[Merge] = []
@@ -32,25 +32,38 @@ def checked_merges(study: Study, configs: Sequence[TrainConfig]) -> tuple[Merge,
                 f"All parents of merge '{merge.name}' are files ({place}.parents): `lorabench merge` merges them, and "
                 "`lorabench evaluate` compares what comes of it."
             )
-        found.append(merge.model_copy(update={"epochs": _epochs(study, merge, place)}))
+        found.append(merge.model_copy(update=_milestones(study, merge, place)))
     return tuple(found)
 
 
-def merge_drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[Merge, int, Way]]:
-    """Each merge of a seed at its epochs, in each way in which it is drawn, once."""
+def merge_drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[Merge, Milestone, Way]]:
+    """Each merge of a seed at its milestones, in each way in which it is drawn, once."""
     every = ways(study)
     return [
-        (merge, epoch, way)
+        (merge, milestone, way)
         for merge in checked_merges(study, configs)
-        for epoch in merge.epochs
-        for way in ways_of(every, merge.name, epoch)
+        for milestone in merge.milestones
+        for way in ways_of(every, merge.name, milestone)
     ]
 
 
-def _epochs(study: Study, merge: Merge, place: str) -> tuple[int, ...]:
-    kept = sorted(study.training.checkpoint_epochs)
-    lacking = [epoch for epoch in merge.epochs if epoch not in kept]
+def _milestones(study: Study, merge: Merge, place: str) -> dict[str, tuple[int, ...]]:
+    kept = study.training.milestones
+    lacking = [milestone for milestone in merge.milestones if milestone not in kept]
     if lacking:
-        have = ", ".join(map(str, kept))
-        raise UserError(f"No checkpoint is of epoch {lacking[0]} ({place}.epochs). Epochs: {have}.")
-    return merge.epochs or (kept[-1],)
+        raise UserError(no_checkpoint(lacking[0], kept, place))
+    chosen = merge.milestones or kept[-1:]
+    key = key_of(chosen[0])
+    return {key: tuple(milestone.number for milestone in chosen)}
+
+
+def key_of(milestone: Milestone) -> str:
+    """The key of a study that chooses such milestones."""
+    return "checkpoint_steps" if milestone.by_step else "epochs"
+
+
+def no_checkpoint(milestone: Milestone, kept: Sequence[Milestone], place: str) -> str:
+    """A sentence that says which milestones there are."""
+    have = ", ".join(str(each.number) for each in kept)
+    unit = "Steps" if kept and kept[0].by_step else "Epochs"
+    return f"No checkpoint is of {milestone} ({place}.{key_of(milestone)}). {unit}: {have}."

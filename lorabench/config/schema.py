@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from lorabench.config.section import NAME, Alone, Once, Section
 from lorabench.config.training import Changed, Training
 from lorabench.errors import unknown
-from lorabench.records import ExecutorName, MergeMethod, PromptType, Recipe, Sampling
+from lorabench.records import ExecutorName, MergeMethod, Milestone, PromptType, Recipe, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
     Devices,
@@ -44,6 +44,7 @@ from lorabench.values import (
 class Data(Section):
     """The pictures to learn from."""
 
+    later = ("class_images",)
     folder: Name = Field("", description="of pictures in any usual layout, or the TOML file that describes it")
     concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
     trigger: str = Field("", description="the word that calls the concept, where its pictures do not say it")
@@ -51,10 +52,6 @@ class Data(Section):
     class_images: Name = Field(
         "", description="folder of pictures of the classes, captioned or called by them, for training.prior_weight"
     )
-
-    @model_serializer(mode="wrap")
-    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in said(self).items() if key != "class_images" or value}
 
 
 class Variation(Changed):
@@ -188,8 +185,12 @@ DRAWN = tuple(Drawn.model_fields)
 class Sweep(Drawn):
     """Ways to draw the same checkpoints once more: itself and variations of it, or all combinations."""
 
+    later = ("checkpoint_steps",)
     configs: tuple[str, ...] = Field((), description="of these configs alone, as glob patterns; empty = all")
     epochs: Annotated[tuple[Many, ...], Once] = Field((), description="of these epochs alone; empty = all")
+    checkpoint_steps: Annotated[tuple[Many, ...], Once] = Field(
+        (), description="of these steps alone, where training is counted in steps; empty = all"
+    )
     vary: tuple[Drawn, ...] = Field((), description="further ways: each a table of the keys that it changes")
     product: dict[str, list[Any]] = Field({}, description="all combinations of lists of values, each under its key")
 
@@ -209,11 +210,20 @@ class Sweep(Drawn):
         self.ways()
         return self
 
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        return milestones_of(self)
+
     def ways(self) -> list[dict[str, Any]]:
         """What each way to draw changes against [images]."""
         if self.product:
             return [self.said | Drawn.model_validate(each).said for each in combinations(self.product)]
         return [self.said, *(self.said | each.said for each in self.vary)]
+
+
+def milestones_of(chosen: Sweep | Merge) -> tuple[Milestone, ...]:
+    """The epochs, or steps, that a sweep or a merge is of; empty = it does not say."""
+    return (*(Milestone(each) for each in chosen.epochs), *(Milestone(each, True) for each in chosen.checkpoint_steps))
 
 
 OPTIONS_OF = {"density": ("ties", "dare"), "seed": ("dare",)}  # which methods take what no other does
@@ -222,6 +232,7 @@ OPTIONS_OF = {"density": ("ties", "dare"), "seed": ("dare",)}  # which methods t
 class Merge(Section):
     """A merge of adapters, each at a ratio, that is drawn and measured beside the configs."""
 
+    later = ("checkpoint_steps",)
     name: str = Field(pattern=NAME, description="of the merge, as a config's")
     parents: Annotated[tuple[Name, ...], Once] = Field(
         description="configs by their names, and adapter files: what ends in .safetensors or has a / is a path"
@@ -233,6 +244,9 @@ class Merge(Section):
     seed: Seed | None = Field(None, description="of dare: chooses what is kept; default: 0")
     epochs: Annotated[tuple[Many, ...], Once] = Field(
         (), description="of parents that are configs, a merge each; default: their last that is kept"
+    )
+    checkpoint_steps: Annotated[tuple[Many, ...], Once] = Field(
+        (), description="the same, where training is counted in steps"
     )
 
     @model_validator(mode="after")
@@ -247,6 +261,10 @@ class Merge(Section):
             if getattr(self, option) is not None and self.method not in methods:
                 raise ValueError(f"{option} is of {' and '.join(methods)}, and the method is {self.method}")
         return self
+
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        return milestones_of(self)
 
     @property
     def weighted(self) -> tuple[tuple[str, float], ...]:
@@ -330,6 +348,7 @@ DEFAULT_METRICS = (
 class Study(Section):
     """A whole study: what to train, generate, measure and explain."""
 
+    later = ("merge", "vae")
     name: str = Field(pattern=NAME, description="of the study and of its folder of results")
     extends: Name = Field(
         "", exclude=True, description="study whose keys hold where this file has none: a shipped one by name, or a path"
@@ -359,11 +378,6 @@ class Study(Section):
     anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     explain: Explain = Explain()
     run: Run = Run()
-
-    @model_serializer(mode="wrap")
-    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A study without what came later is told, and hashed, as it was before."""
-        return {key: value for key, value in said(self).items() if key not in ("merge", "vae") or value}
 
     @property
     def sampling(self) -> Sampling:

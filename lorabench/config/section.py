@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 
 
@@ -32,3 +39,8 @@ class Section(BaseModel):
     """A table of the study file: frozen, and no key passes unread."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    later: ClassVar[tuple[str, ...]] = ()  # keys that came later: told, and hashed, where they say something
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in said(self).items() if key not in self.later or value}

@@ -13,7 +13,7 @@ from typing import Any
 from lorabench.base_names import parse_base
 from lorabench.config.reading import MINI, MINI_PLACE, portable
 from lorabench.config.schema import DRAWN, Study, Sweep
-from lorabench.records import Sampling, Setting, TrainConfig
+from lorabench.records import Milestone, Sampling, Setting, TrainConfig
 
 # Names in tables that are not the setting's own: `step` is one of training, and `base` the id of its content.
 COLUMNS = {"steps": "sampling_steps", "base": "base_model"}
@@ -28,11 +28,11 @@ class Way:
     setting: Setting
     scale: float
     configs: tuple[str, ...] = ()  # glob patterns; () = all
-    epochs: tuple[int, ...] = ()
+    milestones: tuple[Milestone, ...] = ()
 
-    def takes(self, config: str, epoch: int | None) -> bool:
+    def takes(self, config: str, milestone: Milestone) -> bool:
         named = not self.configs or any(fnmatch.fnmatchcase(config, pattern) for pattern in self.configs)
-        return named and (not self.epochs or epoch in self.epochs)
+        return named and (not self.milestones or milestone in self.milestones)
 
 
 def ways(study: Study) -> tuple[Way, ...]:
@@ -54,7 +54,7 @@ def ways(study: Study) -> tuple[Way, ...]:
         factors = {COLUMNS.get(key, key): _plain(said[key]) for key in varied}
         sampling = Sampling(**{key: value for key, value in values.items() if key not in labels})
         setting = Setting(name, sampling, values["base"], values["vae"], factors)
-        found.append(Way(setting, each["scale"], sweep.configs, sweep.epochs))
+        found.append(Way(setting, each["scale"], sweep.configs, sweep.milestones))
     return tuple(found)
 
 
@@ -83,20 +83,20 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
-def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainConfig, int, Way]]:
-    """Each epoch of configs whose adapter is kept, in each way in which it is drawn, once."""
+def drawings(study: Study, configs: Sequence[TrainConfig]) -> list[tuple[TrainConfig, Milestone, Way]]:
+    """Each milestone of configs whose adapter is kept, in each way in which it is drawn, once."""
     every = ways(study)
     return [
-        (config, epoch, way)
+        (config, milestone, way)
         for config in configs
-        for epoch in config.training.checkpoint_epochs
-        for way in ways_of(every, config.name, epoch)
+        for milestone in config.training.milestones
+        for way in ways_of(every, config.name, milestone)
     ]
 
 
-def ways_of(every: Sequence[Way], config: str, epoch: int | None) -> list[Way]:
+def ways_of(every: Sequence[Way], config: str, milestone: Milestone) -> list[Way]:
     """Those in which a checkpoint is drawn, each once."""
-    return list({(way.setting.name, way.scale): way for way in every if way.takes(config, epoch)}.values())
+    return list({(way.setting.name, way.scale): way for way in every if way.takes(config, milestone)}.values())
 
 
 # What a way is called by each setting that is not the study's: words that stay when other ways are added.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from lorabench.config.section import Once, Section, kind_of
-from lorabench.records import ADJUSTED_TAGS, HuberSchedule, LossName, ScheduleName
+from lorabench.records import ADJUSTED_TAGS, HuberSchedule, LossName, Milestone, ScheduleName, TrainingConfig
 from lorabench.records.training import FIRST
 from lorabench.values import (
     CaptionKind,
@@ -90,6 +90,10 @@ class Training(Trained):
     checkpoint_epochs: Annotated[tuple[Many, ...], Once] = Field(
         (10, 30, 50), min_length=1, description="epochs after which an adapter is kept and measured"
     )
+    steps: Few = Field(0, description="length in steps, in the place of epochs; 0 = as epochs says")
+    checkpoint_steps: Annotated[tuple[Many, ...], Once] = Field(
+        (), description="steps after which an adapter is kept, in the place of checkpoint_epochs; default: the last"
+    )
     resolution: Side | None = Field(
         None, description="pixels; buckets have at most its square in area; default: the base model's own"
     )
@@ -99,13 +103,28 @@ class Training(Trained):
     )
 
     @model_validator(mode="after")
-    def _checkpoints_within_epochs(self) -> Training:
-        if max(self.checkpoint_epochs) > self.epochs:
+    def _checkpoints_within_its_length(self) -> Training:
+        if self.checkpoint_steps and max(self.checkpoint_steps) > self.steps:
+            raise ValueError(f"checkpoint_steps go up to {max(self.checkpoint_steps)}, but steps = {self.steps}")
+        if not self.steps and max(self.checkpoint_epochs) > self.epochs:
             raise ValueError(f"checkpoint_epochs go up to {max(self.checkpoint_epochs)}, but epochs = {self.epochs}")
         return self
 
+    @property
+    def length(self) -> dict[str, Any]:
+        """The keys of its length and checkpoints, of those that are counted in."""
+        if not self.steps:
+            return {"epochs": self.epochs, "checkpoint_epochs": self.checkpoint_epochs}
+        kept = self.checkpoint_steps or (self.steps,)
+        return {"steps": self.steps, "checkpoint_steps": kept, "epochs": 1, "checkpoint_epochs": (1,)}
+
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        """When a checkpoint is kept, first to last."""
+        return TrainingConfig(**self.length).milestones
+
     @model_serializer(mode="wrap")
-    def _without_what_is_not_used(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Told, and hashed, as before there were the keys that have their defaults."""
         usual = {name: field.default for name, field in type(self).model_fields.items()}
         return {key: value for key, value in said(self).items() if key in _FIRST or getattr(self, key) != usual[key]}

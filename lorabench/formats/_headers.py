@@ -30,6 +30,8 @@ class _KnownConfig(FileRecord):
     factor: Size | None = None
     epochs: _Chosen = 1
     checkpoint_epochs: tuple[_Chosen, ...] = (1,)
+    steps: Whole = 0
+    checkpoint_steps: tuple[_Chosen, ...] = ()
     batch_size: _Chosen = 8
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.99)

@@ -23,7 +23,7 @@ def adapter_bytes(plan: Plan, model: Components, runs: Sequence[TrainingRun]) ->
     each = {run.config.name: run for run in runs}
     fresh = {name: blank(model, run.config, plan.words_of(run)) for name, run in each.items()}
     sizes = {name: formats.file_size(adapter, each[name].config) for name, adapter in fresh.items()}
-    return sum(sizes[run.config.name] * len(run.config.training.checkpoint_epochs) for run in runs)
+    return sum(sizes[run.config.name] * len(run.config.training.milestones) for run in runs)
 
 
 def merged_bytes(model: Components, mergings: Sequence[Merging]) -> int:

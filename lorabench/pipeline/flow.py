@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from lorabench.pipeline.pending import STAGES_OF_TASKS, obstacle, outstanding
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
-from lorabench.pipeline.tasks import missing_epochs
+from lorabench.pipeline.tasks import missing_milestones
 from lorabench.records import Failure, Task
 
 _Place = tuple[int, int, int]
@@ -94,15 +94,16 @@ class _Makers:
 def _turns(plan: Plan) -> dict[str, int]:
     """The order of trainings: first those that are over, then the longest of what is left, so that several processes
     end together."""
-    left = {run.id: _epochs_left(plan, run) for run in plan.runs}
+    left = {run.id: _left(plan, run) for run in plan.runs}
     order = sorted(left, key=lambda run: (left[run] > 0, -left[run]))
     return {run: turn for turn, run in enumerate(order)}
 
 
-def _epochs_left(plan: Plan, run: TrainingRun) -> int:
-    missing = missing_epochs(plan, run)
-    saved = (epoch for epoch in run.config.training.checkpoint_epochs if missing and epoch < missing[0])
-    return missing[-1] - max(saved, default=0) if missing else 0
+def _left(plan: Plan, run: TrainingRun) -> int:
+    """Epochs, or steps, as the study counts them."""
+    missing = missing_milestones(plan, run)
+    saved = (milestone.number for milestone in run.config.training.milestones if missing and milestone < missing[0])
+    return missing[-1].number - max(saved, default=0) if missing else 0
 
 
 class _Places:

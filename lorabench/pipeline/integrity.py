@@ -43,13 +43,13 @@ class Fault:
 def artifacts(plan: Plan) -> Iterator[Artifact]:
     """Every artifact that the plan comes to."""
     for run in plan.runs:
-        for epoch in run.config.training.checkpoint_epochs:
-            name = f"{run.id}-e{epoch}"
-            place = plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)
-            yield Artifact("train", name, run.config.name, name, *place, run.seed, epoch)
+        for milestone in run.config.training.milestones:
+            name = f"{run.id}-{milestone.word}"
+            place = plan.places.checkpoint(run, milestone), plan.keys.training(run, milestone)
+            yield Artifact("train", name, run.config.name, name, *place, run.seed, milestone.columns["epoch"])
     for each in plan.mergings:
         place = plan.places.merging(each), plan.keys.merging(each)
-        yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.epoch)
+        yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.milestone.columns["epoch"])
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.sets_of(checkpoint):

@@ -183,8 +183,8 @@ def _orders(plan: Plan, parts: Sequence[Part], wanted: Sequence[Artifact]) -> Ma
 
 def _state_of(plan: Plan, run: TrainingRun, taken: Mapping[str, Part]) -> dict[str, Part]:
     """What a training that is not over can go on from: that of the part whose last checkpoint is taken."""
-    epochs = sorted(run.config.training.checkpoint_epochs, reverse=True)
-    sources = [taken.get(plan.folder.name(plan.places.checkpoint(run, epoch))) for epoch in epochs]
+    milestones = reversed(run.config.training.milestones)
+    sources = [taken.get(plan.folder.name(plan.places.checkpoint(run, milestone))) for milestone in milestones]
     last = next(filter(None, sources), None)
     name = plan.folder.name(plan.places.training_state(run))
     return {name: last} if last and not sources[0] and name in last.artifacts else {}

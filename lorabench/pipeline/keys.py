@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorabench import components, store
 from lorabench.pipeline.measuring import DATASET, TEXTS, View
-from lorabench.records import Checkpoint, PromptSet, told
+from lorabench.records import Checkpoint, Milestone, PromptSet, told
 
 if TYPE_CHECKING:
     from lorabench.pipeline.measuring import MetricRequest
@@ -44,11 +44,11 @@ class Keys:
         if checkpoint.weights is not None:
             return store.key_of("weights", 1, [checkpoint.sha256, self._base], [])
         merging = self._plan.merging_of(checkpoint)
-        return self.merging(merging) if merging else self.training(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
+        return self.merging(merging) if merging else self.training(self._plan.run_of(checkpoint), checkpoint.milestone)
 
-    def training(self, run: TrainingRun, epoch: int) -> str:
-        # When a run ends and what else it saves does not change the weights at this epoch; its name neither.
-        same = replace(run.config, name="").saved_at(epoch)
+    def training(self, run: TrainingRun, milestone: Milestone) -> str:
+        # When a run ends and what else it saves does not change the weights at this milestone; its name neither.
+        same = replace(run.config, name="").saved_at(milestone)
         version = components.find("algorithms", run.config.adapter.algorithm).version
         parameters = [same.flat, run.seed, self._plan.study.run.precision, version]
         pictures = self._plan.training_set(run).fingerprint
@@ -56,7 +56,7 @@ class Keys:
 
     def merging(self, merging: Merging) -> str:
         parents = [
-            self.training(each.run, merging.epoch) if each.run else store.key_of("weights", 1, [each.sha256], [])
+            self.training(each.run, merging.milestone) if each.run else store.key_of("weights", 1, [each.sha256], [])
             for each in merging.parents
         ]
         ratios, unused = [each.ratio for each in merging.parents], self._plan.study.unused_keys

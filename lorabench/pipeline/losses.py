@@ -25,7 +25,7 @@ def loss_rows(plan: Plan) -> pd.DataFrame:
 def trained_folders(plan: Plan) -> list[Path]:
     """The checkpoints that are there, by training."""
     folders = (
-        plan.places.checkpoint(run, epoch) for run in plan.runs for epoch in run.config.training.checkpoint_epochs
+        plan.places.checkpoint(run, milestone) for run in plan.runs for milestone in run.config.training.milestones
     )
     return [folder for folder in folders if plan.folder.meta(folder)]
 
@@ -33,8 +33,8 @@ def trained_folders(plan: Plan) -> list[Path]:
 def _blocks(plan: Plan, run: TrainingRun) -> Iterator[tuple[int, float]]:
     steps: list[int] = []
     losses: list[float] = []
-    for epoch in sorted(run.config.training.checkpoint_epochs):
-        folder = plan.places.checkpoint(run, epoch)
+    for milestone in run.config.training.milestones:
+        folder = plan.places.checkpoint(run, milestone)
         if plan.folder.meta(folder):
             trained = store.read_json(plan.folder.intact(folder, TRAINING_FILE))
             losses += trained["losses"]

@@ -23,15 +23,15 @@ MERGED = "merge"  # the algorithm of merges in tables: none that is trained, so 
 
 
 def mergings(study: Study, runs: Sequence[TrainingRun]) -> tuple[Merging, ...]:
-    """The merges of a study, seed by seed and epoch by epoch, as far as their parents are trained by `runs`, or files.
+    """The merges of a study, by seed and milestone, as far as their parents are trained by `runs`, or files.
 
     UserError as of `config.checked_merges`.
     """
     known = {(run.config.name, run.seed): run for run in runs}
     return tuple(
-        Merging(merge.name, merge.recipe, tuple(parents), seed, epoch)
+        Merging(merge.name, merge.recipe, tuple(parents), seed, milestone)
         for merge in config.checked_merges(study, config.expand(study))
-        for seed, epoch in product(study.seeds, merge.epochs)
+        for seed, milestone in product(study.seeds, merge.milestones)
         for parents in [[_parent(name, ratio, known.get((name, seed))) for name, ratio in merge.weighted]]
         if all(each.run or each.weights for each in parents)
     )
@@ -51,7 +51,7 @@ def _file_name(path: Path) -> str:
 def checkpoint_of(merging: Merging) -> Checkpoint:
     """A merge as what is drawn and measured; how it was made are factors of its own."""
     own = {"merge": merging.recipe.method, "ratios": ", ".join(f"{each.ratio:g}" for each in merging.parents)}
-    return Checkpoint(merging.id, merging.name, MERGED, seed=merging.seed, epoch=merging.epoch, own=own)
+    return Checkpoint(merging.id, merging.name, MERGED, seed=merging.seed, **merging.milestone.columns, own=own)
 
 
 def with_files(study: Study, base: Base, found: Sequence[Merging]) -> tuple[Merging, ...]:

@@ -29,7 +29,7 @@ def merge_parents(plan: Plan, task: Task, advance: Advance) -> None:
     since = time.perf_counter()
     merging = plan.merging_by_id[task.source]
     base = models.base_model(plan)
-    trained = [plan.places.checkpoint(run, merging.epoch) for run in merging.runs]
+    trained = [plan.places.checkpoint(run, merging.milestone) for run in merging.runs]
     files = [_weights(plan, merging, each) for each in merging.parents]
     loaded = [formats.read_adapter(file, plan.study.unused_keys) for file in files]
     fitted = [(formats.resolve(each, base.components), parent.ratio) for each, parent in zip(loaded, merging.parents)]
@@ -46,7 +46,7 @@ def merge_parents(plan: Plan, task: Task, advance: Advance) -> None:
 def _weights(plan: Plan, merging: Merging, parent: Parent) -> Path:
     if parent.run is None:
         return parent.weights
-    return plan.folder.intact(plan.places.checkpoint(parent.run, merging.epoch), WEIGHTS_FILE)
+    return plan.folder.intact(plan.places.checkpoint(parent.run, merging.milestone), WEIGHTS_FILE)
 
 
 def merged_folders(plan: Plan) -> list[Path]:
@@ -87,7 +87,7 @@ def interference_rows(plan: Plan) -> pd.DataFrame:
     """How each two parents of every merge that is there agree, a row a weight; columns INTERFERENCE_COLUMNS."""
     rows = [
         {
-            **{"config": merging.name, "seed": merging.seed, "epoch": merging.epoch},
+            **{"config": merging.name, "seed": merging.seed, "epoch": merging.milestone.columns["epoch"]},
             **{"first": merging.parents[first].name, "second": merging.parents[second].name},
             **{name: getattr(each, name) for name in ("module", "cosine", "overlap", "chance")},
             **dict(zip(("first_strength", "second_strength"), each.strength or (np.nan, np.nan))),
@@ -123,6 +123,6 @@ def _drawn_alone(plan: Plan, checkpoint: Checkpoint, parent: Parent) -> list[Che
     alike = [
         each
         for each in plan.checkpoints
-        if (each.config, each.seed, each.epoch) == (config, checkpoint.seed, checkpoint.epoch)
+        if (each.config, each.seed, each.milestone) == (config, checkpoint.seed, checkpoint.milestone)
     ]
     return [each for each in alike if each.scale in (checkpoint.scale, checkpoint.scale * parent.ratio)]

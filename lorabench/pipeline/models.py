@@ -87,8 +87,10 @@ def check_inputs(plan: Plan) -> Plan:
     where a training that is still to do needs a package that is not installed.
     """
     for run in plan.runs:
-        epochs = run.config.training.checkpoint_epochs
-        places = [(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch)) for epoch in epochs]
+        milestones = run.config.training.milestones
+        places = [
+            (plan.places.checkpoint(run, milestone), plan.keys.training(run, milestone)) for milestone in milestones
+        ]
         if not all(plan.folder.holds(*place) for place in places):
             optimizers.require(run.config.training)
     for image in plan.training_images:

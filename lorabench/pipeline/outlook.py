@@ -160,7 +160,7 @@ def _stages(
 
 
 def _steps(plan: Plan) -> int:
-    return sum(training_steps(plan, run, max(run.config.training.checkpoint_epochs)) for run in plan.runs)
+    return sum(training_steps(plan, run, run.config.training.milestones[-1]) for run in plan.runs)
 
 
 def _training(plan: Plan, counted: Drawer) -> float:
@@ -174,7 +174,9 @@ def _training(plan: Plan, counted: Drawer) -> float:
                 counted, blank(counted.components, run.config), counted.chunks(training.max_tokens)
             )
         times = 2 if training.prior_weight else 1  # class images, as many a step
-        total += times * sample[name] * plan.training_set(run).samples * max(training.checkpoint_epochs)
+        last = training.milestones[-1]
+        a_unit = training.batch_size if last.by_step else plan.training_set(run).samples
+        total += times * sample[name] * a_unit * last.number
     return total
 
 
@@ -276,12 +278,13 @@ def _seeds(known: _Known) -> Knob | None:
 
 
 def _epochs(known: _Known) -> Knob | None:
-    epochs = known.plan.study.training.checkpoint_epochs
-    if len(epochs) < 2:
+    milestones = known.plan.study.training.milestones
+    if len(milestones) < 2:
         return None
-    saved = known.less(known.trained / len(epochs), 0.0, 1 / len(epochs))
-    now, then = (", ".join(map(str, each)) for each in (epochs, epochs[1:]))
-    return Knob("training.checkpoint_epochs", now, then, *saved, caution=f"nothing is known of epoch {epochs[0]}")
+    saved = known.less(known.trained / len(milestones), 0.0, 1 / len(milestones))
+    now, then = (", ".join(str(milestone.number) for milestone in each) for each in (milestones, milestones[1:]))
+    key = "training.checkpoint_steps" if milestones[0].by_step else "training.checkpoint_epochs"
+    return Knob(key, now, then, *saved, caution=f"nothing is known of {milestones[0]}")
 
 
 def _encoders(known: _Known) -> Knob | None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from lorabench.pipeline.auditing import is_audited
 from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
-from lorabench.pipeline.tasks import missing_epochs, missing_sets
-from lorabench.records import Checkpoint, Task
+from lorabench.pipeline.tasks import missing_milestones, missing_sets
+from lorabench.records import Checkpoint, Milestone, Task
 
 
 def outstanding(plan: Plan, stage: str) -> list[Task]:
@@ -21,7 +21,7 @@ def obstacle(plan: Plan, task: Task) -> str:
     checkpoint = plan.checkpoint_by_id.get(task.source)
     if task.stage == "merge":
         merging = plan.merging_by_id[task.source]
-        return next(filter(None, (_not_trained(plan, each, merging.epoch) for each in merging.runs)), "")
+        return next(filter(None, (_not_trained(plan, each, merging.milestone) for each in merging.runs)), "")
     if task.stage == "generate" and checkpoint:
         return _no_weights(plan, checkpoint)
     if task.stage == "encode" and checkpoint:
@@ -33,16 +33,16 @@ def obstacle(plan: Plan, task: Task) -> str:
     return ""
 
 
-def training_steps(plan: Plan, run: TrainingRun, epochs: int) -> int:
-    """Steps to an epoch, for a bar: buckets whose last batch is not full add a few."""
-    return math.ceil(plan.training_set(run).samples / run.config.training.batch_size) * epochs
+def training_steps(plan: Plan, run: TrainingRun, milestone: Milestone) -> int:
+    """Steps to a milestone, for a bar: buckets whose last batch is not full add a few to an epoch."""
+    return milestone.step(math.ceil(plan.training_set(run).samples / run.config.training.batch_size))
 
 
 def _training(plan: Plan) -> Iterator[Task]:
     for each in plan.runs:
-        epochs = missing_epochs(plan, each)
-        if epochs:
-            yield Task("train", each.id, training_steps(plan, each, epochs[-1]))
+        milestones = missing_milestones(plan, each)
+        if milestones:
+            yield Task("train", each.id, training_steps(plan, each, milestones[-1]))
 
 
 def _merging(plan: Plan) -> Iterator[Task]:
@@ -87,14 +87,14 @@ def _no_weights(plan: Plan, checkpoint: Checkpoint) -> str:
         return ""
     merging = plan.merging_of(checkpoint)
     if merging is None:
-        return _not_trained(plan, plan.run_of(checkpoint), checkpoint.epoch or 0)
+        return _not_trained(plan, plan.run_of(checkpoint), checkpoint.milestone)
     done = plan.folder.holds(plan.places.merging(merging), plan.keys.merging(merging))
     return "" if done else "it has not been merged: run `lorabench train` first, or see its failure"
 
 
-def _not_trained(plan: Plan, run: TrainingRun, epoch: int) -> str:
-    done = plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
-    words = f"{run.id} has not been trained to epoch {epoch}: run `lorabench train` first, or see its failure"
+def _not_trained(plan: Plan, run: TrainingRun, milestone: Milestone) -> str:
+    done = plan.folder.holds(plan.places.checkpoint(run, milestone), plan.keys.training(run, milestone))
+    words = f"{run.id} has not been trained to {milestone}: run `lorabench train` first, or see its failure"
     return "" if done else words
 
 

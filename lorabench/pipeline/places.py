@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import components
-from lorabench.records import Checkpoint, PromptSet
+from lorabench.records import Checkpoint, Milestone, PromptSet
 
 if TYPE_CHECKING:
     from lorabench.pipeline.measuring import View
@@ -25,11 +25,11 @@ class Places:
 
     _plan: Plan
 
-    def checkpoint(self, run: TrainingRun, epoch: int) -> Path:
-        return self._in("checkpoints", run.config.name, f"seed-{run.seed}", f"epoch-{epoch:04d}")
+    def checkpoint(self, run: TrainingRun, milestone: Milestone) -> Path:
+        return self._in("checkpoints", run.config.name, f"seed-{run.seed}", milestone.folder)
 
     def merging(self, merging: Merging) -> Path:
-        return self._in("checkpoints", merging.name, f"seed-{merging.seed}", f"epoch-{merging.epoch:04d}")
+        return self._in("checkpoints", merging.name, f"seed-{merging.seed}", merging.milestone.folder)
 
     def training_state(self, run: TrainingRun) -> Path:
         return self._in("checkpoints", run.config.name, f"seed-{run.seed}", TRAINING_STATE)
@@ -41,7 +41,7 @@ class Places:
         merging = self._plan.merging_of(checkpoint)
         if merging is not None:
             return self.merging(merging)
-        return self.checkpoint(self._plan.run_of(checkpoint), checkpoint.epoch or 0)
+        return self.checkpoint(self._plan.run_of(checkpoint), checkpoint.milestone)
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> Path:
         concept = prompt_set.concept

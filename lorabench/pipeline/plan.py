@@ -17,7 +17,17 @@ from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricReques
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
 from lorabench.pipeline.training_sets import balanced, subset, trained_words, with_class_images
-from lorabench.records import Checkpoint, Dataset, PromptSet, Recipe, Sampling, Setting, TrainConfig, TrainingImage
+from lorabench.records import (
+    Checkpoint,
+    Dataset,
+    Milestone,
+    PromptSet,
+    Recipe,
+    Sampling,
+    Setting,
+    TrainConfig,
+    TrainingImage,
+)
 
 BASE_CHECKPOINT = "base"
 RESERVED_IDS = (DATASET, TEXTS)
@@ -53,21 +63,21 @@ class Parent:
 
 @dataclass(frozen=True)
 class Merging:
-    """One merge of one training seed and epoch."""
+    """One merge of one training seed and milestone."""
 
     name: str
     recipe: Recipe
     parents: tuple[Parent, ...]
     seed: int
-    epoch: int
+    milestone: Milestone
 
     @property
     def id(self) -> str:
-        return f"{self.name}-s{self.seed}-e{self.epoch}"
+        return f"{self.name}-s{self.seed}-{self.milestone.word}"
 
     @property
     def runs(self) -> tuple[TrainingRun, ...]:
-        """The trainings whose checkpoints of its epoch it takes."""
+        """The trainings whose checkpoints of its milestone it takes."""
         return tuple(parent.run for parent in self.parents if parent.run)
 
 
@@ -203,12 +213,14 @@ class Plan:
 
     def merging_of(self, checkpoint: Checkpoint) -> Merging | None:
         """The merge that a checkpoint is; None of others."""
-        return self._merging_of.get((checkpoint.config, checkpoint.seed, checkpoint.epoch))
+        return self._merging_of.get((checkpoint.config, checkpoint.seed, checkpoint.milestone))
 
     @cached_property
-    def _merging_of(self) -> Mapping[tuple[str, int | None, int | None], Merging]:
+    def _merging_of(self) -> Mapping[tuple[str, int | None, Milestone], Merging]:
         settings = ("", *self.settings)
-        return {(drawn_as(each.name, name), each.seed, each.epoch): each for each in self.mergings for name in settings}
+        return {
+            (drawn_as(each.name, name), each.seed, each.milestone): each for each in self.mergings for name in settings
+        }
 
     def runs_of(self, checkpoint: Checkpoint) -> tuple[TrainingRun, ...]:
         """The trainings that a checkpoint comes from: one, or those of a merge's parents."""

@@ -19,7 +19,7 @@ from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
 from lorabench.pipeline.trainable import check_trainable
 from lorabench.pipeline.training_sets import partners, subset
-from lorabench.records import Checkpoint, Dataset, PromptSet, Sampling, Setting, TrainConfig
+from lorabench.records import Checkpoint, Dataset, Milestone, PromptSet, Sampling, Setting, TrainConfig
 from lorabench.statistics.columns import ALL
 
 
@@ -228,16 +228,15 @@ def _check_sweeps(study: Study, checkpoints: Sequence[Checkpoint]) -> None:
     """UserError for a sweep over configs or epochs that there are not, in the whole grid."""
     names = {*(each.name for each in config.expand(study)), *(each.name for each in study.merge)}
     configs = sorted(names | {each.config for each in checkpoints if not each.setting})
-    epochs = {each.epoch for each in checkpoints}
+    milestones = sorted({each.milestone for each in checkpoints if not each.is_base})
     for index, sweep in enumerate(study.sweep):
         place = f"study '{study.name}', sweep[{index}]"
         for pattern in sweep.configs:
             if not fnmatch.filter(configs, pattern):
                 raise UserError(unknown("config", pattern, configs, f"{place}.configs"))
-        lacking = [epoch for epoch in sweep.epochs if epoch not in epochs]
+        lacking = [milestone for milestone in sweep.milestones if milestone not in milestones]
         if lacking:
-            have = ", ".join(str(epoch) for epoch in sorted(epochs - {None}))
-            raise UserError(f"No checkpoint is of epoch {lacking[0]} ({place}.epochs). Epochs: {have}.")
+            raise UserError(config.no_checkpoint(lacking[0], milestones, place))
 
 
 def _floors(settings: Mapping[str, Setting]) -> list[Checkpoint]:
@@ -256,13 +255,13 @@ def _runs(study: Study, only: Sequence[str], limit: int | None) -> tuple[Trainin
 
 def _trained(study: Study, runs: Sequence[TrainingRun]) -> list[Checkpoint]:
     own = config.training_factors(config.expand(study))
-    drawings: dict[str, list[tuple[int, config.Way]]] = {}
-    for config_, epoch, way in config.drawings(study, list({run.config.name: run.config for run in runs}.values())):
-        drawings.setdefault(config_.name, []).append((epoch, way))
+    drawings: dict[str, list[tuple[Milestone, config.Way]]] = {}
+    for config_, milestone, way in config.drawings(study, list({run.config.name: run.config for run in runs}.values())):
+        drawings.setdefault(config_.name, []).append((milestone, way))
     return [
-        drawn(_trained_checkpoint(run, epoch, own[run.config.name]), way.setting, way.scale)
+        drawn(_trained_checkpoint(run, milestone, own[run.config.name]), way.setting, way.scale)
         for run in runs
-        for epoch, way in drawings[run.config.name]
+        for milestone, way in drawings[run.config.name]
     ]
 
 
@@ -271,14 +270,15 @@ def _merged(study: Study, mergings: Sequence[Merging]) -> list[Checkpoint]:
     return [
         drawn(merges.checkpoint_of(each), way.setting, way.scale)
         for each in mergings
-        for way in config.ways_of(every, each.name, each.epoch)
+        for way in config.ways_of(every, each.name, each.milestone)
     ]
 
 
-def _trained_checkpoint(run: TrainingRun, epoch: int, own: Mapping[str, str | float]) -> Checkpoint:
+def _trained_checkpoint(run: TrainingRun, milestone: Milestone, own: Mapping[str, str | float]) -> Checkpoint:
     """`own` are the factors that its training has beside those of every table."""
     factors = run.config.factors
-    return Checkpoint(f"{run.id}-e{epoch}", run.config.name, **factors, seed=run.seed, epoch=epoch, own=own)
+    name = f"{run.id}-{milestone.word}"
+    return Checkpoint(name, run.config.name, **factors, seed=run.seed, **milestone.columns, own=own)
 
 
 def _prompt_sets(study: Study, dataset: Dataset) -> tuple[PromptSet, ...]:

@@ -25,7 +25,7 @@ from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
 from lorabench.pipeline.places import WEIGHTS_FILE
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
-from lorabench.records import Checkpoint, PromptSet, Task
+from lorabench.records import Checkpoint, Milestone, PromptSet, Task
 from lorabench.sampler import Sampler
 from lorabench.stages import generate, score, train
 
@@ -50,9 +50,9 @@ def execute(plan: Plan, task: Task, advance: Advance, stages: Collection[str] = 
 
 
 def train_run(plan: Plan, task: Task, advance: Advance) -> None:
-    """Train one config with one seed, from the last saved state on, and save a checkpoint at each wanted epoch."""
+    """Train one config with one seed, from the last saved state on, and save a checkpoint at each wanted milestone."""
     run = plan.run_by_id[task.source]
-    missing = missing_epochs(plan, run)
+    missing = missing_milestones(plan, run)
     if not missing:  # a process did it all, and died before it could say so
         return
     state = _last_state(plan, run, missing[0])
@@ -78,13 +78,13 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         recompute=plan.study.run.gradient_checkpointing,
     )
     for result in trained:
-        folder, key = plan.places.checkpoint(run, result.epoch), plan.keys.training(run, result.epoch)
+        folder, key = plan.places.checkpoint(run, result.milestone), plan.keys.training(run, result.milestone)
         with plan.folder.writing(folder, key, inputs=inputs, device=plan.device, since=since) as scratch:
-            origin = Origin(plan.base.id, run.seed, result.epoch, result.step, pictures.contents)
+            origin = Origin(plan.base.id, run.seed, result.milestone.columns["epoch"], result.step, pictures.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             formats.save_adapter(scratch / WEIGHTS_FILE, result.adapter, run.config, origin)
             store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
-        if result.epoch != missing[-1]:
+        if result.milestone != missing[-1]:
             state_folder = plan.places.training_state(run)
             with plan.folder.writing(state_folder, key, inputs=inputs, device=plan.device) as scratch:
                 torch.save(vars(result.state), scratch / STATE_FILE)
@@ -94,17 +94,18 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
 
 def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
     """Losses since the checkpoint before this one, however far back a resumed run had to begin."""
-    before = max((epoch for epoch in run.config.training.checkpoint_epochs if epoch < result.epoch), default=0)
-    count = result.step * (result.epoch - before) // result.epoch
+    now = result.milestone.number
+    before = max((each.number for each in run.config.training.milestones if each < result.milestone), default=0)
+    count = result.step * (now - before) // now
     return [float(loss) for loss in result.losses[-count:]]
 
 
-def missing_epochs(plan: Plan, run: TrainingRun) -> tuple[int, ...]:
+def missing_milestones(plan: Plan, run: TrainingRun) -> tuple[Milestone, ...]:
     """The checkpoints of a run that are still to be made, first to last."""
     return tuple(
-        epoch
-        for epoch in sorted(run.config.training.checkpoint_epochs)
-        if not plan.folder.holds(plan.places.checkpoint(run, epoch), plan.keys.training(run, epoch))
+        milestone
+        for milestone in run.config.training.milestones
+        if not plan.folder.holds(plan.places.checkpoint(run, milestone), plan.keys.training(run, milestone))
     )
 
 
@@ -115,25 +116,25 @@ class _Keeping:
         self._plan, self._run, self._inputs = plan, run, inputs
         self._since = time.monotonic()
 
-    def __call__(self, epoch: int, make: Callable[[], train.TrainState]) -> None:
+    def __call__(self, milestone: Milestone, make: Callable[[], train.TrainState]) -> None:
         if (time.monotonic() - self._since) / 60 < self._plan.study.training.state_every:
             return
-        folder, key = self._plan.places.training_state(self._run), _on_the_way(self._plan, self._run, epoch)
+        folder, key = self._plan.places.training_state(self._run), _on_the_way(self._plan, self._run, milestone)
         with self._plan.folder.writing(folder, key, inputs=self._inputs, device=self._plan.device) as scratch:
             torch.save(vars(make()), scratch / STATE_FILE)
         self._since = time.monotonic()
 
 
-def _on_the_way(plan: Plan, run: TrainingRun, epoch: int) -> str:
-    """The key of a state from which the checkpoint of that epoch is trained, and none before it."""
-    return store.key_of("training state", 1, [], [plan.keys.training(run, epoch)])
+def _on_the_way(plan: Plan, run: TrainingRun, milestone: Milestone) -> str:
+    """The key of a state from which the checkpoint of that milestone is trained, and none before it."""
+    return store.key_of("training state", 1, [], [plan.keys.training(run, milestone)])
 
 
-def _last_state(plan: Plan, run: TrainingRun, missing: int) -> train.TrainState | None:
-    """The training state saved last before the end of that epoch, if it is there."""
+def _last_state(plan: Plan, run: TrainingRun, missing: Milestone) -> train.TrainState | None:
+    """The training state saved last before that milestone, if it is there."""
     folder = plan.places.training_state(run)
-    before = sorted((each for each in run.config.training.checkpoint_epochs if each < missing), reverse=True)
-    keys = [_on_the_way(plan, run, missing), *(plan.keys.training(run, epoch) for epoch in before)]
+    before = [each for each in reversed(run.config.training.milestones) if each < missing]
+    keys = [_on_the_way(plan, run, missing), *(plan.keys.training(run, each) for each in before)]
     for key in keys:
         if plan.folder.holds(folder, key):
             file = plan.folder.intact(folder, STATE_FILE)

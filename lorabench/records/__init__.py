@@ -20,6 +20,7 @@ from lorabench.records.training import AdapterConfig as AdapterConfig
 from lorabench.records.training import HuberSchedule as HuberSchedule
 from lorabench.records.training import LossConfig as LossConfig
 from lorabench.records.training import LossName as LossName
+from lorabench.records.training import Milestone as Milestone
 from lorabench.records.training import OptimizerConfig as OptimizerConfig
 from lorabench.records.training import SampleConfig as SampleConfig
 from lorabench.records.training import ScheduleConfig as ScheduleConfig
@@ -197,6 +198,11 @@ class Checkpoint:
     @property
     def is_base(self) -> bool:
         return self.algorithm == "none"
+
+    @property
+    def milestone(self) -> Milestone:
+        """Of its training, where this study trains it."""
+        return Milestone(self.step or 0, True) if self.epoch is None else Milestone(self.epoch)
 
 
 @dataclass(frozen=True)

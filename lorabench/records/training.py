@@ -11,6 +11,35 @@ HuberSchedule = Literal["constant", "exponential", "snr"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 
 
+@dataclass(frozen=True, order=True)
+class Milestone:
+    """A point of a training: after so many epochs, or steps."""
+
+    number: int
+    by_step: bool = False
+
+    def __str__(self) -> str:
+        return f"{'step' if self.by_step else 'epoch'} {self.number}"
+
+    @property
+    def word(self) -> str:
+        """In names of checkpoints."""
+        return f"{'t' if self.by_step else 'e'}{self.number}"
+
+    @property
+    def folder(self) -> str:
+        return f"step-{self.number:06d}" if self.by_step else f"epoch-{self.number:04d}"
+
+    @property
+    def columns(self) -> dict[str, int | None]:
+        """What tables say of it, and files."""
+        return {"epoch": None, "step": self.number} if self.by_step else {"epoch": self.number, "step": None}
+
+    def step(self, per_epoch: int) -> int:
+        """How many steps lead to it."""
+        return self.number if self.by_step else self.number * per_epoch
+
+
 @dataclass(frozen=True)
 class AdapterConfig:
     """What is trained: the algorithm of a weight update, the modules that it is of, and its size."""
@@ -126,6 +155,16 @@ class TrainingConfig(LossConfig, ScheduleConfig, SampleConfig, OptimizerConfig):
 
     epochs: int = 1
     checkpoint_epochs: tuple[int, ...] = (1,)
+    steps: int = 0  # in the place of epochs, where it is not 0
+    checkpoint_steps: tuple[int, ...] = ()
+
+    @property
+    def milestones(self) -> tuple[Milestone, ...]:
+        """When a checkpoint is kept, first to last."""
+        by_step = self.steps > 0
+        return tuple(
+            Milestone(each, by_step) for each in sorted(self.checkpoint_steps if by_step else self.checkpoint_epochs)
+        )
 
 
 # Settings that were there from the first. Any other one is left out of keys and files where it has its default: that is
@@ -177,7 +216,9 @@ class TrainConfig:
         training |= {"concepts": tuple(training.get("concepts", ()))}
         return cls(flat["name"], AdapterConfig(**adapter), TrainingConfig(**training))
 
-    def saved_at(self, *epochs: int) -> TrainConfig:
-        """The same training with checkpoints at these epochs, ended at the last of them."""
-        length = self.training.epochs if self.training.knows_its_end else max(epochs)
-        return replace(self, training=replace(self.training, epochs=length, checkpoint_epochs=epochs))
+    def saved_at(self, *milestones: Milestone) -> TrainConfig:
+        """The same training with checkpoints at these milestones, ended at the last of them."""
+        training, numbers = self.training, tuple(milestone.number for milestone in milestones)
+        length, kept = ("steps", "checkpoint_steps") if training.steps else ("epochs", "checkpoint_epochs")
+        end = getattr(training, length) if training.knows_its_end else max(numbers)
+        return replace(self, training=replace(training, **{length: end, kept: numbers}))

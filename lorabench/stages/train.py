@@ -7,6 +7,7 @@ with one seed see the same training, so their comparison is paired.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -21,14 +22,14 @@ from lorabench.adapters import Adapter
 from lorabench.base_models import BaseModel
 from lorabench.bases import UNET
 from lorabench.errors import UserError
-from lorabench.records import TrainConfig, TrainingConfig, TrainingImage
+from lorabench.records import Milestone, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import losses, regularised, samples
 from lorabench.stages.optimizers import optimizer_of
 from lorabench.stages.samples import Batch
 
 OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
-# (epoch of the checkpoint that is being trained, what makes the state), once a step, but for a checkpoint's last.
-OnState = Callable[[int, Callable[[], "TrainState"]], None]
+# (milestone of the checkpoint that is being trained, what makes the state), once a step, but for a checkpoint's last.
+OnState = Callable[[Milestone, Callable[[], "TrainState"]], None]
 
 
 class TrainingDiverged(RuntimeError):
@@ -48,9 +49,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training has come to at the end of an epoch."""
+    """What training has come to at one of its milestones."""
 
-    epoch: int
+    milestone: Milestone
     step: int
     adapter: Adapter  # copies on the CPU
     losses: tuple[float, ...]  # of the steps since the last one yielded
@@ -72,7 +73,7 @@ def train(
     micro_batch: int | None = None,
     recompute: bool = False,
 ) -> Iterator[Trained]:
-    """Train from scratch or from a state, yielding at each of the config's `checkpoint_epochs`.
+    """Train from scratch or from a state, yielding at each of the config's `milestones`.
 
     `encoded` are those of `samples.encode_images`, made here if not given; `words` are those that a config with
     `vectors` trains, each with the text that it begins as. A resumed run equals an uninterrupted one
@@ -102,32 +103,36 @@ def train(
         _restore(adapter, optimizer, resume)
     first = 0 if resume is None else resume.step
     per_epoch = len(samples.epoch_batches(examples, training.batch_size, seed, 0))
-    last = max(training.checkpoint_epochs)
-    multiplier = schedules.multiplier(training, training.lr, per_epoch * training.epochs, per_epoch)
-    log = _LossLog(config.name, seed, per_epoch * last, on_step, () if resume is None else resume.losses)
-    step = 0
-    for epoch in range(1, last + 1):
-        following = min(each for each in training.checkpoint_epochs if each >= epoch)
-        batches = samples.epoch_batches(examples, training.batch_size, seed, epoch - 1)
-        for left, drawn in zip(reversed(range(len(batches))), batches):
-            if step >= first:
-                parts = samples.draw_batch(base, examples, drawn, seed, step, training).parts(micro_batch)
-                prior: list[Batch] = []
-                if training.prior_weight:
-                    prior = samples.draw_class_batch(base, of_classes, seed, step, training).parts(micro_batch)
-                for group in optimizer.param_groups:
-                    group["lr"] = training.lr * multiplier(step) * group["ratio"]
-                seen = adapters.for_step(adapter, seed, step)
-                seen = regularised.dropped(base.components, seen, training, seed, step)
-                with diffusion.recomputing(base) if recompute else nullcontext():
-                    log.add(step, _update(base, seen, apart, params, optimizer, parts, prior, training))
-                if training.scale_weight_norms:
-                    regularised.within_norm(base.components, adapter, training.scale_weight_norms)
-                if on_state is not None and (left or epoch != following):
-                    on_state(following, partial(_state, adapter, optimizer, step + 1, log))
-            step += 1
-        if epoch in training.checkpoint_epochs and step > first:
-            yield _trained(adapter, optimizer, epoch, step, log)
+    kept = {milestone.step(per_epoch): milestone for milestone in training.milestones}
+    length = training.steps or per_epoch * training.epochs
+    multiplier = schedules.multiplier(training, training.lr, length, per_epoch)
+    log = _LossLog(config.name, seed, max(kept), on_step, () if resume is None else resume.losses)
+    for step, drawn in enumerate(_order(examples, training.batch_size, seed, max(kept))):
+        if step < first:
+            continue
+        parts = samples.draw_batch(base, examples, drawn, seed, step, training).parts(micro_batch)
+        prior: list[Batch] = []
+        if training.prior_weight:
+            prior = samples.draw_class_batch(base, of_classes, seed, step, training).parts(micro_batch)
+        for group in optimizer.param_groups:
+            group["lr"] = training.lr * multiplier(step) * group["ratio"]
+        seen = regularised.dropped(base.components, adapters.for_step(adapter, seed, step), training, seed, step)
+        with diffusion.recomputing(base) if recompute else nullcontext():
+            log.add(step, _update(base, seen, apart, params, optimizer, parts, prior, training))
+        if training.scale_weight_norms:
+            regularised.within_norm(base.components, adapter, training.scale_weight_norms)
+        done = step + 1
+        if done in kept:
+            yield _trained(adapter, optimizer, kept[done], done, log)
+        elif on_state is not None:
+            following = min(each for each in kept if each > done)
+            on_state(kept[following], partial(_state, adapter, optimizer, done, log))
+
+
+def _order(examples: samples.Examples, batch_size: int, seed: int, steps: int) -> Iterator[np.ndarray]:
+    """The samples of each of so many steps, epoch after epoch."""
+    epochs = (samples.epoch_batches(examples, batch_size, seed, epoch) for epoch in itertools.count())
+    return itertools.islice(itertools.chain.from_iterable(epochs), steps)
 
 
 def _optimizer(adapter: Adapter, training: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
@@ -261,11 +266,13 @@ class _LossLog:
             self._on_step(step + 1, self.total, loss)
 
 
-def _trained(adapter: Adapter, optimizer: torch.optim.Optimizer, epoch: int, step: int, log: _LossLog) -> Trained:
+def _trained(
+    adapter: Adapter, optimizer: torch.optim.Optimizer, milestone: Milestone, step: int, log: _LossLog
+) -> Trained:
     losses = log.take()
     saved = adapters.copy_to(adapter, "cpu")
     log.require_finite(saved, step)
-    return Trained(epoch, step, saved, losses, _state_of(saved, optimizer, step, ()))
+    return Trained(milestone, step, saved, losses, _state_of(saved, optimizer, step, ()))
 
 
 def _state(adapter: Adapter, optimizer: torch.optim.Optimizer, step: int, log: _LossLog) -> TrainState:

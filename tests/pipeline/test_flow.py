@@ -19,6 +19,7 @@ from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import Looking
 from lorabench.pipeline.measuring import View
 from lorabench.pipeline.run import STAGES
+from lorabench.records import Milestone
 
 TABLES = ("scores", "normalized", "category_scores", "files", "choices", "losses")
 TASKS = STAGES[:5]
@@ -50,8 +51,9 @@ def test_of_trainings_the_longest_is_first(plan, monkeypatch):
     """One of which nothing is there before one of which half is, and what is trained already before both."""
     monkeypatch.setattr(flow, "obstacle", lambda plan, task: "")
     over, half = plan.runs[0], plan.runs[1]
-    missing = {over.id: (), half.id: (2,)}
-    monkeypatch.setattr(flow, "missing_epochs", lambda plan, run: missing.get(run.id, (1, 2)))
+    first, second = Milestone(1), Milestone(2)
+    missing = {over.id: (), half.id: (second,)}
+    monkeypatch.setattr(flow, "missing_milestones", lambda plan, run: missing.get(run.id, (first, second)))
     turns = flow._turns(plan)
     assert sorted(turns, key=turns.get) == [over.id, *(run.id for run in plan.runs[2:]), half.id]
 

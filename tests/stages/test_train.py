@@ -120,12 +120,24 @@ def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name, optimizer
     assert (torch.uint8 in in_bits) == (optimizer == "adamw8bit")
     before = [tensor.clone() for tensor in tensors(first)]
     (resumed,) = run(base, pictures, config, resume=first.state)
-    assert (first.epoch, first.step, last.epoch, last.step) == (1, 3, 3, 9)
+    assert (first.milestone.number, first.step, last.milestone.number, last.step) == (1, 3, 3, 9)
     assert resumed.losses == last.losses and resumed.step == last.step
     assert all(map(torch.equal, tensors(resumed), tensors(last)))
     # What was handed out is a copy: neither run changed it.
     assert all(map(torch.equal, tensors(first), before))
     assert not all(map(torch.equal, tensors(first), tensors(last)))
+
+
+def test_steps_in_the_place_of_epochs_are_the_same_training(base, pictures):
+    """Three steps are an epoch: what is kept by step is what is kept by epoch, and a moment may lie within one."""
+    by_epoch = run(base, pictures, changed(CONFIG, schedule="cosine", epochs=3))
+    by_step = run(base, pictures, changed(CONFIG, schedule="cosine", steps=9, checkpoint_steps=(3, 5, 9)))
+    assert [(str(each.milestone), each.step) for each in by_step] == [("step 3", 3), ("step 5", 5), ("step 9", 9)]
+    for one, other in ((by_epoch[0], by_step[0]), (by_epoch[1], by_step[2])):
+        assert all(map(torch.equal, tensors(one), tensors(other)))
+    assert by_epoch[1].losses == by_step[1].losses + by_step[2].losses
+    longer = run(base, pictures, changed(CONFIG, steps=20, checkpoint_steps=(5,)))
+    assert [each.step for each in longer] == [5]
 
 
 def _tensors_in(value):
