@@ -105,7 +105,7 @@ class Run:
 
     @property
     def losses(self) -> pd.DataFrame:
-        """Training losses by step."""
+        """Training losses, learning rates and norms of gradients by step."""
         return self.tables.losses
 
     # --- answers ------------------------------------------------------------------------------------------------------

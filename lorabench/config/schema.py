@@ -330,6 +330,10 @@ class Run(Section):
     gradient_checkpointing: Switch = Field(
         False, description="training keeps few activations and computes the others twice: less memory, a third slower"
     )
+    tensorboard: Switch = Field(False, description="event files of trainings in the run's folder tensorboard")
+    sample_every: Few = Field(
+        0, description="steps of a training after which a picture of each concept is drawn, into samples; 0 = none"
+    )
     compile: Switch = Field(
         False, description="the U-Net's blocks for drawing, by torch.compile: minutes at the start, faster pictures"
     )

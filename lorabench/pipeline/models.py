@@ -21,7 +21,7 @@ from lorabench.hashes import sha256_of
 from lorabench.pipeline.plan import Plan
 from lorabench.records import Checkpoint, Dataset, SampleConfig
 from lorabench.sampler import Sampler, sampler_of
-from lorabench.stages import optimizers
+from lorabench.stages import optimizers, watching
 from lorabench.stages.samples import EncodedImage, encode_images
 
 
@@ -93,6 +93,8 @@ def check_inputs(plan: Plan) -> Plan:
         ]
         if not all(plan.folder.holds(*place) for place in places):
             optimizers.require(run.config.training)
+            if plan.study.run.tensorboard:
+                watching.require_events()
     for image in plan.training_images:
         images.read(image.path)
     ids = {}

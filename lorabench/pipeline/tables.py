@@ -19,7 +19,7 @@ from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
 from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
-from lorabench.pipeline.losses import loss_rows, trained_folders
+from lorabench.pipeline.losses import loss_rows, norm_rows, trained_folders
 from lorabench.pipeline.merging import interference_rows, merged_folders, merged_parents
 from lorabench.pipeline.pictures import picture_parts
 from lorabench.pipeline.plan import DATASET, Plan
@@ -152,7 +152,15 @@ _WRITES: dict[str, tuple[str, ...]] = {
     ),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
-        *(IMAGES_FILE, "costs.parquet", "losses.parquet", "interference.parquet", FAILURES_FILE, PROBES_FILE),
+        *(
+            IMAGES_FILE,
+            "costs.parquet",
+            "losses.parquet",
+            "norms.parquet",
+            "interference.parquet",
+            FAILURES_FILE,
+            PROBES_FILE,
+        ),
         *(runs.FACTS_FILE, REPORT_FILE),
     ),
 }
@@ -377,6 +385,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_parts(parts, plan.root / IMAGES_FILE)
     store.write_table(costs(plan), plan.root / "costs.parquet")
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
+    store.write_table(norm_rows(plan), plan.root / "norms.parquet")
     store.write_table(interference_rows(plan), plan.root / "interference.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / FAILURES_FILE)

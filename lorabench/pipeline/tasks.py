@@ -25,14 +25,16 @@ from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
 from lorabench.pipeline.places import WEIGHTS_FILE
 from lorabench.pipeline.plan import DATASET, Plan, TrainingRun
+from lorabench.pipeline.watched import Watched
 from lorabench.records import Checkpoint, Milestone, PromptSet, Task
 from lorabench.sampler import Sampler
 from lorabench.stages import generate, score, train
+from lorabench.stages.watching import Trace
 
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.pt"
 SETS_BEHIND = 2  # drawn, and not written yet: their pictures are in memory
-TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and their losses
+TRAINING_FILE = "training.json"  # how many steps led to a checkpoint, and what was seen at each
 
 
 def execute(plan: Plan, task: Task, advance: Advance, stages: Collection[str] = ()) -> None:
@@ -63,6 +65,7 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
     pictures = plan.training_set(run)
     inputs = [plan.base.id, pictures.fingerprint]
     since = time.perf_counter()
+    watched = Watched(plan, run, state.step if state else 0, advance)
     trained = train.train(
         base,
         pictures.images,
@@ -72,8 +75,9 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
         encoded=models.encoded_images(plan, pictures, run.config.training),
         words=plan.words_of(run),
         resume=state,
-        on_step=lambda *_: advance(1),
+        on_step=watched.on_step,
         on_state=_Keeping(plan, run, inputs),
+        on_adapter=watched.on_adapter,
         micro_batch=plan.study.run.micro_batch,
         recompute=plan.study.run.gradient_checkpointing,
     )
@@ -83,21 +87,22 @@ def train_run(plan: Plan, task: Task, advance: Advance) -> None:
             origin = Origin(plan.base.id, run.seed, result.milestone.columns["epoch"], result.step, pictures.contents)
             # The file says the config as the study has it, not the part of it that a resumed run had left to do.
             formats.save_adapter(scratch / WEIGHTS_FILE, result.adapter, run.config, origin)
-            store.write_json(scratch / TRAINING_FILE, {"step": result.step, "losses": _own_losses(run, result)})
+            store.write_json(scratch / TRAINING_FILE, {"step": result.step, **vars(_own_trace(run, result))})
         if result.milestone != missing[-1]:
             state_folder = plan.places.training_state(run)
             with plan.folder.writing(state_folder, key, inputs=inputs, device=plan.device) as scratch:
-                torch.save(vars(result.state), scratch / STATE_FILE)
+                torch.save(result.state.plain, scratch / STATE_FILE)
         since = time.perf_counter()
+    watched.close()
     plan.folder.discard(plan.places.training_state(run))
 
 
-def _own_losses(run: TrainingRun, result: train.Trained) -> list[float]:
-    """Losses since the checkpoint before this one, however far back a resumed run had to begin."""
+def _own_trace(run: TrainingRun, result: train.Trained) -> Trace:
+    """The steps since the checkpoint before this one, however far back a resumed run had to begin."""
     now = result.milestone.number
     before = max((each.number for each in run.config.training.milestones if each < result.milestone), default=0)
     count = result.step * (now - before) // now
-    return [float(loss) for loss in result.losses[-count:]]
+    return result.trace.last(count)
 
 
 def missing_milestones(plan: Plan, run: TrainingRun) -> tuple[Milestone, ...]:
@@ -121,7 +126,7 @@ class _Keeping:
             return
         folder, key = self._plan.places.training_state(self._run), _on_the_way(self._plan, self._run, milestone)
         with self._plan.folder.writing(folder, key, inputs=self._inputs, device=self._plan.device) as scratch:
-            torch.save(vars(make()), scratch / STATE_FILE)
+            torch.save(make().plain, scratch / STATE_FILE)
         self._since = time.monotonic()
 
 
@@ -139,7 +144,7 @@ def _last_state(plan: Plan, run: TrainingRun, missing: Milestone) -> train.Train
         if plan.folder.holds(folder, key):
             file = plan.folder.intact(folder, STATE_FILE)
             try:
-                return train.TrainState(**torch.load(file, weights_only=True))
+                return train.TrainState.from_plain(torch.load(file, weights_only=True))
             except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError) as error:
                 raise DamagedArtifact(folder, f"{STATE_FILE} cannot be loaded: {error}") from error  # by another torch
     return None

@@ -178,7 +178,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
         "configs": _configs(points.table),
         "costs": {name: _rounded(values) for name, values in point_costs(run).items()},
-        "losses": _losses(tables.losses),
+        "losses": _losses(tables.losses, tables.norms),
         "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
         "means": _means(means, columns),
@@ -235,13 +235,24 @@ def _configs(points: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {name: {"algorithm": of_config[name]} | asdict(look) for name, look in looks.items()}
 
 
-def _losses(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """For each config its trainings: seed, steps and losses."""
+def _losses(losses: pd.DataFrame, norms: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """For each config its trainings: seed, and what is known of them by step, (steps, values) by name."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for (config, seed), rows in table.groupby(["config", "seed"], sort=False):
-        steps = rows["step"].astype(int).tolist()
-        found.setdefault(config, []).append({"seed": int(seed), "steps": steps, "loss": _rounded(rows["loss"])})
+    moved = dict(iter(norms.groupby(["config", "seed"], sort=False)))
+    for (config, seed), rows in losses.groupby(["config", "seed"], sort=False):
+        curves = {
+            name: _curve(rows, name)
+            for name in ("loss", "rate", "grad_norm")
+            if name in rows and rows[name].notna().all()
+        }
+        for part, of in moved.get((config, seed), norms.iloc[:0]).groupby("part", sort=False):
+            curves[str(part)] = _curve(of, "norm")
+        found.setdefault(config, []).append({"seed": int(seed), "curves": curves})
     return found
+
+
+def _curve(rows: pd.DataFrame, name: str) -> dict[str, list]:
+    return {"steps": rows["step"].astype(int).tolist(), "values": _rounded(rows[name])}
 
 
 def _setting_words(row: Mapping[str, Any]) -> dict[str, str]:

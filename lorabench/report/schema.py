@@ -16,8 +16,8 @@ from lorabench.statistics.columns import (
     INTEGERS,
     INTERFERENCE_COLUMNS,
     LEAF,
-    LOSS_COLUMNS,
     METRIC,
+    NORM_COLUMNS,
     PROBE_COLUMNS,
     with_whole_numbers,
 )
@@ -33,7 +33,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "explanations": ("category", *METRIC, "reason"),
     "images": (*FACTORS, *LEAF, "prompt_type"),
     "costs": ("stage", "item", "seconds", "bytes", "device"),
-    "losses": tuple(LOSS_COLUMNS),
+    "losses": ("config", "seed", "step", "loss"),  # the others came later
+    "norms": tuple(NORM_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
     "choices": ("study", *CHOICE_COLUMNS),
@@ -43,13 +44,26 @@ NEEDED: dict[str, tuple[str, ...]] = {
 }
 _NUMBERS = INTEGERS | {
     *("lr", "alpha", "scale", "value", "score", "shap", "seconds", "mean", "difference", "low", "high", "p", "q"),
-    *("loss", "r2_train", "rmse_train", "r2_cv", "rmse_cv", "ratio", "alone_scale", "floor", "alone"),
+    *(
+        "loss",
+        "rate",
+        "grad_norm",
+        "norm",
+        "r2_train",
+        "rmse_train",
+        "r2_cv",
+        "rmse_cv",
+        "ratio",
+        "alone_scale",
+        "floor",
+        "alone",
+    ),
     *("cosine", "overlap", "chance", "first_strength", "second_strength"),
 }
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message", "file", "best", "verdict", "parent", "first", "second", "module"),
+    *("status", "message", "file", "best", "verdict", "parent", "first", "second", "module", "part"),
 }
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from lorabench.components import UserError, unknown
 from lorabench.records import PROMPT_TYPES
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
-from lorabench.statistics.columns import INTERFERENCE_COLUMNS, LOSS_COLUMNS, METRIC, PROBE_COLUMNS
+from lorabench.statistics.columns import INTERFERENCE_COLUMNS, LOSS_COLUMNS, METRIC, NORM_COLUMNS, PROBE_COLUMNS
 from lorabench.statistics.dilution import DILUTION_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
@@ -21,7 +21,7 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "losses", "failures", "probes", "files", "choices", "merges", "interference"),
+    *("images", "costs", "losses", "norms", "failures", "probes", "files", "choices", "merges", "interference"),
 )
 
 
@@ -50,6 +50,7 @@ class RunTables:
     merges: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DILUTION_COLUMNS))  # `dilution`
     interference: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=INTERFERENCE_COLUMNS))
     losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
+    norms: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=NORM_COLUMNS))
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,10 @@ from lorabench.records import Milestone, TrainConfig, TrainingConfig, TrainingIm
 from lorabench.stages import losses, regularised, samples
 from lorabench.stages.optimizers import optimizer_of
 from lorabench.stages.samples import Batch
+from lorabench.stages.watching import Log, OnStep, Seen, Trace, update_norms
 
-OnStep = Callable[[int, int, float], None]  # (step, total steps, loss), once a step, one step late
 # (milestone of the checkpoint that is being trained, what makes the state), once a step, but for a checkpoint's last.
 OnState = Callable[[Milestone, Callable[[], "TrainState"]], None]
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss or the weights stopped being finite; the message names config, seed and step."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,18 @@ class TrainState:
     step: int
     params: Mapping[str, components.Params]
     optimizer: Mapping[str, Any]
-    losses: tuple[float, ...] = ()  # of the steps since the last checkpoint
+    trace: Trace = Trace()  # of the steps since the last checkpoint
     words: components.Words = field(default_factory=dict)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Tensors and plain values, which torch reads without running anything."""
+        return vars(self) | {"trace": vars(self.trace)}
+
+    @classmethod
+    def from_plain(cls, saved: Mapping[str, Any]) -> TrainState:
+        """The state of such a table. TypeError, KeyError for another."""
+        return cls(**{**saved, "trace": Trace(**saved["trace"])})
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Trained:
     milestone: Milestone
     step: int
     adapter: Adapter  # copies on the CPU
-    losses: tuple[float, ...]  # of the steps since the last one yielded
+    trace: Trace  # of the steps since the last one yielded
     state: TrainState
 
 
@@ -70,6 +76,7 @@ def train(
     resume: TrainState | None = None,
     on_step: OnStep | None = None,
     on_state: OnState | None = None,
+    on_adapter: Callable[[int, Adapter], None] | None = None,
     micro_batch: int | None = None,
     recompute: bool = False,
 ) -> Iterator[Trained]:
@@ -78,7 +85,7 @@ def train(
     `encoded` are those of `samples.encode_images`, made here if not given; `words` are those that a config with
     `vectors` trains, each with the text that it begins as. A resumed run equals an uninterrupted one
     bit by bit (on a GPU as far as its kernels are deterministic), from whatever step; `on_state` may keep the state of
-    any. TrainingDiverged if the loss or a weight is not finite.
+    any; `on_adapter` may look at the weights after each. TrainingDiverged if the loss or a weight is not finite.
 
     For small memories: `micro_batch` samples of a batch are computed at once (None = all), their gradients added; with
     `recompute` the U-Net's activations are computed again in the backward pass (gradient checkpointing).
@@ -106,7 +113,8 @@ def train(
     kept = {milestone.step(per_epoch): milestone for milestone in training.milestones}
     length = training.steps or per_epoch * training.epochs
     multiplier = schedules.multiplier(training, training.lr, length, per_epoch)
-    log = _LossLog(config.name, seed, max(kept), on_step, () if resume is None else resume.losses)
+    name = f"Config '{config.name}', seed {seed}"
+    log = Log(name, max(kept), on_step, Trace() if resume is None else resume.trace)
     for step, drawn in enumerate(_order(examples, training.batch_size, seed, max(kept))):
         if step < first:
             continue
@@ -122,6 +130,10 @@ def train(
         if training.scale_weight_norms:
             regularised.within_norm(base.components, adapter, training.scale_weight_norms)
         done = step + 1
+        if on_adapter is not None:
+            on_adapter(done, adapter)
+        if done in kept or done % per_epoch == 0:
+            log.add_norms(done, update_norms(base.components, adapter, begin))
         if done in kept:
             yield _trained(adapter, optimizer, kept[done], done, log)
         elif on_state is not None:
@@ -173,19 +185,21 @@ def _update(
     parts: list[Batch],
     prior: list[Batch],
     training: TrainingConfig,
-) -> torch.Tensor:
+) -> Seen:
     """One step of the optimizer on the parts of a batch together, and on those of class images by their weight.
 
-    Returns the loss on the batch itself, still on the device: what configs with and without class images share.
+    The loss that is seen is that on the batch itself: what configs with and without class images share.
     """
     optimizer.zero_grad(set_to_none=True)
     size, others = sum(map(len, parts)), sum(map(len, prior))
     loss = sum(_backward(base, adapter, apart, part, training, len(part) / size) for part in parts)
     for part in prior:
         _backward(base, adapter, apart, part, training, training.prior_weight * len(part) / others)
-    torch.nn.utils.clip_grad_norm_(params, training.max_grad_norm)
+    grad_norm = torch.nn.utils.clip_grad_norm_(params, training.max_grad_norm)
     optimizer.step()
-    return loss
+    first = optimizer.param_groups[0]
+    rate = first["lr"] / first["ratio"] * float(first.get("d", 1.0))  # d: Prodigy's own estimate of a rate
+    return Seen(loss, grad_norm, rate)
 
 
 def _backward(
@@ -222,66 +236,20 @@ def _backward(
         return diffusion.with_weights(base, weights | diffusion.word_weights(base, adapter.words), forward_and_back)
 
 
-class _LossLog:
-    """Losses, read one step late: waiting for a step that was just launched would leave a GPU idle."""
-
-    def __init__(
-        self, config_name: str, seed: int, total: int, on_step: OnStep | None, before: Sequence[float] = ()
-    ) -> None:
-        self.total = total
-        self._name = f"Config '{config_name}', seed {seed}"
-        self._on_step = on_step
-        self._pending: tuple[int, torch.Tensor] | None = None
-        self._losses = list(before)
-
-    def add(self, step: int, loss: torch.Tensor) -> None:
-        self._read()
-        self._pending = (step, loss)
-
-    def so_far(self) -> tuple[float, ...]:
-        """All losses since they were taken last."""
-        self._read()
-        return tuple(self._losses)
-
-    def take(self) -> tuple[float, ...]:
-        """The same, and from here on those that follow."""
-        losses, self._losses = self.so_far(), []
-        return losses
-
-    def require_finite(self, adapter: Adapter, step: int) -> None:
-        if not all(bool(tensor.isfinite().all()) for tensor in adapters.parameters(adapter)):
-            raise TrainingDiverged(f"{self._name}: the weights are not finite after step {step}; lower its lr.")
-
-    def _read(self) -> None:
-        if self._pending is None:
-            return
-        step, tensor = self._pending
-        loss, self._pending = tensor.item(), None
-        if not np.isfinite(loss):
-            raise TrainingDiverged(
-                f"{self._name}: the loss is {loss} at step {step + 1} of {self.total}; lower its lr."
-            )
-        self._losses.append(loss)
-        if self._on_step is not None:
-            self._on_step(step + 1, self.total, loss)
-
-
-def _trained(
-    adapter: Adapter, optimizer: torch.optim.Optimizer, milestone: Milestone, step: int, log: _LossLog
-) -> Trained:
-    losses = log.take()
+def _trained(adapter: Adapter, optimizer: torch.optim.Optimizer, milestone: Milestone, step: int, log: Log) -> Trained:
+    trace = log.take()
     saved = adapters.copy_to(adapter, "cpu")
     log.require_finite(saved, step)
-    return Trained(milestone, step, saved, losses, _state_of(saved, optimizer, step, ()))
+    return Trained(milestone, step, saved, trace, _state_of(saved, optimizer, step, Trace()))
 
 
-def _state(adapter: Adapter, optimizer: torch.optim.Optimizer, step: int, log: _LossLog) -> TrainState:
+def _state(adapter: Adapter, optimizer: torch.optim.Optimizer, step: int, log: Log) -> TrainState:
     """Copies: the optimizer goes on changing its own in place."""
     return _state_of(adapters.copy_to(adapter, "cpu"), optimizer, step, log.so_far())
 
 
-def _state_of(saved: Adapter, optimizer: torch.optim.Optimizer, step: int, losses: tuple[float, ...]) -> TrainState:
-    return TrainState(step, saved.modules, _on_cpu(optimizer.state_dict()), losses, saved.words)
+def _state_of(saved: Adapter, optimizer: torch.optim.Optimizer, step: int, trace: Trace) -> TrainState:
+    return TrainState(step, saved.modules, _on_cpu(optimizer.state_dict()), trace, saved.words)
 
 
 def _restore(adapter: Adapter, optimizer: torch.optim.Optimizer, state: TrainState) -> None:

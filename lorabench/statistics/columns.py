@@ -35,7 +35,9 @@ CAPTIONS = "captions"  # a factor too, in tables of studies that vary how traini
 METRIC = ["prompt_type", "metric", "encoder", "resize"]  # two values compare only where all four agree
 CLASS = ["category", "class_name"]
 LEAF = [*CLASS, "subclass"]
-LOSS_COLUMNS = ["config", "seed", "step", "loss"]  # the mean loss of the steps since the row before
+# Means over the steps since the row before: the loss, the learning rate, the norm of the gradient before it is clipped.
+LOSS_COLUMNS = ["config", "seed", "step", "loss", "rate", "grad_norm"]
+NORM_COLUMNS = ["config", "seed", "step", "part", "norm"]  # of the update of a part of the base model
 PROBE_COLUMNS = ["metric", "encoder", "resize", *LEAF, "probe", "value"]
 INTERFERENCE_COLUMNS = [
     *("config", "seed", "epoch", "first", "second", "module"),
@@ -46,7 +48,7 @@ ALL = "all"  # the category that stands for every class of a study; metrics of s
 
 # What tables, and what is worked out from them, call something else than a person's own factor.
 RESERVED = frozenset(
-    {*FACTORS, *LEAF, *METRIC, *LOSS_COLUMNS, *PROBE_COLUMNS, *INTEGERS, ALL}
+    {*FACTORS, *LEAF, *METRIC, *LOSS_COLUMNS, *NORM_COLUMNS, *PROBE_COLUMNS, *INTEGERS, ALL}
     | {"score", "reason", "metric_id", "population", "blocks", "factor_name", "factor_value", "shap", "capacity"}
     | {"device_name", "device_energy_joules"}
     | {"lr_level", "best", "mean", "difference", "se", "df", "low", "high", "p", "q", "verdict", "criterion", "judges"}

@@ -83,7 +83,7 @@ def test_a_step_is_the_gradient_of_both_losses(base, pictures):
     params = adapters.parameters(adapter)
     torch.nn.utils.clip_grad_norm_(params, 1.0)
     torch.optim.AdamW(params, lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1).step()
-    assert found.losses == pytest.approx([both[0].item()], rel=1e-5)  # of the batch itself: configs compare
+    assert found.trace.losses == pytest.approx([both[0].item()], rel=1e-5)  # of the batch itself: configs compare
     for name, expected in adapter.modules.items():
         for suffix, tensor in found.adapter.modules[name].items():
             torch.testing.assert_close(tensor, expected[suffix].detach(), rtol=1e-4, atol=1e-5)
@@ -93,7 +93,11 @@ def test_class_images_change_no_draw_and_are_not_needed_without_their_weight(bas
     """At lr 0 the losses of the batches say what was drawn."""
     still, own = changed(CONFIG, lr=0.0), pictures[:5]
     plain = changed(still, prior_weight=0.0)
-    assert train(base, pictures, still).losses == train(base, own, plain).losses == train(base, pictures, plain).losses
+    assert (
+        train(base, pictures, still).trace.losses
+        == train(base, own, plain).trace.losses
+        == train(base, pictures, plain).trace.losses
+    )
     with pytest.raises(UserError, match="no class images"):
         train(base, own, still)
 

@@ -15,7 +15,7 @@ from tiny_base import write_tiny_base
 from lorabench import adapters, base_models, components, images, schedules
 from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
-from lorabench.stages import optimizers, samples
+from lorabench.stages import optimizers, samples, watching
 from lorabench.stages import train as stage
 
 CONFIG = TrainConfig(
@@ -79,18 +79,20 @@ def test_every_algorithm_sees_the_same_training(base, pictures):
     losses = {}
     for name, config in OTHERS.items():
         results = run(base, pictures, changed(config, lr=0.0))
-        losses[name] = [loss for result in results for loss in result.losses]
+        losses[name] = [loss for result in results for loss in result.trace.losses]
     assert len(losses["lora"]) == 9 and len(set(losses["lora"])) == 9
     for name in OTHERS:
         assert losses[name] == losses["lora"], name
-    assert losses["lora"] != [loss for r in run(base, pictures, changed(CONFIG, lr=0.0), seed=2) for loss in r.losses]
+    assert losses["lora"] != [
+        loss for r in run(base, pictures, changed(CONFIG, lr=0.0), seed=2) for loss in r.trace.losses
+    ]
 
 
 def test_training_learns(base, pictures):
     """Paired with lr 0 on the same draws, the loss falls; one seed is enough because only the weights differ."""
     config = changed(OTHERS["native"], trained_layers="full", lr=5e-3, epochs=10, checkpoint_epochs=(10,))
     (learnt,), (still,) = run(base, pictures, config), run(base, pictures, changed(config, lr=0.0))
-    assert np.mean(learnt.losses[-9:]) < 0.9 * np.mean(still.losses[-9:])
+    assert np.mean(learnt.trace.losses[-9:]) < 0.9 * np.mean(still.trace.losses[-9:])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(base, pictures, name, optimizer
     before = [tensor.clone() for tensor in tensors(first)]
     (resumed,) = run(base, pictures, config, resume=first.state)
     assert (first.milestone.number, first.step, last.milestone.number, last.step) == (1, 3, 3, 9)
-    assert resumed.losses == last.losses and resumed.step == last.step
+    assert resumed.trace.losses == last.trace.losses and resumed.step == last.step
     assert all(map(torch.equal, tensors(resumed), tensors(last)))
     # What was handed out is a copy: neither run changed it.
     assert all(map(torch.equal, tensors(first), before))
@@ -135,7 +137,7 @@ def test_steps_in_the_place_of_epochs_are_the_same_training(base, pictures):
     assert [(str(each.milestone), each.step) for each in by_step] == [("step 3", 3), ("step 5", 5), ("step 9", 9)]
     for one, other in ((by_epoch[0], by_step[0]), (by_epoch[1], by_step[2])):
         assert all(map(torch.equal, tensors(one), tensors(other)))
-    assert by_epoch[1].losses == by_step[1].losses + by_step[2].losses
+    assert by_epoch[1].trace.losses == by_step[1].trace.losses + by_step[2].trace.losses
     longer = run(base, pictures, changed(CONFIG, steps=20, checkpoint_steps=(5,)))
     assert [each.step for each in longer] == [5]
 
@@ -162,7 +164,7 @@ def test_activations_computed_again_are_the_same(base, pictures, monkeypatch, na
     (again,) = run(base, pictures, config, recompute=True)
     hook.remove()
     assert len(passes) == 3 * once > 0
-    assert plain.losses == again.losses
+    assert plain.trace.losses == again.trace.losses
     assert all(torch.equal(*pair) for pair in zip(tensors(plain), tensors(again), strict=True))
     assert not base.unet.is_gradient_checkpointing
 
@@ -171,7 +173,7 @@ def test_a_batch_in_pieces_is_the_same_batch(base, pictures):
     """Gradients of one and two samples, added: rounding, which AdamW blows up where a gradient is next to nothing."""
     whole, pieces = (run(base, pictures, OTHERS["lokr"], micro_batch=most) for most in (None, 3))
     for ours, theirs in zip(whole, pieces, strict=True):
-        np.testing.assert_allclose(ours.losses, theirs.losses, rtol=1e-4)
+        np.testing.assert_allclose(ours.trace.losses, theirs.trace.losses, rtol=1e-4)
         apart = [float((a - b).norm() / a.norm().clamp(min=1e-9)) for a, b in zip(tensors(ours), tensors(theirs))]
         assert max(apart) < 1e-2 and float(np.median(apart)) < 1e-4
 
@@ -200,7 +202,7 @@ def test_equals_a_hand_written_loop(base, pictures, name, theirs_by):
         optimizer=name,
     )
     results = run(base, pictures, config)
-    ours = [loss for result in results for loss in result.losses]
+    ours = [loss for result in results for loss in result.trace.losses]
 
     adapter = adapters.create(base.components, components.find("algorithms", "native"), config.adapter, 0)
     trained = {  # also biases, which native trains
@@ -303,7 +305,7 @@ def test_velocity_alone_has_a_zero_terminal_snr(base, pictures):
         run(base, pictures, changed(CONFIG, zero_terminal_snr=True))
     velocity = replace(base, scheduler_config={**base.scheduler_config, "prediction_type": "v_prediction"})
     zero, usual = (run(velocity, pictures, changed(CONFIG, zero_terminal_snr=each)) for each in (True, False))
-    assert zero[0].losses != usual[0].losses
+    assert zero[0].trace.losses != usual[0].trace.losses
 
 
 def test_warm_up_and_progress(base, pictures):
@@ -312,17 +314,17 @@ def test_warm_up_and_progress(base, pictures):
     calls = []
     results = run(base, pictures, CONFIG, on_step=lambda *call: calls.append(call))
     assert [call[:2] for call in calls] == [(step, 9) for step in range(1, 10)]
-    assert [call[2] for call in calls] == [loss for result in results for loss in result.losses]
+    assert [call[2] for call in calls] == [loss for result in results for loss in result.trace.losses]
 
 
 def test_divergence_names_config_seed_and_step(base, pictures):
-    with pytest.raises(stage.TrainingDiverged, match=r"'lora-8', seed 1: the (loss|weights)"):
+    with pytest.raises(watching.TrainingDiverged, match=r"'lora-8', seed 1: the (loss|weights)"):
         run(base, pictures, changed(CONFIG, lr=1e38, weight_decay=0.0))
     broken = [
         replace(image, latents=torch.full_like(image.latents, math.nan))
         for image in samples.encode_images(base, pictures, CONFIG.training)
     ]
-    with pytest.raises(stage.TrainingDiverged, match="loss is nan at step 1 of 9"):
+    with pytest.raises(watching.TrainingDiverged, match="loss is nan at step 1 of 9"):
         run(base, pictures, CONFIG, encoded=broken)
 
 

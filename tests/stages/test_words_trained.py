@@ -135,7 +135,7 @@ def test_it_goes_on_from_any_step(base, pictures, config):
     train(base, pictures, config, on_state=lambda _, make: states.append(make()))
     again = train(base, pictures, config, resume=states[2])
     vectors = [each.adapter.words["<sks>"]["text_encoder"] for each in (whole, again)]
-    assert torch.equal(*vectors) and whole.losses[-2:] == again.losses[-2:]
+    assert torch.equal(*vectors) and whole.trace.losses[-2:] == again.trace.losses[-2:]
 
 
 @pytest.mark.parametrize("config", [ALONE, PIVOTAL], ids=lambda config: config.name)

@@ -1,10 +1,24 @@
-// Training losses: one small chart an algorithm, a line a config. The loss of a step is mostly the luck of its noise, so
-// what is drawn is a running mean.
-const losses = { seed: "mean", window: 9 };
-const LOSS_SEEDS = [...new Set(Object.values(DATA.losses).flatMap((runs) => runs.map((run) => run.seed)))];
+// What was seen of trainings, step by step: one small chart an algorithm, a line a config. The loss of a step is mostly
+// the luck of its noise, so what is drawn is a running mean; configs share that noise, so that the difference of two
+// says more than either.
+const losses = { shown: "loss", less: "", seed: "mean", window: 9 };
+const RUNS_SEEN = Object.values(DATA.losses).flat();
+const LOSS_SEEDS = [...new Set(RUNS_SEEN.map((run) => run.seed))];
 LOSS_SEEDS.sort((a, b) => a - b);
 const WINDOWS = [1, 5, 9, 25];
-keep("losses", losses, { seed: oneOf(["mean", ...LOSS_SEEDS]), window: oneOf(WINDOWS) });
+const CURVE_WORDS = {
+  loss: "Loss",
+  rate: "Learning rate",
+  grad_norm: "Norm of the gradient",
+};
+const CURVES_SEEN = [...new Set(RUNS_SEEN.flatMap((run) => Object.keys(run.curves)))];
+const curveWords = (name) => CURVE_WORDS[name] ?? `Norm of the update: ${name}`;
+keep("losses", losses, {
+  shown: oneOf(CURVES_SEEN),
+  less: oneOf(["", ...Object.keys(DATA.losses)]),
+  seed: oneOf(["mean", ...LOSS_SEEDS]),
+  window: oneOf(WINDOWS),
+});
 
 // Means of `width` neighbours, fewer at the ends.
 const running = (values, width) =>
@@ -13,15 +27,36 @@ const running = (values, width) =>
     return near.reduce((sum, v) => sum + v, 0) / near.length;
   });
 
-// Steps and losses of a config: of one seed, or the mean over those that have the same steps.
-function lossOf(config) {
-  const runs = (DATA.losses[config] ?? []).filter((run) => losses.seed === "mean" || run.seed === losses.seed);
-  if (!runs.length) return null;
-  const { steps } = runs[0];
-  const same = runs.filter((run) => run.steps.length === steps.length);
-  const mean = steps.map((_, i) => same.reduce((sum, run) => sum + run.loss[i], 0) / same.length);
-  return { config, steps, loss: running(mean, losses.window), seeds: same.map((run) => run.seed) };
+// Of a config's trainings what is shown of them, by seed.
+const curvesOf = (config) =>
+  (DATA.losses[config] ?? [])
+    .filter((run) => (losses.seed === "mean" || run.seed === losses.seed) && run.curves[losses.shown])
+    .map((run) => ({ seed: run.seed, ...run.curves[losses.shown] }));
+
+// The same less another config's with the same seed, where both have the same steps.
+function differencesOf(config) {
+  const others = new Map(curvesOf(losses.less).map((curve) => [curve.seed, curve]));
+  return curvesOf(config)
+    .filter((curve) => others.get(curve.seed)?.steps.join() === curve.steps.join())
+    .map((curve) => ({
+      ...curve,
+      values: curve.values.map((value, i) => value - others.get(curve.seed).values[i]),
+    }));
 }
+
+// One line a config: of one seed, or the mean over those that have the same steps.
+function lossOf(config) {
+  const curves = losses.less ? differencesOf(config) : curvesOf(config);
+  if (!curves.length) return null;
+  const { steps } = curves[0];
+  const same = curves.filter((curve) => curve.steps.length === steps.length);
+  const mean = steps.map((_, i) => same.reduce((sum, curve) => sum + curve.values[i], 0) / same.length);
+  const smooth = losses.shown === "loss" || losses.shown === "grad_norm";
+  return { config, steps, loss: smooth ? running(mean, losses.window) : mean, seeds: same.map((curve) => curve.seed) };
+}
+
+const seenWords = () =>
+  curveWords(losses.shown).toLowerCase() + (losses.less ? ` less that of ${plain(losses.less)}` : "");
 
 function lossTrace(line, color) {
   const step = Math.max(1, Math.ceil(line.steps.length / 6));
@@ -34,7 +69,7 @@ function lossTrace(line, color) {
     y: line.loss,
     text: line.steps.map(
       (at, i) =>
-        `<b>${plain(line.config)}</b>, step ${at}<br>loss ${significant(line.loss[i])}` +
+        `<b>${plain(line.config)}</b>, step ${at}<br>${seenWords()} ${significant(line.loss[i])}` +
         `<br>${line.seeds.length > 1 ? `mean of seeds ${line.seeds.join(", ")}` : `seed ${line.seeds[0]}`}`,
     ),
     hovertemplate: "%{text}<extra></extra>",
@@ -58,13 +93,13 @@ function drawLosses() {
   const host = byId("losses-plots");
   for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
   const lines = CONFIGS.filter(showsConfig).map(lossOf).filter((line) => line);
-  if (!lines.length) return fill(host, note("No config that is shown has losses of this seed."));
+  if (!lines.length) return fill(host, note(`No config that is shown has this on record: ${seenWords()}.`));
   const range = paddedRange(lines.flatMap((line) => line.loss));
   const most = Math.max(...lines.map((line) => line.steps.at(-1)));
   const names = Object.keys(DATA.algorithms).filter((name) => lines.some((l) => DATA.configs[l.config].algorithm === name));
   const boxes = names.map((name) => [
     name,
-    el("div", { class: "plot", role: "group", "aria-label": `${DATA.algorithms[name].label}: loss over the steps` }),
+    el("div", { class: "plot", role: "group", "aria-label": `${DATA.algorithms[name].label}: ${seenWords()} over the steps` }),
   ]);
   host.className = `plots ${names.length === 3 || names.length > 4 ? "three" : "two"}`;
   fill(
@@ -94,8 +129,13 @@ function startLosses() {
     drawLosses();
   };
   const seeds = [["mean", "mean of all"], ...LOSS_SEEDS.map((seed) => [seed, String(seed)])];
+  const configs = Object.keys(DATA.losses).map((name) => [name, name]);
   fill(
     byId("losses-controls"),
+    selector("Shown", CURVES_SEEN.map((name) => [name, curveWords(name)]), losses.shown, change("shown", String)),
+    configs.length > 1
+      ? selector("Less that of", [["", "nothing: as it is"], ...configs], losses.less, change("less", String))
+      : null,
     LOSS_SEEDS.length > 1
       ? selector("Training seed", seeds, losses.seed, change("seed", (v) => (v === "mean" ? v : Number(v))))
       : null,
