@@ -79,7 +79,9 @@ def _effect(way: str, metric: str, prompts: str, unit: float | None) -> Clustere
     """A difference, or where there is no unit a share of what the plain way has."""
     rows = _scores()
     rows = rows[(rows["metric"] == metric) & (rows["prompt_type"] == prompts)]
-    wide = rows.pivot_table(index=["category", "class_name", "seed"], columns="config", values="value")
+    wide = rows.rename(columns={"category": "home"}).pivot_table(
+        index=["home", "class_name", "seed"], columns="config", values="value"
+    )
     less = wide[way] - wide[PLAIN]
     return paired_mean(less if unit else less / wide[PLAIN].mean())
 

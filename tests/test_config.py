@@ -293,3 +293,16 @@ def test_what_is_not_used_of_training_is_not_told():
     for name in TRAINED:
         if name in TrainingConfig.__dataclass_fields__ and name not in ("warmup_epochs",):
             assert getattr(TrainingConfig(), name) == Training.model_fields[name].get_default(call_default_factory=True)
+
+
+def test_what_came_later_is_in_no_key_where_nobody_uses_it():
+    """Runs of before there was a setting are up to date still: their keys are made of these alone."""
+    study = config.load_study(Path("mini"))
+    flat = config.expand(study)[0].flat
+    adapter = "name algorithm trained_layers dim alpha factor conv_dim conv_alpha tucker dora decompose_both peft"
+    parts = "train_text_encoder train_unet lr text_encoder_lr weight_decay betas max_grad_norm batch_size"
+    length = "caption_dropout resolution max_tokens warmup_epochs epochs checkpoint_epochs"
+    assert set(flat) == {*adapter.split(), *parts.split(), *length.split()}
+    assert set(told(study.sampling)) == {"steps", "guidance", "size", "max_tokens", "negative_prompt"}
+    assert {"vae", "merge"}.isdisjoint(study.model_dump()) and "class_images" not in study.model_dump()["data"]
+    assert "checkpoint_steps" not in config.Sweep(steps=4).model_dump()

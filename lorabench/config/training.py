@@ -8,7 +8,6 @@ from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_s
 
 from lorabench.config.section import Once, Section, kind_of
 from lorabench.records import ADJUSTED_TAGS, HuberSchedule, LossName, Milestone, ScheduleName, TrainingConfig
-from lorabench.records.training import FIRST
 from lorabench.values import (
     CaptionKind,
     Few,
@@ -130,7 +129,7 @@ class Training(Trained):
         return {key: value for key, value in said(self).items() if key in _FIRST or getattr(self, key) != usual[key]}
 
 
-_FIRST = FIRST | {"optimizer", "train_text_encoder", "train_unet"}
+_FIRST = TrainingConfig.first | {"optimizer", "train_text_encoder", "train_unet"}
 
 Changed = create_model(
     "Changed",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -152,6 +152,7 @@ class Recipe:
 class Sampling:
     """How images are drawn, with classifier-free guidance (the paper: DDIM, 25 steps, guidance 7, 512 x 512)."""
 
+    first: ClassVar[frozenset[str]] = frozenset({"steps", "guidance", "size", "max_tokens", "negative_prompt"})
     steps: int = 25
     guidance: float = 7.0
     size: int = 512  # pixels, width = height

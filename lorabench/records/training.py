@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 LossName = Literal["l2", "l1", "huber", "smooth_l1"]
 HuberSchedule = Literal["constant", "exponential", "snr"]
@@ -44,6 +44,10 @@ class Milestone:
 class AdapterConfig:
     """What is trained: the algorithm of a weight update, the modules that it is of, and its size."""
 
+    first: ClassVar[frozenset[str]] = frozenset(
+        {"algorithm", "trained_layers", "dim", "alpha", "factor", "conv_dim", "conv_alpha", "tucker", "dora"}
+        | {"decompose_both", "peft", "train_text_encoder", "train_unet"}
+    )
     algorithm: str
     trained_layers: str = ""  # "" = not known yet: a file's are read off its weights
     dim: int | None = None
@@ -153,6 +157,10 @@ class SampleConfig:
 class TrainingConfig(LossConfig, ScheduleConfig, SampleConfig, OptimizerConfig):
     """How it is trained: loss, schedule, optimizer, samples, length."""
 
+    first: ClassVar[frozenset[str]] = frozenset(
+        {"lr", "text_encoder_lr", "epochs", "checkpoint_epochs", "batch_size", "weight_decay", "betas"}
+        | {"max_grad_norm", "warmup_epochs", "caption_dropout", "resolution", "max_tokens"}
+    )
     epochs: int = 1
     checkpoint_epochs: tuple[int, ...] = (1,)
     steps: int = 0  # in the place of epochs, where it is not 0
@@ -167,20 +175,13 @@ class TrainingConfig(LossConfig, ScheduleConfig, SampleConfig, OptimizerConfig):
         )
 
 
-# Settings that were there from the first. Any other one is left out of keys and files where it has its default: that is
-# what was always done.
-FIRST = frozenset(
-    {each.name for each in fields(AdapterConfig)} - {"vectors", "initial_word"}
-    | {"lr", "text_encoder_lr", "epochs", "checkpoint_epochs", "batch_size", "weight_decay", "betas", "max_grad_norm"}
-    | {"warmup_epochs", "caption_dropout", "resolution", "max_tokens"}
-    | {"steps", "guidance", "size", "negative_prompt"}
-)
-
-
 def told(settings: Any) -> dict[str, Any]:
-    """The settings (AdapterConfig, TrainingConfig, Sampling) that keys are made of and files hold."""
+    """The settings (AdapterConfig, TrainingConfig, Sampling) that keys are made of and files hold.
+
+    Those that were not there from the first are left out where they have their defaults: that is what was always done.
+    """
     usual = {each.name: _default(each) for each in fields(settings)}
-    return {key: value for key, value in asdict(settings).items() if key in FIRST or value != usual[key]}
+    return {key: value for key, value in asdict(settings).items() if key in settings.first or value != usual[key]}
 
 
 def _default(each: Field) -> Any:
