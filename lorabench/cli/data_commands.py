@@ -20,7 +20,7 @@ def captions(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="pictures, however laid out, or the TOML of them")],
     strategy: Annotated[str | None, typer.Option(help="write captions: all, adjusted or none")] = None,
     tags: Annotated[str, typer.Option(help="extension of files with tags beside the pictures")] = "",
-    tagger: Annotated[str, typer.Option(help="wd14, blip or mini: see `lorabench list taggers`")] = "",
+    tagger: Annotated[str, typer.Option(help="wd14, blip, or mini, the miniature world's own")] = "",
     weights: Annotated[Path | None, typer.Option(help="folder of the tagger's files")] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="probability from which a tag is taken")] = 0.35,
     blacklist: Annotated[

@@ -11,7 +11,7 @@ from lorabench.adapters import Adapter
 from lorabench.components import Algorithm
 from lorabench.errors import UserError
 from lorabench.layers import Components, canonical, module_of
-from lorabench.records import AdapterConfig, OptimizerConfig
+from lorabench.records import TEXTUAL_INVERSION, AdapterConfig, OptimizerConfig
 from lorabench.seeds import derive_seed
 
 _PROBE = (32, 32)  # a weight to try an algorithm on
@@ -55,6 +55,15 @@ def within_norm(components: Components, adapter: Adapter, largest: float) -> Non
 
 def check_norm(algorithm: Algorithm, config: AdapterConfig) -> None:
     """UserError for an algorithm whose update is no product of its factors, so that scaling these scales no norm."""
+    if algorithm.name == TEXTUAL_INVERSION or not _is_product(algorithm, config):
+        raise UserError(
+            f"scale_weight_norms is for updates that are products of factors (lora, loha, lokr, native), not for "
+            f"'{algorithm.name}'."
+        )
+
+
+def _is_product(algorithm: Algorithm, config: AdapterConfig) -> bool:
+    """Does the update of a weight grow by two with each of its factors?"""
     weight = torch.eye(*_PROBE)
     rng = torch.Generator().manual_seed(0)
     params = algorithm.init(weight, config, rng)
@@ -64,11 +73,7 @@ def check_norm(algorithm: Algorithm, config: AdapterConfig) -> None:
     for tensor in _factors(params):
         tensor.mul_(2)
     twice = algorithm.delta_weight(params, weight, config)
-    if not torch.allclose(twice, once * 2 ** len(_factors(params)), rtol=1e-4):
-        raise UserError(
-            f"scale_weight_norms is for updates that are products of factors (lora, loha, lokr, native), not for "
-            f"'{algorithm.name}'."
-        )
+    return torch.allclose(twice, once * 2 ** len(_factors(params)), rtol=1e-4)
 
 
 def _factors(params: dict[str, torch.Tensor]) -> list[torch.Tensor]:

@@ -46,7 +46,7 @@ def test_sizes_are_the_base_model_s_own_and_others_are_remarked_on(tmp_path):
     assert other.study.images.size == 512
     # Set or left out, the same numbers are the same work.
     same = planned(tmp_path, SMOKE)
-    assert same.keys.training(same.runs[0], 2) == own.keys.training(own.runs[0], 2)
+    assert same.keys.training(same.runs[0], Milestone(2)) == own.keys.training(own.runs[0], Milestone(2))
     assert same.keys.scores(same.checkpoints[1]) == own.keys.scores(own.checkpoints[1])
 
 

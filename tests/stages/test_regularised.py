@@ -82,7 +82,7 @@ def test_an_update_is_scaled_to_the_largest_norm(base, algorithm):
         torch.testing.assert_close(update(base, adapter, name), before[name] * ratio, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["oft", "dora"])
+@pytest.mark.parametrize("name", ["oft", "dora", "textual_inversion"])
 def test_what_is_no_product_of_factors_has_no_largest_norm(name):
     config = AdapterConfig("lora" if name == "dora" else name, "linear", dim=4, dora=name == "dora")
     with pytest.raises(UserError, match="products of factors"):
