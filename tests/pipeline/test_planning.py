@@ -25,7 +25,7 @@ from lorabench.pipeline.measuring import DATASET, View
 from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.showing import Showing
-from lorabench.records import Checkpoint
+from lorabench.records import Checkpoint, Milestone
 
 NO_SIZES = SMOKE.replace("size = 64\n", "").replace("resolution = 64\n", "")
 
