@@ -9,11 +9,10 @@ import pytest
 import torch
 from changed_configs import changed
 from command_line import lorabench_here
-from tiny_base import write_tiny_base
 
-from lorabench import adapters, base_models, components, datasets, diffusion, images
+from lorabench import adapters, components, datasets, diffusion, images
 from lorabench.errors import UserError
-from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
+from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig
 from lorabench.stages import losses, samples
 from lorabench.stages import train as stage
 
@@ -27,23 +26,11 @@ CONFIG = TrainConfig(
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(plain_pictures):
     """Five of a concept and three of its class."""
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(8):
-        path = folder / f"{number}.png"
-        images.write(path, np.full((16, 16, 3), rng.integers(0, 256, 3), dtype=np.uint8))
-        caption = "a dog" if number > 4 else f"a [V_x] dog on the {'beach' if number % 2 else 'snow'}"
-        made.append(TrainingImage("toys/x", path, caption, is_class_image=number > 4))
-    return made
+    own = [f"a [V_x] dog on the {'beach' if number % 2 else 'snow'}" for number in range(5)]
+    made = plain_pictures([*own, *["a dog"] * 3])
+    return [replace(image, is_class_image=number > 4) for number, image in enumerate(made)]
 
 
 def train(base, pictures, config, **options):

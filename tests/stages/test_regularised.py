@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 import torch
 from saved_adapters import trained
-from tiny_base import write_tiny_base
 
-from lorabench import adapters, base_models, components
+from lorabench import adapters, components
 from lorabench.errors import UserError
 from lorabench.layers import module_of
 from lorabench.records import AdapterConfig, OptimizerConfig
 from lorabench.stages import regularised
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 @torch.no_grad()

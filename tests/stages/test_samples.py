@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_base import write_tiny_base
 
-from lorabench import base_models, datasets, diffusion, images
+from lorabench import datasets, diffusion, images
 from lorabench.pipeline.training_sets import balanced
 from lorabench.records import Concept, Dataset, SampleConfig, TrainingConfig, TrainingImage
 from lorabench.seeds import derive_seed
 from lorabench.stages import samples
 
 PLAIN = TrainingConfig(1e-3, caption_dropout=0.0, resolution=32, max_tokens=14)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

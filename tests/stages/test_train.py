@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 from changed_configs import changed
-from tiny_base import write_tiny_base
 
-from lorabench import adapters, base_models, components, images, schedules
+from lorabench import adapters, components, images, schedules
 from lorabench.errors import UserError
 from lorabench.records import AdapterConfig, TrainConfig, TrainingConfig, TrainingImage
 from lorabench.stages import optimizers, samples, watching
@@ -32,12 +31,6 @@ OTHERS = {
     "lokr": changed(CONFIG, algorithm="lokr", dim=None, alpha=None, factor=4),
     "native": changed(CONFIG, algorithm="native", dim=None, alpha=None),
 }
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = write_tiny_base(tmp_path_factory.mktemp("base"))
-    return base_models.load_base(base_models.base_of(str(folder)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

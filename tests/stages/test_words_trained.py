@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from changed_configs import changed
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
-from tiny_base import write_tiny_base, write_tiny_sdxl
+from tiny_base import write_tiny_sdxl
 
 import lorabench
-from lorabench import adapters, base_models, components, diffusion, formats, images
+from lorabench import adapters, base_models, components, diffusion, formats
 from lorabench.components import Origin
 from lorabench.errors import UserError
 from lorabench.pipeline.training_sets import trained_words
@@ -35,25 +34,8 @@ def loaded(folder):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_tiny_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def base(folder):
-    return loaded(folder)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(6):
-        path = folder / f"{number}.png"
-        images.write(path, np.full((16, 16, 3), rng.integers(0, 256, 3), dtype=np.uint8))
-        made.append(TrainingImage("toys/x", path, "a <sks> dog on the beach"))
-    return made
+def pictures(plain_pictures):
+    return plain_pictures(["a <sks> dog on the beach"] * 6)
 
 
 def train(base, pictures, config, **options):
@@ -147,15 +129,15 @@ def test_files_hold_the_words(base, pictures, config, tmp_path):
     assert torch.equal(found.words["<sks>"]["text_encoder"], made.words["<sks>"]["text_encoder"])
 
 
-def test_diffusers_and_a1111_read_the_embedding(base, folder, pictures, tmp_path):
+def test_diffusers_and_a1111_read_the_embedding(base, tiny_folder, pictures, tmp_path):
     """diffusers calls the word by its key; A1111 takes the only tensor and the file's name."""
     made = train(base, pictures, ALONE).adapter
     formats.save_adapter(tmp_path / "a.safetensors", made, ALONE, Origin("tiny-0", 1, 3, 6), "float32")
     file = tmp_path / "<sks>.safetensors"
-    lorabench.convert(tmp_path / "a.safetensors", file, to="embedding", base=str(folder))
+    lorabench.convert(tmp_path / "a.safetensors", file, to="embedding", base=str(tiny_folder))
     (tensor,) = load_file(file).values()
     assert tensor.shape == (2, 16)
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_folder, safety_checker=None)
     pipe.load_textual_inversion(file)
     prompt = pipe.maybe_convert_prompt("a <sks> dog", pipe.tokenizer)
     with torch.no_grad():
