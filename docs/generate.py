@@ -15,6 +15,7 @@ import click
 import details
 import questions
 import studies
+import training_study
 import typer.main
 from pydantic import BaseModel
 
@@ -196,6 +197,9 @@ SECTIONS = {
     "by step": ("questions.md", questions.by_step),
     "pixels": ("questions.md", questions.pixels),
     "gains": ("questions.md", questions.gains),
+    "ways of training": ("training_study.md", training_study.values),
+    "effects of training": ("training_study.md", training_study.effects),
+    "captions": ("training_study.md", training_study.captions),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),

@@ -6,7 +6,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 from studies import REFERENCE, markdown
 
-from lorabench.api import findings
+from lorabench.stages.claims import claims
 from lorabench.statistics.clustered import ClusteredMean, clustered_mean
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES, paired_mean
 
@@ -65,11 +65,13 @@ def effects() -> str:
 
 def captions() -> str:
     """Claim 8 of the paper, on normalised scores."""
-    rows = findings.claims_table(STUDY)
-    rows = rows[(rows["claim"] == 8) & rows["effect"].notna()]
-    interval = [f"{low:+.2f} to {high:+.2f}" for low, high in zip(rows["low"], rows["high"], strict=True)]
-    rows = rows.assign(effect=rows["effect"].map("{:+.2f}".format), **{"95 % interval": interval})
-    return markdown(rows[["statement", "expected", "effect", "95 % interval", "verdict"]])
+    rows = []
+    for found in claims(pd.read_parquet(STUDY / "normalized.parquet")):
+        if found.claim == 8 and found.effect is not None:
+            interval = f"{found.effect.low:+.2f} to {found.effect.high:+.2f}"
+            said = {"statement": found.statement, "the paper": found.expected, "effect": f"{found.effect.mean:+.2f}"}
+            rows.append({**said, "95 % interval": interval, "verdict": found.verdict})
+    return markdown(pd.DataFrame(rows))
 
 
 def _scores() -> pd.DataFrame:
