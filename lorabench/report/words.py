@@ -36,7 +36,10 @@ _FACTORS = {
     "scale": "Merge ratio",
     "vae": "VAE",
 }
-_ALGORITHMS = {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"}
+_ALGORITHMS = {
+    **{"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"},
+    "textual_inversion": "textual inversion",
+}
 
 
 def criterion_words(criterion: str) -> str:
