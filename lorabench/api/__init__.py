@@ -433,20 +433,23 @@ def count(
     tucker: bool = False,
     dora: bool = False,
     peft: str | Mapping[str, Any] | None = None,
+    vectors: int | None = None,
     unet: bool = True,
     text_encoder: bool = True,
 ) -> dict[str, Any]:
     """What an adapter would train: parameters, modules, bytes of its float16 file. Reads no weights.
 
-    `peft` is the name of a method of peft or its settings, {"peft_type": "VERA", "r": 8}. UserError for what the
-    algorithm cannot do with these layers.
+    `peft` is the name of a method of peft or its settings, {"peft_type": "VERA", "r": 8}; `vectors` those of one word.
+    UserError for what the algorithm cannot do with these layers.
     """
     early_checks.check_component("algorithms", algorithm, "--algorithm")
     from lorabench.api import adapter_tools
-    from lorabench.records import AdapterConfig
+    from lorabench.records import EMBEDDINGS, TEXTUAL_INVERSION, AdapterConfig
 
+    if algorithm == TEXTUAL_INVERSION:
+        layers, vectors = EMBEDDINGS, vectors or 1
     config = AdapterConfig(
-        algorithm, layers, dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
+        algorithm, layers, vectors=vectors, dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
         tucker=tucker, dora=dora, decompose_both=decompose_both, train_unet=unet, train_text_encoder=text_encoder,
         peft=dict(peft) if isinstance(peft, Mapping) else adapter_tools.peft_settings(peft),
     )  # fmt: skip

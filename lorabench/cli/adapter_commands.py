@@ -12,7 +12,7 @@ from lorabench.cli.app import app
 from lorabench.cli.options import AllowUnused, Json, Quiet
 from lorabench.cli.output import print_json, show_one
 from lorabench.errors import UserError
-from lorabench.values import WIDEST
+from lorabench.values import MOST_VECTORS, WIDEST
 
 
 @app.command()
@@ -32,6 +32,7 @@ def count(
     peft: Annotated[
         str | None, typer.Option(help='method of peft: VERA, or JSON, {"peft_type": "VERA", "r": 8}')
     ] = None,
+    vectors: Annotated[int | None, typer.Option(min=1, max=MOST_VECTORS, help="of a word that is trained")] = None,
     unet: Annotated[bool, typer.Option(help="train the U-Net")] = True,
     text_encoder: Annotated[bool, typer.Option(help="train the text encoder")] = True,
     as_json: Json = False,
@@ -41,7 +42,8 @@ def count(
         raise UserError("Name what to count: --algorithm lora, say, or --peft and a method of peft.")
     found = api.count(
         algorithm or "peft", base=base, layers=layers, dim=dim, alpha=alpha, factor=factor, conv_dim=conv_dim,
-        decompose_both=decompose_both, tucker=tucker, dora=dora, peft=peft, unet=unet, text_encoder=text_encoder,
+        decompose_both=decompose_both, tucker=tucker, dora=dora, peft=peft, vectors=vectors, unet=unet,
+        text_encoder=text_encoder,
     )  # fmt: skip
     show_one(found, as_json)
 

@@ -163,6 +163,13 @@ def test_sdxl_trains_a_vector_for_each_text_encoder(pictures, tmp_path):
     assert all(torch.equal(found[name], vectors) for name, vectors in made.words["<sks>"].items())
 
 
+def test_words_are_counted_for_every_text_encoder():
+    """SD1.5's is 768 wide, SDXL's are 768 and 1280."""
+    assert lorabench.count("textual_inversion", vectors=3)["parameters"] == 3 * 768
+    beside, alone = (lorabench.count("lora", base="sdxl", dim=4, vectors=n)["parameters"] for n in (2, None))
+    assert beside - alone == 2 * (768 + 1280)
+
+
 def test_what_cannot_be_learned_is_refused(base):
     def dataset(caption="a sks dog", **words):
         concept = Concept("toys", "x", "", **({"trigger": "sks", "class_word": "dog"} | words))
