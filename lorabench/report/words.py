@@ -35,6 +35,9 @@ _FACTORS = {
     "lr_level": "Learning rate level",
     "scale": "Merge ratio",
     "vae": "VAE",
+    "min_snr_gamma": "Min-SNR gamma",
+    "text_encoder_lr": "Learning rate of the text encoder",
+    "embedding_lr": "Learning rate of words",
 }
 _ALGORITHMS = {
     **{"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"},

@@ -15,6 +15,21 @@ keep("leaderboard", board, {
   intervals: oneOf(["asked", "shown"]),
 });
 const opened = new Set(); // cells whose interval is shown
+// Factors of the study's own have columns while they leave room for scores; of many a config names those in which it is
+// not as most are.
+const OWN_COLUMNS = DATA.own.length <= 3 ? DATA.own : [];
+const USUAL = DATA.own.map((_, k) => {
+  const counts = new Map();
+  for (const p of DATA.points) counts.set(p.own[k], (counts.get(p.own[k]) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0];
+});
+const ownWords = (p) =>
+  OWN_COLUMNS.length
+    ? ""
+    : DATA.own
+        .map((label, k) => (p.own[k] && p.own[k] !== USUAL[k] ? `${label}: ${p.own[k]}` : ""))
+        .filter((words) => words)
+        .join(", ");
 
 function boardColumns() {
   const numbers = DATA.columns.map((_, i) => i).filter((i) => meansOf(i, board.category));
@@ -128,7 +143,7 @@ function boardHead(columns) {
       "tr",
       {},
       el("th", { scope: "col", "aria-sort": order("name") }, sortButton("name", `Config${arrow("name")}`)),
-      DATA.own.map((name) => el("th", { scope: "col" }, el("span", { class: "column" }, name))),
+      OWN_COLUMNS.map((name) => el("th", { scope: "col" }, el("span", { class: "column" }, name))),
       columns.map((i) => {
         const c = DATA.columns[i];
         return el(
@@ -175,6 +190,7 @@ function boardName(point) {
       ),
     ),
     el("small", {}, `${DATA.algorithms[p.algorithm].label}${p.settings ? ` · ${p.settings}` : ""}`),
+    ownWords(p) ? el("small", {}, ownWords(p)) : null,
     differs ? el("small", {}, p.moment) : null,
   );
 }
@@ -221,7 +237,7 @@ function drawBoard() {
       "tr",
       { class: chosen.lit.has(DATA.points[point].config) ? "lit" : null },
       boardName(point),
-      DATA.points[point].own.map((value) => el("td", {}, value)),
+      OWN_COLUMNS.map((_, k) => el("td", {}, DATA.points[point].own[k])),
       columns.map((i) => boardCell(i, point)),
     ),
   );
@@ -235,7 +251,7 @@ function drawBoard() {
         el("span", { class: "name" }, el("span", { class: "dot" }), name),
         el("small", {}, what),
       ),
-      DATA.own.map(() => el("td", {})),
+      OWN_COLUMNS.map(() => el("td", {})),
       columns.map((i) =>
         el("td", {}, el("span", { class: "raw" }, `raw ${significant(meansOf(i, board.category)[key])}`)),
       ),
