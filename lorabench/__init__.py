@@ -31,20 +31,8 @@ if TYPE_CHECKING:
     from lorabench.errors import UserError as UserError
 
 __all__ = [
-    *(
-        "Run",
-        "UserError",
-        "audit",
-        "captions",
-        "class_images",
-        "convert",
-        "count",
-        "dataset",
-        "diversity",
-        "evaluate",
-        "fetch",
-        "grid",
-    ),
+    *("Run", "UserError", "audit", "captions", "class_images", "convert", "count", "dataset", "diversity"),
+    *("evaluate", "fetch", "grid"),
     *("init", "inspect", "join", "merge", "open_run", "plan", "replay", "score_images"),
 ]
 

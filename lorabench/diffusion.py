@@ -60,11 +60,11 @@ def reading(base: BaseModel, words: Words) -> BaseModel:
 
 def word_weights(base: BaseModel, words: Words) -> Weights:
     """The text encoders' tables of vectors with those of the words behind their own, differentiable in the words'."""
-    tables = _longer_tables(base, words) if words else {}
-    names = {
-        module: f"{name}.{path}" for name, each in base.components.items() for path, module in each.named_modules()
-    }
-    return {f"{names[table]}.weight": weight for table, weight in tables.items()}
+    if not words:  # every step of every training asks
+        return {}
+    encoders = base.text_encoders.items()
+    names = {module: f"{name}.{path}" for name, each in encoders for path, module in each.named_modules()}
+    return {f"{names[table]}.weight": weight for table, weight in _longer_tables(base, words).items()}
 
 
 def _longer_tables(base: BaseModel, words: Words) -> dict[torch.nn.Embedding, torch.Tensor]:

@@ -90,6 +90,7 @@ def test_what_cannot_be_is_a_sentence(folder, tmp_path):
     assert "--blacklist" in told("--strategy", "adjusted")
     assert "did you mean" in told("--strategy", "adjust") or "adjusted" in told("--strategy", "adjust")
     assert "not both" in told("--tags", "wd14", "--tagger", "mini")
+    assert "--kind is a name" in told("--strategy", "none", "--kind", "../x")
     assert "3 of 3 pictures have no tags" in told("--tags", "booru")
     assert "--weights" in told("--tagger", "wd14") and "--weights" in told("--tagger", "blip")
     assert "wd14" in told("--tagger", "wd15")

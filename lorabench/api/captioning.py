@@ -19,12 +19,13 @@ from lorabench.components import Tagger, TaggerSpec
 from lorabench.devices import pick_device
 from lorabench.errors import UserError, unknown
 from lorabench.records import ADJUSTED_TAGS, ALL_TAGS, NO_TAGS, Concept, Dataset, TrainingImage
-from lorabench.values import read_toml
+from lorabench.values import CaptionKind, read_toml
 
 Strategy = Literal["all", "adjusted", "none"]
 KIND_OF: Mapping[Strategy, str] = {"all": ALL_TAGS, "adjusted": ADJUSTED_TAGS, "none": NO_TAGS}
 THRESHOLD = 0.35  # of a tag's probability, LyCORIS D.1
 AT_ONCE = 8  # pictures that a tagger looks at
+_Kind = TypeAdapter(CaptionKind)
 _Blacklist = TypeAdapter(dict[str, list[Annotated[str, Field(min_length=1)]]])
 
 
@@ -67,6 +68,8 @@ def captions(
         raise UserError(
             "Adjusted captions are all tags but for those bound to a concept: name them, --blacklist FILE.toml."
         )
+    if kind and not _is_kind(kind):
+        raise UserError(f"--kind is a name of letters, digits, spaces and hyphens, 'by wd14', say, and not '{kind}'.")
     dataset = datasets.read_dataset(folder, words, needs_captions=False)
     concepts = {concept.id: concept for concept in dataset.concepts}
     dropped = _dropped(blacklist, concepts)
@@ -83,13 +86,24 @@ def captions(
         for image in dataset.images
     }
     files = {path: datasets.caption_file(path, kind or KIND_OF[strategy]) for path in texts}
-    kept = tuple(file for file in files.values() if file.exists() and not replace)
-    written = tuple(file for file in files.values() if file not in kept)
+    kept, written = [], []
     for path, file in files.items():
-        if file in written:
-            text = f"{texts[path]}\n"
-            store.replace_file(file, lambda scratch, text=text: scratch.write_text(text, encoding="utf-8"))
-    return Tags(table, texts, written, kept)
+        if file.exists() and not replace:
+            kept.append(file)
+            continue
+        text = f"{texts[path]}\n"
+        store.replace_file(file, lambda scratch, text=text: scratch.write_text(text, encoding="utf-8"))
+        written.append(file)
+    return Tags(table, texts, tuple(written), tuple(kept))
+
+
+def _is_kind(text: str) -> bool:
+    """Can a study name captions so?"""
+    try:
+        _Kind.validate_python(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _tags(dataset: Dataset, concepts: Mapping[str, Concept], source: Source, quiet: bool) -> dict[Path, Sequence[str]]:

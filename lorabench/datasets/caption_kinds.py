@@ -49,7 +49,8 @@ def tags_of(caption: str, concept: Concept) -> list[str]:
 
 def captioned(concept: Concept, tags: Sequence[str], dropped: Collection[str] = ()) -> str:
     """The caption of a picture: what calls the concept, then its tags but for those that are bound to the concept."""
-    kept = [tag for tag in dict.fromkeys(tags) if tag.casefold() not in {each.casefold() for each in dropped}]
+    away = {each.casefold() for each in dropped}
+    kept = [tag for tag in dict.fromkeys(tags) if tag.casefold() not in away]
     return ", ".join([concept.descriptor, *kept])
 
 
