@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--out", default="results/score_my_images")
     arguments = parser.parse_args()
     run = lorabench.score_images(
-        arguments.generated, reference=arguments.real, study=arguments.study, out=arguments.out, quiet=True
+        arguments.generated, data=arguments.real, study=arguments.study, out=arguments.out, quiet=True
     )
     means = run.scores.pivot_table("value", "checkpoint", ["prompt_type", "metric", "encoder"])
     print(means.T.round(4).to_string())

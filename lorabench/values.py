@@ -41,6 +41,15 @@ def _is_text(value: str) -> str:
     return value
 
 
+def _is_holdout(value: object) -> object:
+    if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not 0 < value < 1) or not 0 <= value <= MOST_PICTURES:
+        raise ValueError("must be a share between 0 and 1 (0.2), a number of pictures (5) or a list of names")
+    return value
+
+
 def device_names(text: str) -> str:
     """`text`, if it can name devices: auto, cpu, mps, cuda, cuda:1 or several as cuda:0,cuda:2. ValueError."""
     names = [name.strip() for name in text.split(",")]
@@ -101,6 +110,7 @@ Fraction = Annotated[float, _Number, Field(ge=0, le=1)]
 Share = Annotated[float, _Number, Field(gt=0, le=1)]
 Momentum = Annotated[float, _Number, Field(ge=0, lt=1)]  # a mean that forgets nothing is none
 Switch = Annotated[bool, Field(strict=True)]  # pydantic takes "yes" and 1 for true
+Holdout = Annotated[float | int | tuple[str, ...], BeforeValidator(_is_holdout)]
 Skip = Annotated[int, _Number, Field(ge=1, le=24)]  # text encoders have 12 to 32 layers
 Scheduler = Annotated[str, AfterValidator(scheduler_name)]
 CaptionKind = Annotated[str, Field(pattern=r"^\w[\w -]{0,60}$")]

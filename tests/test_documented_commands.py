@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ROOT, SMALL, SMOKE, lorabench_here
+from PIL import Image
 
 from lorabench import mini
 
@@ -72,6 +73,9 @@ def stand_ins(small_run, tmp_path_factory) -> Callable[[str, Path], str]:
     for place, file in enumerate(sorted(world.rglob("*.png"))[:102]):
         (many / f"class {place % 2}").mkdir(parents=True, exist_ok=True)
         shutil.copy(file, many / f"class {place % 2}/{place}.png")
+    others = shutil.copytree(world / "styles/riso", folder / "others/styles/riso").parents[1]  # never trained on
+    for file in others.rglob("*.png"):
+        Image.open(file).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file)
     plain = folder / "plain"  # nobody says what these show
     plain.mkdir()
     for file in sorted(world.rglob("*.png"))[:4]:
@@ -97,6 +101,7 @@ def stand_ins(small_run, tmp_path_factory) -> Callable[[str, Path], str]:
         "CKPT_DIR": loras,
         "my_images/": world,
         "my_drawn/": drawn,
+        "other_images/": others,
         "ENCODERS": encoders,
         "my_peft/": peft,
     }

@@ -180,3 +180,26 @@ def test_what_cannot_be_scored_is_a_sentence(tmp_path):
     assert not (tmp_path / "out").exists()
     both = lorabench_here("evaluate", str(folder), "--images", str(folder))
     assert both.returncode == 2 and "one of the two" in both.stderr
+
+
+def test_pictures_that_were_not_trained_on_are_a_reference(tmp_path):
+    """Beside those that were, and alone; copies of what was trained on have a gap."""
+    trained, others, folder = tmp_path / "trained", tmp_path / "others", tmp_path / "drawn"
+    for number in range(6):
+        coloured(trained / f"{number}.png", number)
+        coloured(others / f"{number}.png", 100 + number)
+        coloured(folder / "new" / f"{number}.png", 200 + number)
+        coloured(folder / "copies" / f"{number}.png", number)
+    for picture in folder.rglob("*.png"):
+        picture.with_suffix(".txt").write_text(f"sks toy\nSteps: 4, Seed: {picture.stem}, Size: 56x40")
+    asked = {"trigger": "sks", "class_word": "toy", "study": toy_study(tmp_path), "reference": others, "quiet": True}
+    run = lorabench.score_images(folder, **asked, data=trained, out=tmp_path / "both")
+    values = run.scores.pivot_table("value", "checkpoint", "metric")
+    gaps = values["image_similarity_gap"]
+    assert gaps["copies"] > max(gaps["new"], 0)
+    alone = lorabench.score_images(folder, **asked, out=tmp_path / "alone")
+    found = alone.scores.pivot_table("value", "checkpoint", "metric")
+    assert "image_similarity" not in found and "image_similarity_gap" not in found
+    pd.testing.assert_series_equal(
+        found["image_similarity_held_out"], values["image_similarity_held_out"].drop("dataset")
+    )

@@ -71,6 +71,7 @@ def evaluate(
     checkpoints: PathName,
     *,
     data: PathName | None = None,
+    reference: PathName | None = None,
     trigger: str = "",
     class_word: str = "",
     base: str | None = None,
@@ -98,7 +99,8 @@ def evaluate(
 ) -> Run:
     """Score the adapters in a folder: draw paired images, measure, rank among themselves, report.
 
-    `data` is the folder of images that they were trained on; without it fidelity is not measured. `trigger` and
+    `data` is the folder of images that they were trained on, `reference` one of images of the same that they never saw;
+    without either fidelity is not measured. `trigger` and
     `class_word` call what they show where neither images nor adapters say it; `base` a hub id, a diffusers folder,
     a .safetensors file or "mini"; `concepts` are glob patterns, `allow_unused` those of keys that may stay unread.
     Drawn are `per_set` images of each concept and prompt type in `steps` at `guidance`, at each of `scales`, the merge
@@ -108,11 +110,10 @@ def evaluate(
     your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
     """
     given = GivenAdapters(
-        folder=Path(checkpoints), data=_path(data), words=Words(trigger, class_word), base=base, study=_path(study),
-        concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
+        folder=Path(checkpoints), data=_path(data), reference=_path(reference), words=Words(trigger, class_word),
+        base=base, study=_path(study), concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
         drawing=Drawing(per_set, steps, guidance, tuple(scales), sweep or {}, paper), anchors=_path(anchors),
-        sheet=_path(sheet),
-        out=_path(out), how=How(device, workers, executor, address, compile),
+        sheet=_path(sheet), out=_path(out), how=How(device, workers, executor, address, compile),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -120,6 +121,7 @@ def evaluate(
 def score_images(
     images: PathName,
     *,
+    data: PathName | None = None,
     reference: PathName | None = None,
     trigger: str = "",
     class_word: str = "",
@@ -141,14 +143,15 @@ def score_images(
     """Score pictures that were drawn elsewhere, without any base model: measure, rank among themselves, report.
 
     Each sub-folder of `images` holds those of a checkpoint, one called "base" those of the base model; of a folder
-    without any all are of one. `reference` is the folder of pictures that they should be like. Prompts and seeds are
-    read from `prompts`, a list (JSON lines: file_name, prompt; seed, concept, type if known) or a mapping from paths
-    in `images`; else from a prompts.jsonl there, text files beside the pictures, or what AUTOMATIC1111, ComfyUI and
-    InvokeAI write into them. `templates` is a folder of a study's prompts, by which types of prompts are known.
+    without any all are of one. `data` is the folder of pictures that they should be like, `reference` one of pictures
+    of the same that what drew them never saw. Prompts and seeds are read from `prompts`, a list (JSON lines: file_name,
+    prompt; seed, concept, type if known) or a mapping from paths in `images`; else from a prompts.jsonl there, text
+    files beside the pictures, or what AUTOMATIC1111, ComfyUI and InvokeAI write into them. `templates` is a folder of a
+    study's prompts, by which types of prompts are known.
     UserError for what cannot be scored, before any work.
     """
     given = GivenImages(
-        folder=Path(images), reference=_path(reference), words=Words(trigger, class_word),
+        folder=Path(images), data=_path(data), reference=_path(reference), words=Words(trigger, class_word),
         prompts=prompts if isinstance(prompts, Mapping) else _path(prompts), templates=_path(templates),
         study=_path(study), concepts=tuple(concepts), anchors=_path(anchors), sheet=_path(sheet), out=_path(out),
         how=How(device, workers, executor, address),

@@ -117,8 +117,12 @@ def check_anchors(file: Path) -> None:
 
 
 def check_pictures(data: Data, *, needs_words: bool = True) -> None:
-    """UserError for a folder that is no data set, and for patterns that match none of its concepts."""
+    """UserError for folders that are no data set, and for patterns that match none of its concepts."""
     words = Words(data.trigger, data.class_word)
+    if data.reference:
+        datasets.read_dataset(Path(data.reference), words, needs_words=False, needs_captions=False)
+    if not data.folder:
+        return
     found = datasets.read_dataset(Path(data.folder), words, needs_words=needs_words)
     ids = [concept.id for concept in found.concepts]
     for pattern in data.concepts:
@@ -134,11 +138,17 @@ def check_evaluation(given: GivenAdapters) -> None:
         given.base is None and any(OURS in header for header in headers)
     )  # ours name theirs
     data = known.data if known else Data()
-    if known is None and of_mini and given.data is None:
+    if known is None and of_mini and given.data is None and given.reference is None:
         chosen = Data()
     else:
-        chosen, _ = pictures.chosen(data, given.data, given.concepts, given.words, headers)
-        if headers and not chosen.folder and not (chosen.trigger or chosen.class_word):
+        chosen, _ = pictures.chosen(data, given, headers)
+        if (
+            headers
+            and not of_mini
+            and not chosen.folder
+            and not chosen.reference
+            and not (chosen.trigger or chosen.class_word)
+        ):
             raise UserError(WHICH_WORDS)
     if known is not None:
         config.expand(known)
@@ -149,7 +159,7 @@ def check_evaluation(given: GivenAdapters) -> None:
         raise UserError(f"There is no folder {given.templates} of prompt templates (--prompts).")
     if given.anchors is not None:
         check_anchors(given.anchors)
-    if chosen.folder and known is None:
+    if known is None:
         check_pictures(chosen)
 
 
@@ -159,11 +169,11 @@ def check_images(given: GivenImages) -> None:
         raise UserError(f"There is no folder {given.folder} of pictures (--images).")
     known = config.load_study(given.study) if given.study is not None else None
     data = known.data if known else Data()
-    chosen, _ = pictures.chosen(data, given.reference, given.concepts, given.words, ())
+    chosen, _ = pictures.chosen(data, given, ())
     if known is not None:
         place = f"study '{known.name}', "
         check_inputs(known.model_copy(update={"data": chosen}), place, given.anchors, draws=False)
-    elif chosen.folder:
+    else:
         check_pictures(chosen, needs_words=False)
     if isinstance(given.prompts, Path) and not given.prompts.is_file():
         raise UserError(f"There is no list {given.prompts} of prompts, nor a folder of templates (--prompts).")

@@ -23,11 +23,11 @@ from lorabench.api.sheet import RATE, Row, of_files, read_sheet
 from lorabench.api.sizes import suitable_sizes
 from lorabench.base_files import find_base
 from lorabench.config import Data, Study
-from lorabench.datasets import Words, without_pictures
+from lorabench.datasets import Words
 from lorabench.errors import UserError
 from lorabench.pipeline.given import content_hash
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.planning import dataset_of, drawn, plan_of_checkpoints
+from lorabench.pipeline.planning import drawn, given_pictures, plan_of_checkpoints
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import Checkpoint, Failure
 from lorabench.report.tables import columns_of, headline_columns, metric_infos
@@ -52,7 +52,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     study, remarks = _as_asked(study, given, source, headers_of(adapters_in(folder)))
     study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
-    dataset = dataset_of(study) if study.data.folder else without_pictures(words_of(study.data), folder.resolve().name)
+    dataset = given_pictures(study, folder.resolve().name)
     base = base_models.base_of(study.base, study.vae)
     found, others = fitting(bases, folder, base, study.unused_keys, said)
     refused = [*refused, *others]
@@ -110,8 +110,8 @@ def _as_asked(
     study: Study, given: GivenAdapters, base: str | None, headers: Sequence[Mapping[str, str]]
 ) -> tuple[Study, list[str]]:
     """The study with what was asked for, and sentences on what was assumed. UserError where no word calls a concept."""
-    data, remarks = pictures.chosen(study.data, given.data, given.concepts, given.words, headers)
-    if not data.folder and not words_of(data):
+    data, remarks = pictures.chosen(study.data, given, headers)
+    if not data.folder and not data.reference and not words_of(data):
         raise UserError(WHICH_WORDS)
     changes: dict[str, object] = {"data": data, "unused_keys": (*study.unused_keys, *given.unused)}
     changes |= {} if base is None else {"base": base}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from lorabench import datasets, images
+from lorabench import images
 from lorabench.api import picture_prompts, pictures, studies
 from lorabench.api.evaluate_adapters import evaluation_study, result_name, with_templates
 from lorabench.api.file_names import Moment
@@ -23,7 +23,7 @@ from lorabench.errors import UserError
 from lorabench.hashes import file_hash
 from lorabench.picture_metadata import PROMPTS_FILE, Drawn, Listed, drawn_pictures
 from lorabench.pipeline.plan import BASE_CHECKPOINT, Plan
-from lorabench.pipeline.planning import dataset_of, plan_of_pictures
+from lorabench.pipeline.planning import given_pictures, plan_of_pictures
 from lorabench.pipeline.tables import check_measured
 from lorabench.records import (
     AdapterConfig,
@@ -65,12 +65,12 @@ def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
     """
     folder, sheet = given.folder, read_sheet(given.sheet)
     study = evaluation_study(given.study, None, result_name(folder))
-    data, _ = pictures.chosen(study.data, given.reference, given.concepts, given.words, ())
+    data, _ = pictures.chosen(study.data, given, ())
     study = with_templates(study.model_copy(update={"data": data}), given.templates)
     study = studies.prepared(study, given.how)
     study = studies.anchored(study, given.anchors)
     name = folder.resolve().name
-    dataset = dataset_of(study, needs_words=False) if data.folder else datasets.without_pictures(given.words, name)
+    dataset = given_pictures(study, name, needs_words=False)
     known = picture_prompts.known_prompts(dataset, Path(study.images.prompts), study.images.prompt_types)
     found, refused = _readable(folder)
     shown, remarks = _shown(folder, found, dataset, given.prompts, known)

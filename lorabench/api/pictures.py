@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorabench import datasets
+from lorabench.api.requests import GivenAdapters, GivenImages
 from lorabench.config import Data
 from lorabench.datasets import Assumed, Part, Words
 from lorabench.datasets.adapter_words import words_in_metadata
@@ -96,20 +97,22 @@ def write(reading: Reading) -> Reading:
 
 
 def chosen(
-    data: Data, folder: Path | None, concepts: Sequence[str], said: Words, headers: Iterable[Mapping[str, str]]
+    data: Data, given: GivenAdapters | GivenImages, headers: Iterable[Mapping[str, str]]
 ) -> tuple[Data, list[str]]:
     """A study's data under the options of `evaluate`, and a sentence where words are from the adapters' metadata.
 
     UserError where they say several.
     """
-    if folder is not None:
-        data = Data(folder=str(folder.resolve()), concepts=data.concepts)
-    words = said or Words(data.trigger, data.class_word)
+    if given.data is not None:
+        data = Data(folder=str(given.data.resolve()), concepts=data.concepts)
+    if given.reference is not None:
+        data = data.model_copy(update={"reference": str(given.reference.resolve()), "holdout": 0})
+    words = given.words or Words(data.trigger, data.class_word)
     remarks = []
-    if not words and _needs_words(data.folder):
-        words = _only(words_in_metadata(list(headers)), data.folder)
+    if not words and _needs_words(data.folder or data.reference):
+        words = _only(words_in_metadata(list(headers)), data.folder or data.reference)
         remarks += [f"The words '{words}' are from the adapters' metadata ({words.origin})."] if words else []
-    changes = {"concepts": tuple(concepts) or data.concepts, "trigger": words.trigger, "class_word": words.class_word}
+    changes = {"concepts": given.concepts or data.concepts, "trigger": words.trigger, "class_word": words.class_word}
     return data.model_copy(update=changes), remarks
 
 

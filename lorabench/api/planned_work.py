@@ -23,7 +23,7 @@ from lorabench.pipeline import effort, flops
 from lorabench.pipeline.flops import Drawer
 from lorabench.pipeline.outlook import Outlook, outlook
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.planning import chosen_concepts, outline
+from lorabench.pipeline.planning import outline, with_held_out
 from lorabench.records import Dataset
 
 USUAL = ("sd15", 64)  # what a base model that is not known here is counted as: architecture, side of the latents
@@ -125,11 +125,11 @@ def _dataset(study: Study, words: Words) -> Dataset:
     place = Path(study.data.folder)
     words = words or Words(study.data.trigger, study.data.class_word)
     try:
-        return replace(chosen_concepts(study, datasets.read_dataset(place, words)), assumptions=())
+        return replace(with_held_out(study, datasets.read_dataset(place, words)), assumptions=())
     except UserError as error:
         wrong = error
     try:
-        return chosen_concepts(study, datasets.foretell(place))
+        return with_held_out(study, datasets.foretell(place))
     except UserError as error:
         if place.exists() and datasets.images_below(place if place.is_dir() else place.parent):
             raise wrong from None

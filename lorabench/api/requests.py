@@ -54,6 +54,7 @@ class GivenAdapters:
 
     folder: Path
     data: Path | None  # pictures that they were trained on
+    reference: Path | None  # pictures of the same that they were not trained on
     words: Words
     base: str | None
     study: Path | None
@@ -72,7 +73,8 @@ class GivenImages:
     """Pictures that were drawn elsewhere, and how they are to be scored."""
 
     folder: Path
-    reference: Path | None  # pictures that they should be like
+    data: Path | None  # pictures that they should be like, and that what drew them was trained on
+    reference: Path | None  # pictures that it was not trained on
     words: Words
     prompts: Path | Mapping[str, str] | None  # that they were drawn with
     templates: Path | None  # folder of a study's prompts

@@ -57,6 +57,10 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="pictures that the adapters were trained on: a folder, or its TOML")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="pictures of the same that they were not trained on: how much of fidelity is copying?"),
+    ] = None,
     trigger: Trigger = None,
     class_word: ClassWord = None,
     concept: Annotated[list[str] | None, typer.Option(help="concept ids to measure, as glob patterns")] = None,
@@ -117,14 +121,14 @@ def evaluate(
             )
         is_folder = prompts is not None and prompts.is_dir()
         given: GivenAdapters | GivenImages = GivenImages(
-            folder=images, reference=data, words=words, prompts=None if is_folder else prompts,
+            folder=images, data=data, reference=reference, words=words, prompts=None if is_folder else prompts,
             templates=prompts if is_folder else None, study=_settings(base, study), concepts=tuple(concept or ()),
             anchors=anchors, sheet=sheet, out=out, how=how,
         )  # fmt: skip
     else:
         given = GivenAdapters(
-            folder=checkpoints, data=data, words=words, base=base, study=study, concepts=tuple(concept or ()),
-            templates=prompts, unused=tuple(allow_unused or ()),
+            folder=checkpoints, data=data, reference=reference, words=words, base=base, study=study,
+            concepts=tuple(concept or ()), templates=prompts, unused=tuple(allow_unused or ()),
             drawing=drawing, anchors=anchors, sheet=sheet, out=out, how=how,
         )  # fmt: skip
     if not dry_run:

@@ -44,18 +44,26 @@ _PATHS = (
         "anchors",
         "data.folder",
         "data.class_images",
+        "data.reference",
         "images.prompts",
         "encoders.*.weights",
         "merge.parents",
     ),
     *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
 )
-_WITH_THE_USER = ("data.folder", "data.class_images")  # whose pictures are: a study that comes along has none
+_WITH_THE_USER = (
+    "data.folder",
+    "data.class_images",
+    "data.reference",
+)  # whose pictures are: a study that comes along has none
 _MODELS = ("base", "vae")  # a path or a hub id
 _OWN_KEYS = ("name", "description", "extends")  # what a study says of itself alone
 # Patterns over, and words for, what another key brings: a file with that key of its own has these of its own too.
 _PATTERNS = (
-    *(("data", "folder", "data", key) for key in ("concepts", "trigger", "class_word", "class_images")),
+    *(
+        ("data", "folder", "data", key)
+        for key in ("concepts", "trigger", "class_word", "class_images", "holdout", "reference")
+    ),
     ("", "grid", "explain", "exclude"),
     ("data", "folder", "explain", "epochs"),
 )

@@ -21,6 +21,7 @@ from lorabench.values import (
     Devices,
     Few,
     Guidance,
+    Holdout,
     Many,
     Name,
     Pictures,
@@ -44,7 +45,7 @@ from lorabench.values import (
 class Data(Section):
     """The pictures to learn from."""
 
-    later = ("class_images",)
+    later = ("class_images", "holdout", "holdout_seed", "reference")
     folder: Name = Field("", description="of pictures in any usual layout, or the TOML file that describes it")
     concepts: tuple[str, ...] = Field((), description="glob patterns over concept ids; empty = all")
     trigger: str = Field("", description="the word that calls the concept, where its pictures do not say it")
@@ -52,6 +53,26 @@ class Data(Section):
     class_images: Name = Field(
         "", description="folder of pictures of the classes, captioned or called by them, for training.prior_weight"
     )
+    holdout: Holdout = Field(
+        0,
+        description="pictures of each concept that no training sees, to measure against as well: a share (0.2), a "
+        "number, or a list of names of files, glob patterns too",
+    )
+    holdout_seed: Seed = Field(0, description="another one holds out others")
+    reference: Name = Field(
+        "", description="instead: folder of other pictures of the same concepts, in any layout, to measure against"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_held_out(self) -> Data:
+        if self.holdout and self.reference:
+            raise ValueError("holdout and reference are two ways to say the same: leave one out")
+        return self
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether it is also measured against pictures that no training sees."""
+        return bool(self.holdout or self.reference)
 
 
 class Variation(Changed):

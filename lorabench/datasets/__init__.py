@@ -15,6 +15,9 @@ from lorabench.datasets.concepts import training_images as training_images
 from lorabench.datasets.description import DESCRIPTION as DESCRIPTION
 from lorabench.datasets.description import written as written
 from lorabench.datasets.foretold import foretell as foretell
+from lorabench.datasets.held_out import all_held_out as all_held_out
+from lorabench.datasets.held_out import hold_out as hold_out
+from lorabench.datasets.held_out import with_reference as with_reference
 from lorabench.datasets.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from lorabench.datasets.pictures import images_below as images_below
 from lorabench.datasets.reading import assume as assume

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -21,12 +21,20 @@ from lorabench.values import MOST_SAMPLES
 NO_WORDS = Words()
 
 
-def load_dataset(place: Path, words: Words = NO_WORDS, *, needs_words: bool = True) -> Dataset:
+def load_dataset(
+    place: Path, words: Words = NO_WORDS, *, needs_words: bool = True, needs_captions: bool = True
+) -> Dataset:
     """Read a data set, its images' bytes included. UserError for whatever is wrong with it."""
-    found = read_dataset(place, words, needs_words=needs_words)
-    hashes = {image.path: file_hash(image.path) for image in found.images}
-    fingerprint = _fingerprint(found.concepts, found.images, hashes)
-    return replace(found, fingerprint=fingerprint, contents=_contents(found.images, hashes))
+    found = read_dataset(place, words, needs_words=needs_words, needs_captions=needs_captions)
+    hashes = {path: file_hash(path) for path in {image.path for image in found.images}}
+    return hashed(replace(found, images=tuple(replace(each, sha256=hashes[each.path]) for each in found.images)))
+
+
+def hashed(dataset: Dataset) -> Dataset:
+    """The data set with the hashes of what training sees."""
+    return replace(
+        dataset, fingerprint=fingerprint(dataset.concepts, dataset.images), contents=_contents(dataset.images)
+    )
 
 
 def read_dataset(
@@ -218,21 +226,21 @@ def _without_trigger(found: Sequence[Concept], images: Sequence[TrainingImage]) 
 # --- what training sees -----------------------------------------------------------------------------------------------
 
 
-def _contents(images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> dict[str, str]:
+def _contents(images: Sequence[TrainingImage]) -> dict[str, str]:
     """Concept id -> 12 hex digits over its pictures and captions, whatever their files are called."""
     pairs: dict[str, list[tuple[str, str]]] = {}
     for image in images:
-        pairs.setdefault(image.concept_id, []).append((hashes[image.path], image.caption))
+        pairs.setdefault(image.concept_id, []).append((image.sha256, image.caption))
     return {id_: hashlib.sha256(repr(sorted(each)).encode("utf-8")).hexdigest()[:12] for id_, each in pairs.items()}
 
 
-def _fingerprint(found: Sequence[Concept], images: Sequence[TrainingImage], hashes: Mapping[Path, str]) -> str:
+def fingerprint(found: Sequence[Concept], images: Sequence[TrainingImage]) -> str:
     """sha256 over all that training sees: words of the concepts; name, caption, repeats and bytes of each image."""
     digest = hashlib.sha256()
     for concept in found:
         words = (concept.id, concept.trigger, concept.class_word, concept.keyword)
         digest.update(repr(words).encode("utf-8"))
     for image in images:
-        facts = (image.concept_id, image.path.name, image.caption, image.repeats, hashes[image.path])
+        facts = (image.concept_id, image.path.name, image.caption, image.repeats, image.sha256)
         digest.update(repr(facts).encode("utf-8"))
     return digest.hexdigest()

@@ -73,6 +73,7 @@ def judge(weights: Path | None, device: torch.device) -> PictureEncoder:
     encoders=("judge",),
     prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("dataset",),
+    is_nearness=False,
 )
 def identification(inputs: MetricInputs) -> float:
     """Share of images taken for the class that most of the data set's images are taken for, in [0, 1].

@@ -61,6 +61,7 @@ def _measured(plan: Plan) -> list[Concept]:
 def _probed(plan: Plan, concept: Concept, encoder: Encoder, resize: str, reads_text: bool) -> audit.Probed | None:
     """None where a concept has too few images to be probed."""
     own, other = plan.dataset.images_of(concept.id), _easily_confused(plan, concept)
+    held_out = plan.dataset.held_out_of(concept.id)[: audit.COMPARED]
     if len(own) < audit.LEAST:
         return None
     probed, compared = audit.split(len(own), concept.id)
@@ -68,6 +69,7 @@ def _probed(plan: Plan, concept: Concept, encoder: Encoder, resize: str, reads_t
         _pictures(own, probed),
         _pictures(own, compared),
         _pictures(other, np.arange(len(other))[: len(probed)]),
+        _pictures(held_out, np.arange(len(held_out))),
     ]
     seen = audit.look(encoder, *pictures, resize, ENCODER_BATCH)
     if not reads_text:

@@ -14,7 +14,7 @@ import numpy as np
 from lorabench import store
 from lorabench.components import Advance
 from lorabench.pipeline import models
-from lorabench.pipeline.measuring import DATASET, TEXTS, View
+from lorabench.pipeline.measuring import DATASET, HELD_OUT, TEXTS, View
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.remembered import Remembered
 from lorabench.records import Checkpoint, Features, ImageSet, PromptSet, Task
@@ -23,6 +23,7 @@ from lorabench.stages import encode, score
 FEATURES_FILE = "features.safetensors"
 # SD1.5's Grams are 2.4 MB an image: eight sets of a hundred. Computing them is what a score takes longest for.
 _fresh = Remembered(2 << 30)
+REAL = (DATASET, HELD_OUT)
 ENCODER_BATCH = 16  # fixed: a batch of another size rounds differently in the last digits
 
 
@@ -60,7 +61,7 @@ def _write(plan: Plan, view: View, arrays: Mapping[str, np.ndarray], took: tuple
 
 def _looked_at(plan: Plan, view: View, pictures: Sequence[np.ndarray | Path]) -> np.ndarray:
     """Features of the pictures of a set, float32 [n, d]."""
-    quality = None if view.source in (DATASET, *plan.own_sets) else plan.study.images.webp_quality
+    quality = None if view.source in (*REAL, *plan.own_sets) else plan.study.images.webp_quality
     resize = view.resize or plan.measuring.resize_modes(view.encoder)[0]
     return encode.encode_images(models.encoder(plan, view.encoder), pictures, resize, ENCODER_BATCH, quality)
 
@@ -107,9 +108,10 @@ def set_name(concept_id: str, prompt_type: str) -> str:
 
 
 def _image_sets(plan: Plan, view: View) -> Iterator[ImageSet]:
-    """What there is to see: a checkpoint's image sets, or the data set's pictures."""
-    if view.source == DATASET:
-        yield from (_dataset_images(plan, concept_id) for concept_id in plan.measuring.concepts)
+    """What there is to see: a checkpoint's image sets, or real pictures."""
+    if view.source in REAL:
+        sets = (_real_images(plan, view.source, concept_id) for concept_id in plan.measuring.concepts)
+        yield from (each for each in sets if each.paths)
         return
     checkpoint = plan.checkpoint_by_id[view.source]
     for prompt_set in plan.measuring.sets_for(view.encoder, checkpoint):
@@ -129,7 +131,11 @@ def scored_from(plan: Plan, checkpoint: Checkpoint) -> list[Path]:
     folders = []
     for encoder in plan.encoder_ids:
         if plan.measuring.encoder(encoder).stored:
-            read = [each for source in (*sources, DATASET, TEXTS) for each in plan.measuring.views(encoder, source)]
+            read = [
+                each
+                for source in (*sources, *plan.measuring.real, TEXTS)
+                for each in plan.measuring.views(encoder, source)
+            ]
             folders += [plan.places.features(view) for view in read]
         else:
             folders += [folder for source in sources for folder in _seen_by(plan, source, encoder)]
@@ -149,10 +155,10 @@ def _generated_images(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet)
     )
 
 
-def _dataset_images(plan: Plan, concept_id: str) -> ImageSet:
+def _real_images(plan: Plan, source: str, concept_id: str) -> ImageSet:
     concept = next(concept for concept in plan.dataset.concepts if concept.id == concept_id)
-    paths = tuple(image.path for image in plan.dataset.images_of(concept_id))
-    return ImageSet(DATASET, concept, "dataset", tuple(str(path) for path in paths), paths)
+    paths = tuple(image.path for image in plan.measuring.pictures_of(source, concept_id))
+    return ImageSet(source, concept, "dataset", tuple(str(path) for path in paths), paths)
 
 
 class FeatureReader:
@@ -168,10 +174,10 @@ class FeatureReader:
     def __call__(
         self, source: score.Source, concept_id: str, prompt_type: str, encoder: str, resize: str
     ) -> Features | None:
-        if source == "dataset":
-            if not self._plan.dataset.images_of(concept_id):
+        if source in ("dataset", "held_out"):
+            if not self._plan.measuring.pictures_of(source, concept_id):
                 return None
-            array = self._seen(View(DATASET, encoder, resize), concept_id, "dataset")
+            array = self._seen(View(source, encoder, resize), concept_id, "dataset")
             return self._features(encoder, resize, tuple(map(str, range(len(array)))), array)
         if source == "text":
             return self._texts(concept_id, prompt_type, encoder)
@@ -205,7 +211,9 @@ class FeatureReader:
     def _content(self, view: View, concept_id: str, kind: str) -> tuple[Hashable, ...]:
         """What features of the base model's or the data set's pictures depend on."""
         plan, source = self._plan, self._plan.dataset.fingerprint
-        if view.source != DATASET:
+        if view.source == HELD_OUT:
+            source = plan.dataset.held_out_fingerprint
+        elif view.source != DATASET:
             checkpoint = plan.checkpoint_by_id[view.source]
             source = plan.folder.content(plan.places.images(checkpoint, self._set(checkpoint, concept_id, kind)))
         return plan.root, plan.device, plan.keys.features(view), source, concept_id, kind
@@ -232,8 +240,8 @@ class FeatureReader:
 
     def _compute_set(self, view: View, concept_id: str, prompt_type: str) -> np.ndarray:
         plan = self._plan
-        if view.source == DATASET:
-            image_set = _dataset_images(plan, concept_id)
+        if view.source in REAL:
+            image_set = _real_images(plan, view.source, concept_id)
         else:
             checkpoint = plan.checkpoint_by_id[view.source]
             image_set = _generated_images(plan, checkpoint, self._set(checkpoint, concept_id, prompt_type))

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from lorabench.pipeline.pending import STAGES_OF_TASKS, obstacle, outstanding
-from lorabench.pipeline.plan import DATASET, TEXTS, Plan, TrainingRun
+from lorabench.pipeline.plan import TEXTS, Plan, TrainingRun
 from lorabench.pipeline.tasks import missing_milestones
 from lorabench.records import Failure, Task
 
@@ -86,7 +86,7 @@ class _Makers:
             yield from self._by_stage["generate", checkpoint.id]
         elif task.stage == "score" and checkpoint:
             compared = [each.id for each in plan.measuring.compared_with(checkpoint)]
-            for source in (*compared, DATASET, TEXTS):
+            for source in (*compared, *plan.measuring.real, TEXTS):
                 yield from self._by_stage["encode", source]
                 yield from self._by_stage["generate", source]
 

@@ -63,7 +63,9 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
         yield Artifact("report", f"thumbnails {checkpoint.id}", *owner, *small)
         yield Artifact("score", checkpoint.id, *owner, plan.places.scores(checkpoint), plan.keys.scores(checkpoint))
     for encoder in plan.measuring.encoders_where(stored=True):
-        for view in (each for source in (DATASET, TEXTS) for each in plan.measuring.views(encoder, source)):
+        for view in (
+            each for source in (*plan.measuring.real, TEXTS) for each in plan.measuring.views(encoder, source)
+        ):
             yield Artifact("encode", f"{view.source} {encoder}", None, None, *_features(plan, view))
     small = plan.places.thumbnails(DATASET), thumbnails.key_of(plan, DATASET)
     yield Artifact("report", f"thumbnails {DATASET}", None, None, *small)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lorabench import components, store
-from lorabench.pipeline.measuring import DATASET, TEXTS, View
+from lorabench.pipeline.measuring import DATASET, HELD_OUT, TEXTS, View
 from lorabench.records import Checkpoint, Milestone, PromptSet, told
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Keys:
             parameters, inputs = [*parameters, plan.measuring.texts], []
         elif view.source == DATASET:
             parameters, inputs = [*parameters, plan.measuring.concepts], [plan.dataset.fingerprint]
+        elif view.source == HELD_OUT:
+            parameters, inputs = [*parameters, plan.measuring.concepts], [plan.dataset.held_out_fingerprint]
         else:
             checkpoint = plan.checkpoint_by_id[view.source]
             inputs = [self.images(checkpoint, each) for each in plan.measuring.sets_for(view.encoder, checkpoint)]
@@ -120,7 +122,9 @@ class Keys:
         """Of the probes of the metrics on one encoder: real images only, no checkpoint."""
         requests = [request for request in self._plan.requests if request.encoder == encoder]
         metrics = [[request, components.find("metrics", request.metric).version] for request in requests]
-        views = [View(DATASET, encoder, mode) for mode in self._plan.measuring.resize_modes(encoder)]
+        measuring = self._plan.measuring
+        modes = measuring.resize_modes(encoder)
+        views = [View(source, encoder, mode) for source in measuring.real for mode in modes]
         return store.key_of("audit", STAGE_VERSIONS["audit"], metrics, [self.features(view) for view in views])
 
     def metric_id(self, request: MetricRequest, prompt_type: str, concept_id: str | None) -> str:
@@ -141,9 +145,11 @@ class Keys:
             sets = asked.values()
             parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
         floor = plan.base_checkpoint.id if plan.base_checkpoint else ""
+        looks_at = {*metric.compares_with, *metric.may_compare_with}
+        held_out = [plan.dataset.held_out_fingerprint] if HELD_OUT in looks_at and plan.dataset.held_out else []
         base = [self._base, *(self._drawn(*each) for each in own if each[0] and each[0] == floor)]
         base = base if "base" in metric.compares_with else []
-        return store.key_of("metric", 1, parameters, [plan.dataset.fingerprint, *base])[:12]
+        return store.key_of("metric", 1, parameters, [plan.dataset.fingerprint, *base, *held_out])[:12]
 
     def _features_of(self, source: str) -> list[str]:
         plan = self._plan
@@ -180,7 +186,10 @@ class Keys:
             modes = plan.measuring.resize_modes
             inputs = [self.features(View(TEXTS, encoder)) for encoder in plan.encoder_ids]
             inputs += [
-                self.features(View(DATASET, encoder, mode)) for encoder in plan.encoder_ids for mode in modes(encoder)
+                self.features(View(source, encoder, mode))
+                for source in plan.measuring.real
+                for encoder in plan.encoder_ids
+                for mode in modes(encoder)
             ]
             inputs += self._features_of(floor.id) if floor else []
             self._others[owner, checkpoint.setting] = store.key_of("score inputs", 1, texts, inputs)

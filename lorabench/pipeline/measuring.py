@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,13 @@ from lorabench import components
 from lorabench.components import EncoderSpec, Metric
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
-from lorabench.records import Checkpoint, Dataset, PromptSet, PromptType
+from lorabench.records import Checkpoint, Dataset, PromptSet, PromptType, TrainingImage
 
 if TYPE_CHECKING:
     from lorabench.pipeline.plan import Plan
 
-DATASET, TEXTS = "dataset", "texts"  # sources of features beside the checkpoints
+# Sources of features beside the checkpoints.
+DATASET, HELD_OUT, TEXTS = "dataset", "held_out", "texts"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,25 @@ class MetricRequest:
 
 
 def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
-    """Every metric on every encoder that the study asks for, checked against what the metric knows."""
+    """Every metric on every encoder that the study asks for, checked against what the metric knows.
+
+    Where pictures are held out, metrics of fidelity bring what they say of those, and the gap between both.
+    """
+    requests = _asked_for(study)
+    if not study.data.has_held_out:
+        return requests
+    following = [
+        [request, *(replace(request, metric=request.metric + ending) for ending in _endings(request))]
+        for request in requests
+    ]
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(following)))
+
+
+def _endings(request: MetricRequest) -> tuple[str, ...]:
+    return components.following(components.find("metrics", request.metric))
+
+
+def _asked_for(study: Study) -> tuple[MetricRequest, ...]:
     requests = []
     for index, choice in enumerate(study.metrics):
         metric: Metric = components.find("metrics", choice.name, f"study '{study.name}', metrics[{index}].name")
@@ -38,7 +58,7 @@ def metric_requests(study: Study) -> tuple[MetricRequest, ...]:
                 raise UserError(unknown(f"encoder of metric {metric.name}", encoder, metric.encoders, place))
             modes = _resize_modes(study, encoder, place)
             # Of generated pictures all modes agree: they are square.
-            modes = modes if "dataset" in metric.compares_with else modes[:1]
+            modes = modes if {"dataset", "held_out"} & set(metric.compares_with) else modes[:1]
             asked = [MetricRequest(metric.name, encoder, mode) for mode in modes]
             if asked[0] in requests:
                 raise UserError(f"Metric '{metric.name}' is asked for twice on encoder '{encoder}' ({place}).")
@@ -55,6 +75,9 @@ def measurable(study: Study, dataset: Dataset, has_base: bool) -> tuple[tuple[Me
     """
     lacking = {
         **({} if dataset.images else {"dataset": "Without pictures of the concept (--data FOLDER)"}),
+        **(
+            {} if dataset.held_out else {"held_out": f"Without pictures that no training has seen ({_HOW_TO_HOLD_OUT})"}
+        ),
         **({} if has_base else {"base": "Without pictures that the base model drew (a sub-folder 'base')"}),
     }
     requests, left_out = [], {}
@@ -73,6 +96,9 @@ def measurable(study: Study, dataset: Dataset, has_base: bool) -> tuple[tuple[Me
     return tuple(requests), remarks
 
 
+_HOW_TO_HOLD_OUT = "data.holdout, data.reference, --reference"
+
+
 def _resize_modes(study: Study, encoder: str, place: str) -> tuple[str, ...]:
     spec: EncoderSpec = components.find("encoders", encoder, place)
     choice = study.encoders.get(encoder)
@@ -88,7 +114,7 @@ def _resize_modes(study: Study, encoder: str, place: str) -> tuple[str, ...]:
 class View:
     """A source of pictures or texts as an encoder sees it: what one artifact of features holds."""
 
-    source: str  # id of a checkpoint, DATASET or TEXTS
+    source: str  # id of a checkpoint, DATASET, HELD_OUT or TEXTS
     encoder: str
     resize: str = ""  # how pictures are resized; "" where every way agrees: what is drawn here is square
 
@@ -137,17 +163,27 @@ class Measuring:
 
     def views(self, encoder: str, source: str) -> tuple[View, ...]:
         """What an encoder sees of a source: once, or once a way to resize what need not be square; () for nothing."""
-        if source == DATASET and not self._plan.dataset.images:
+        if source in (DATASET, HELD_OUT) and not self.pictures_of(source):
             return ()
         if source == TEXTS and not self.encoder(encoder).reads_text:
             return ()
-        square = source not in (DATASET, *self._plan.own_sets)
+        square = source not in (DATASET, HELD_OUT, *self._plan.own_sets)
         return tuple(View(source, encoder, mode) for mode in (("",) if square else self.resize_modes(encoder)))
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """All that encoders look at: the data set, the texts, the checkpoints."""
-        return (DATASET, TEXTS, *self._plan.checkpoint_by_id)
+        """All that encoders look at: real pictures, the texts, the checkpoints."""
+        return (*self.real, TEXTS, *self._plan.checkpoint_by_id)
+
+    @property
+    def real(self) -> tuple[str, ...]:
+        """The sources of pictures that were not generated."""
+        return (DATASET, HELD_OUT) if self._plan.dataset.held_out else (DATASET,)
+
+    def pictures_of(self, source: str, concept_id: str | None = None) -> tuple[TrainingImage, ...]:
+        """Those of a real source, of one concept or of all."""
+        every = self._plan.dataset.held_out if source == HELD_OUT else self._plan.dataset.images
+        return every if concept_id is None else tuple(each for each in every if each.concept_id == concept_id)
 
     def compared_with(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
         """A checkpoint and the base model, which it is compared with."""

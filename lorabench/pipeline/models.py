@@ -95,7 +95,7 @@ def check_inputs(plan: Plan) -> Plan:
             optimizers.require(run.config.training)
             if plan.study.run.tensorboard:
                 watching.require_events()
-    for image in plan.training_images:
+    for image in plan.pictures:
         images.read(image.path)
     ids = {}
     for name in plan.encoder_ids:

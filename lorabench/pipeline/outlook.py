@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from lorabench.pipeline import disk, flops
 from lorabench.pipeline.flops import Drawer, Forward
-from lorabench.pipeline.measuring import DATASET
 from lorabench.pipeline.pending import training_steps
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.trainable import blank
@@ -184,7 +183,8 @@ def _seen(plan: Plan, encoder: str) -> int:
     """Pictures that an encoder is given: those of each checkpoint that a metric looks at, and the data set's."""
     measuring = plan.measuring
     drawn = sum(len(each.requests) for each in measuring.sets_for(encoder, plan.checkpoints[0]))
-    return drawn * len(plan.checkpoints) + len(plan.dataset.images) * len(measuring.views(encoder, DATASET))
+    real = sum(len(measuring.pictures_of(each)) * len(measuring.views(encoder, each)) for each in measuring.real)
+    return drawn * len(plan.checkpoints) + real
 
 
 def _features(plan: Plan, name: str, counted: Forward) -> float:

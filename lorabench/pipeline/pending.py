@@ -28,7 +28,7 @@ def obstacle(plan: Plan, task: Task) -> str:
         return _no_images(plan, checkpoint)
     if task.stage == "score" and checkpoint:
         floor = [each.id for each in plan.measuring.compared_with(checkpoint)[1:]]
-        sources = (*floor, DATASET, TEXTS, checkpoint.id)
+        sources = (*floor, *plan.measuring.real, TEXTS, checkpoint.id)
         return next(filter(None, (_no_features(plan, source) for source in sources)), "")
     return ""
 
@@ -64,10 +64,14 @@ def _features(plan: Plan) -> Iterator[Task]:
             for view in plan.measuring.views(encoder, source):
                 if plan.folder.holds(plan.places.features(view), plan.keys.features(view)):
                     continue
-                counts = {TEXTS: 1, DATASET: len(plan.measuring.concepts)}
-                checkpoint = plan.checkpoint_by_id.get(source)
-                units = len(plan.measuring.sets_for(encoder, checkpoint)) if checkpoint else counts[source]
-                yield Task("encode", source, units, encoder, view.resize)
+                yield Task("encode", source, _sets_seen(plan, source, encoder), encoder, view.resize)
+
+
+def _sets_seen(plan: Plan, source: str, encoder: str) -> int:
+    checkpoint = plan.checkpoint_by_id.get(source)
+    if checkpoint:
+        return len(plan.measuring.sets_for(encoder, checkpoint))
+    return 1 if source == TEXTS else len({each.concept_id for each in plan.measuring.pictures_of(source)})
 
 
 def _scores(plan: Plan) -> Iterator[Task]:

@@ -13,7 +13,7 @@ from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.devices import pick_device
 from lorabench.pipeline.keys import Keys
-from lorabench.pipeline.measuring import DATASET, TEXTS, Measuring, MetricRequest
+from lorabench.pipeline.measuring import DATASET, HELD_OUT, TEXTS, Measuring, MetricRequest
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
 from lorabench.pipeline.training_sets import balanced, subset, trained_words, with_class_images
@@ -30,7 +30,7 @@ from lorabench.records import (
 )
 
 BASE_CHECKPOINT = "base"
-RESERVED_IDS = (DATASET, TEXTS)
+RESERVED_IDS = (DATASET, HELD_OUT, TEXTS)
 
 
 def drawn_as(name: str, setting: str) -> str:
@@ -122,7 +122,7 @@ class Plan:
             *(Path(path) for path in (*self.study.plugins, *weights) if path),
             *(checkpoint.weights for checkpoint in self.checkpoints if checkpoint.weights),
             *(parent.weights for merging in self.mergings for parent in merging.parents if parent.weights),
-            *(image.path for image in self.training_images),
+            *(image.path for image in self.pictures),
             *made,
         )
         every = [base for base in (self.base, *self.bases.values()) if base]
@@ -168,6 +168,11 @@ class Plan:
     def training_images(self) -> tuple[TrainingImage, ...]:
         """All that some training sees."""
         return (*self.dataset.images, *(self.class_images.images if self.class_images else ()))
+
+    @property
+    def pictures(self) -> tuple[TrainingImage, ...]:
+        """All that are looked at: training pictures, and those held out."""
+        return (*self.training_images, *self.dataset.held_out)
 
     def words_of(self, run: TrainingRun) -> dict[str, str]:
         """The words that a training makes, each with the text that it begins as. UserError."""

@@ -147,6 +147,7 @@ def _plan(
         notes = prompts.stand_ins(dataset, Path(study.images.prompts))
         dataset = replace(dataset, assumptions=(*dataset.assumptions, *notes))
     requests, lacking = measurable(study, dataset, has_base=True)
+    class_images = _class_images(study, dataset, runs)
     absent = _checked_explanation(study, dataset, checkpoints)
     _check_adapters(base, runs)
     # The id of its content names the base in tables: a path would mean nothing on another machine.
@@ -174,15 +175,15 @@ def _plan(
         settings=settings,
         bases=bases,
         mergings=mergings,
-        class_images=_class_images(study, runs),
+        class_images=class_images,
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
-            *(*absent, *_untold(study, runs, prompt_sets)),
+            *(*(class_images.assumptions if class_images else ()), *absent, *_untold(study, runs, prompt_sets)),
         ),
     )
 
 
-def _class_images(study: Study, runs: Sequence[TrainingRun]) -> Dataset | None:
+def _class_images(study: Study, dataset: Dataset, runs: Sequence[TrainingRun]) -> Dataset | None:
     """The pictures of classes that a study names, where some training sees them. UserError."""
     if not study.data.class_images or not any(run.config.training.prior_weight for run in runs):
         return None
@@ -192,7 +193,13 @@ def _class_images(study: Study, runs: Sequence[TrainingRun]) -> Dataset | None:
             f"There is no folder {folder} of class images (study '{study.name}', data.class_images). "
             "`lorabench class-images STUDY` draws them with the base model."
         )
-    return datasets.load_class_images(folder)
+    found = replace(datasets.load_class_images(folder), assumptions=())
+    held_out = {image.sha256 for image in dataset.held_out}
+    images = tuple(image for image in found.images if image.sha256 not in held_out)
+    if len(images) == len(found.images):
+        return found
+    said = f"{len(found.images) - len(images)} class images are held out of training: left out."
+    return replace(found, images=images, assumptions=(said,))
 
 
 def _settings(study: Study) -> dict[str, Setting]:
@@ -424,7 +431,33 @@ def dataset_of(study: Study, *, needs_words: bool = True) -> Dataset:
     if not study.data.folder:
         raise UserError(f"Study '{study.name}' names no data set: set data.folder.")
     words = datasets.Words(study.data.trigger, study.data.class_word)
-    return chosen_concepts(study, datasets.load_dataset(Path(study.data.folder), words, needs_words=needs_words))
+    return with_held_out(study, datasets.load_dataset(Path(study.data.folder), words, needs_words=needs_words))
+
+
+def given_pictures(study: Study, name: str, *, needs_words: bool = True) -> Dataset:
+    """What adapters, or pictures, are measured against: what they were trained on, what they never saw, or both.
+
+    Without either, one concept of that name, of which its words are known. UserError.
+    """
+    words = datasets.Words(study.data.trigger, study.data.class_word)
+    if study.data.folder:
+        return dataset_of(study, needs_words=needs_words)
+    if not study.data.reference:
+        return datasets.without_pictures(words, name)
+    never_seen = datasets.load_dataset(Path(study.data.reference), words, needs_words=needs_words, needs_captions=False)
+    return datasets.all_held_out(chosen_concepts(study, never_seen))
+
+
+def with_held_out(study: Study, dataset: Dataset) -> Dataset:
+    """The concepts that a study selects, with the pictures of theirs that no training is to see. UserError."""
+    chosen = chosen_concepts(study, dataset)
+    if study.data.reference:
+        return datasets.with_reference(
+            chosen, datasets.load_dataset(Path(study.data.reference), needs_words=False, needs_captions=False)
+        )
+    if not study.data.holdout or not chosen.images:
+        return chosen
+    return datasets.hold_out(chosen, study.data.holdout, study.data.holdout_seed, Path(study.data.folder))
 
 
 def chosen_concepts(study: Study, dataset: Dataset) -> Dataset:

@@ -28,6 +28,7 @@ def subset(dataset: Dataset, patterns: Sequence[str], place: str) -> Dataset:
         dataset,
         concepts=tuple(concept for concept in dataset.concepts if concept.id in wanted),
         images=tuple(image for image in dataset.images if image.concept_id in wanted),
+        held_out=tuple(image for image in dataset.held_out if image.concept_id in wanted),
         contents={id_: content for id_, content in dataset.contents.items() if id_ in wanted},
         fingerprint=store.key_of("concepts", 1, sorted(wanted), [dataset.fingerprint]),
     )

@@ -76,11 +76,15 @@ class TrainingImage:
     caption: str
     repeats: int = 1
     is_class_image: bool = False  # of its class, not of the concept: what training is to keep (prior preservation)
+    sha256: str = ""  # of the file; "" = it has not been read
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Captioned images of several concepts, and where they come from."""
+    """Captioned images of several concepts, and where they come from.
+
+    `images` are those that training sees; `held_out`, of the same concepts, are to measure against alone.
+    """
 
     name: str
     revision: str
@@ -91,6 +95,8 @@ class Dataset:
     fingerprint: str  # sha256 over captions, pixels' files and the words of every concept
     contents: Mapping[str, str] = field(default_factory=dict)  # concept id -> hash of its pictures and captions
     assumptions: tuple[str, ...] = ()  # what no dataset.toml says, and what is left out
+    held_out: tuple[TrainingImage, ...] = ()
+    held_out_fingerprint: str = ""  # of those, as `fingerprint` is of what training sees
 
     @property
     def samples(self) -> int:
@@ -99,6 +105,9 @@ class Dataset:
 
     def images_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
         return tuple(image for image in self.images if image.concept_id == concept_id)
+
+    def held_out_of(self, concept_id: str) -> tuple[TrainingImage, ...]:
+        return tuple(image for image in self.held_out if image.concept_id == concept_id)
 
 
 @dataclass(frozen=True)

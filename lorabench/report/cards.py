@@ -24,6 +24,7 @@ WORDS = {
     "seeds": "the seed moves it more than the config",
     "encoders": "other encoders do not agree",
     "copies": "calls one image again and again more diverse than real images",
+    "blind": "does not notice one training image again and again",
     "range": "ranks the base model above real images",
 }
 
@@ -58,6 +59,8 @@ class Card:
         sign = 1 if self.column.info.higher_is_better else -1
         if self.column.info.criterion == "diversity" and sign * (self.copies - self.real) > 0:
             failed.append("copies")
+        if self.column.info.criterion == "memorisation" and sign * (self.copies - self.real) >= 0:
+            failed.append("blind")
         if self.column.info.criterion == "fidelity" and sign * (self.floor - self.ceiling) > 0:
             failed.append("range")
         return failed
@@ -65,7 +68,8 @@ class Card:
     @property
     def is_probed(self) -> bool:
         """Whether it was tried on real images."""
-        copies = self.copies - self.real if self.column.info.criterion == "diversity" else float("nan")
+        tells = self.column.info.criterion in ("diversity", "memorisation")
+        copies = self.copies - self.real if tells else float("nan")
         return not np.isnan([self.identity, self.blur, self.jpeg, self.crop, copies]).all()
 
     @property

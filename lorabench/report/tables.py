@@ -150,7 +150,11 @@ _HEADLINES = {
     "controllability": ("text_similarity", "alter"),
     "diversity": ("vendi", "trigger"),
     "base_model_preservation": ("style_loss_base", "style"),
+    "memorisation": ("image_similarity_gap", "train"),
 }
+# What is no aim of its own, or only where it is measured as above: a rate of copies, say, stands beside the others.
+_WITHOUT_HEADLINE = ("image_quality",)
+_ONLY_AS_ABOVE = ("memorisation",)
 
 
 def usual_column(criterion: str) -> tuple[str, str] | None:
@@ -159,13 +163,15 @@ def usual_column(criterion: str) -> tuple[str, str] | None:
 
 
 def headline_columns(columns: Sequence[Column]) -> list[Column]:
-    """One column a criterion: the paper's where the run has it, else the criterion's first. Image quality has none."""
+    """One column a criterion: the paper's where the run has it, else the criterion's first. Image quality has none, and
+    memorisation where nothing is held out."""
     chosen = []
-    for criterion in dict.fromkeys(c.info.criterion for c in columns if c.info.criterion != "image_quality"):
+    for criterion in dict.fromkeys(c.info.criterion for c in columns if c.info.criterion not in _WITHOUT_HEADLINE):
         candidates = [column for column in columns if column.info.criterion == criterion]
         wanted = _HEADLINES.get(criterion)
         best = [column for column in candidates if (column.metric, column.prompt_type) == wanted]
-        chosen.append((best or candidates)[0])
+        if best or criterion not in _ONLY_AS_ABOVE:
+            chosen.append((best or candidates)[0])
     return chosen
 
 

@@ -10,6 +10,7 @@ CRITERIA = {
     "controllability": "Controllability",
     "diversity": "Diversity",
     "base_model_preservation": "Base model preservation",
+    "memorisation": "Memorisation",
     "image_quality": "Image quality",
 }
 CRITERIA_MEANING = {
@@ -17,6 +18,7 @@ CRITERIA_MEANING = {
     "controllability": "do they follow the rest of the prompt?",
     "diversity": "do they differ from each other?",
     "base_model_preservation": "do other prompts still look as the base model draws them?",
+    "memorisation": "are they copies of training pictures?",
     "image_quality": "do they look clean?",
 }
 _METRICS = {
@@ -26,6 +28,7 @@ _METRICS = {
     "style_loss_data": "style distance to the data",
     "frechet_distance": "Fréchet distance",
 }
+_ENDINGS = {"_held_out": "{} to held-out pictures", "_gap": "gap of {}"}
 _FACTORS = {
     "algorithm": "Algorithm",
     "trained_layers": "Trained layers",
@@ -50,6 +53,9 @@ def criterion_words(criterion: str) -> str:
 
 
 def metric_words(metric: str) -> str:
+    for ending, words in _ENDINGS.items():
+        if metric.endswith(ending):
+            return words.format(metric_words(metric.removesuffix(ending)))
     return _METRICS.get(metric, metric.replace("_", " "))
 
 

@@ -19,6 +19,7 @@ from lorabench.stages.encode import encode_images
 
 PROBED, COMPARED = 8, 16  # images of a concept at most: in the place of generated ones, and to compare with
 SUBSETS, SUBSET = 24, 4  # sets that the metric tells own from other by
+COPIED = 8  # of the images to compare with, one after another in the place of all generated ones
 LEAST = 4  # images that a concept needs to be probed
 
 
@@ -41,7 +42,8 @@ _NOTICES_DAMAGE = ("fidelity", "controllability", "base_model_preservation", "im
 class Probed:
     """Real images of one concept through one encoder, float32 [n, d] each; None where there is nothing of the kind.
 
-    `real` stand for generated images, `compared` for the data set; `other` are of another concept. `text` and
+    `real` stand for generated images, `compared` for the data set; `other` are of another concept, `held_out` were not
+    trained on. `text` and
     `other_text` belong to `real`: the texts for alignment of their captions, and of captions of other images.
     """
 
@@ -51,6 +53,7 @@ class Probed:
     other: np.ndarray | None = None
     text: np.ndarray | None = None
     other_text: np.ndarray | None = None
+    held_out: np.ndarray | None = None
 
 
 def split(n: int, concept_id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -65,29 +68,36 @@ def look(
     real: Sequence[np.ndarray],
     compared: Sequence[np.ndarray],
     other: Sequence[np.ndarray],
+    held_out: Sequence[np.ndarray],
     resize: str,
     batch_size: int,
 ) -> Probed:
-    """The same, of pictures uint8 [h, w, 3]; `other` may be empty. Texts are left to the caller."""
+    """The same, of pictures uint8 [h, w, 3]; `other` and `held_out` may be empty. Texts are left to the caller."""
     seen = partial(encode_images, encoder, resize=resize, batch_size=batch_size)
     damaged = {kind: [seen([damage(image) for image in real]) for damage in levels] for kind, levels in DAMAGES.items()}
-    return Probed(seen(real), seen(compared), damaged, seen(other) if other else None)
+    others = {name: seen(pictures) for name, pictures in (("other", other), ("held_out", held_out)) if pictures}
+    return Probed(seen(real), seen(compared), damaged, **others)
 
 
 def probe(metric: Metric, probed: Probed) -> dict[str, float]:
     """Answers of a metric by the name of the probe; those that it has no meaning for are left out.
 
-    real: its value on real images. copies: on one image again and again. identity: how often a few images of the
+    real: its value on real images. copies: on one image again and again (of several images the mean, where it tells how
+    much is copied). identity: how often a few images of the
     concept score better than a few of another concept (with texts: than with other texts), in [0, 1], chance 0.5.
     blur, jpeg, crop: the share of steps of growing damage that it does not call better, in [0, 1].
     """
-    if metric.scope != "leaf" or ("text" in metric.compares_with and probed.text is None):
+    lacking = {name for name in ("text", "held_out") if getattr(probed, name) is None}
+    if metric.scope != "leaf" or lacking & set(metric.compares_with):
         return {}
     value = partial(_value, metric, probed)
     everything = np.arange(len(probed.real))
     answers = {"real": value(probed.real, everything)}
     if not {"text", "base"} & set(metric.compares_with):
-        answers["copies"] = value(np.repeat(probed.compared[:1], len(everything), axis=0), everything)
+        # A gap moves by one part in as many training images as there are: less than by which of them is copied.
+        copied = probed.compared[: COPIED if metric.criterion == "memorisation" else 1]
+        each = [value(np.repeat(image[None], len(everything), axis=0), everything) for image in copied]
+        answers["copies"] = float(np.mean(each))
     if metric.criterion in ("fidelity", "controllability"):
         answers["identity"] = _identity(metric, probed)
     if metric.criterion in _NOTICES_DAMAGE:
@@ -102,8 +112,9 @@ def _value(
     metric: Metric, probed: Probed, generated: np.ndarray, rows: np.ndarray, text: np.ndarray | None = None
 ) -> float:
     """The metric of `generated`, whose i-th image stands for real image rows[i]."""
-    sources = {"dataset": probed.compared, "base": probed.real[rows]}
-    inputs = {name: array for name, array in sources.items() if name in metric.compares_with}
+    sources = {"dataset": probed.compared, "base": probed.real[rows], "held_out": probed.held_out}
+    wanted = (*metric.compares_with, *metric.may_compare_with)
+    inputs = {name: array for name, array in sources.items() if name in wanted}
     if "text" in metric.compares_with:
         inputs["text"] = (probed.text if text is None else text)[rows]
     prompt_type = "trigger" if "trigger" in metric.prompt_types else metric.prompt_types[0]

@@ -17,7 +17,7 @@ from lorabench.stages.blocks import block_values
 from lorabench.statistics.columns import ALL
 
 SPLITS = 8  # of the data set, to say what real images score
-Source = Literal["generated", "dataset", "base", "text"]
+Source = Literal["generated", "dataset", "held_out", "base", "text"]
 FeatureSource = Callable[[Source, str, PromptType, str, str], Features | None]
 """(source, concept id, prompt type, encoder, resize) -> features, or None where there are none.
 
@@ -76,13 +76,13 @@ def score_dataset(
     """What real images score: the ceiling of a metric, beside the base model's values, its floor.
 
     A few of the concept's training images, as many as generated ones where there are enough, take the place of
-    generated ones and are compared with the others; mean over random splits. For metrics that look at nothing but
-    generated images and the data set.
+    generated ones and are compared with the others, or with those held out; mean over random splits. For metrics that
+    look at nothing but generated images and real ones.
     """
     scores = []
     for leaf in leaves:
         for choice in choices:
-            alone = choice.metric.scope == "leaf" and set(choice.metric.compares_with) <= {"dataset"}
+            alone = choice.metric.scope == "leaf" and set(choice.metric.compares_with) <= {"dataset", "held_out"}
             if alone and _applies(choice.metric, leaf):
                 value, n_images = _ceiling(choice, leaf, features)
                 scores.append(_score(dataset_id, choice, leaf.prompt_type, value, n_images, leaf.concept))
@@ -92,11 +92,12 @@ def score_dataset(
 def _ceiling(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> tuple[Value, int]:
     try:
         rows = _found("dataset", choice, leaf, features).array
+        held_out = _held_out(choice, leaf, features)
     except _NoInputs as missing:
         return Value(float("nan"), str(missing)), 0
-    compares, size = bool(choice.metric.compares_with), len(leaf.prompt_index)
-    if compares:
-        size = min(size, len(rows) // 2)
+    compares, size = "dataset" in choice.metric.compares_with, len(leaf.prompt_index)
+    if choice.metric.compares_with:
+        size = min(size, len(rows) // 2 if compares else len(rows))
     if size == 0 or size > len(rows):
         return Value(
             float("nan"), f"The data set has {len(rows)} images of it, a set of generated ones {size or 1}."
@@ -105,10 +106,19 @@ def _ceiling(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> tuple
     for split in range(SPLITS):
         order = np.random.default_rng(derive_seed("ceiling", leaf.concept.id, split)).permutation(len(rows))
         chosen, others = rows[order[:size]], rows[order[size:]] if compares else None
-        inputs = MetricInputs(chosen, leaf.prompt_index[:size], leaf.prompt_type, dataset=others)
+        inputs = MetricInputs(chosen, leaf.prompt_index[:size], leaf.prompt_type, dataset=others, held_out=held_out)
         values.append(_compute(choice.metric, inputs))
     missing = next((value for value in values if np.isnan(value.value)), None)
     return (missing, 0) if missing else (Value(float(np.mean([value.value for value in values])), ""), size)
+
+
+def _held_out(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> np.ndarray | None:
+    """Of held-out images what the metric looks at; None where that is nothing."""
+    if "held_out" in choice.metric.compares_with:
+        return _found("held_out", choice, leaf, features).array
+    place = (leaf.concept.id, leaf.prompt_type, choice.encoder, choice.resize)
+    found = features("held_out", *place) if "held_out" in choice.metric.may_compare_with else None
+    return None if found is None else found.array
 
 
 def _applies(metric: Metric, leaf: Leaf) -> bool:
@@ -147,7 +157,11 @@ def _blas() -> ThreadpoolController:
 
 
 def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> MetricInputs:
-    found = {source: _found(source, choice, leaf, features) for source in ("generated", *choice.metric.compares_with)}
+    sources: tuple[Source, ...] = ("generated", *choice.metric.compares_with)
+    found = {source: _found(source, choice, leaf, features) for source in sources}
+    for source in choice.metric.may_compare_with:
+        if features(source, leaf.concept.id, leaf.prompt_type, choice.encoder, choice.resize) is not None:
+            found[source] = _found(source, choice, leaf, features)
     generated = found["generated"]
     place = f"{leaf.concept.id}, {leaf.prompt_type}"
     for source, other in found.items():
@@ -167,9 +181,12 @@ def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> M
 def _found(source: Source, choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> Features:
     found = features(source, leaf.concept.id, leaf.prompt_type, choice.encoder, choice.resize)
     if found is None or len(found.array) == 0:
-        whose = {"dataset": "data-set images", "text": "texts", "base": "base-model images"}.get(
-            source, "generated images"
-        )
+        whose = {
+            "dataset": "data-set images",
+            "held_out": "held-out images",
+            "text": "texts",
+            "base": "base-model images",
+        }.get(source, "generated images")
         raise _NoInputs(f"No {choice.encoder} features of {whose} ({leaf.concept.id}, {leaf.prompt_type}).")
     return found
 
@@ -179,7 +196,7 @@ def _pooled(parts: Sequence[MetricInputs]) -> MetricInputs:
     first_prompt = np.cumsum([0] + [int(part.prompt_index.max()) + 1 for part in parts[:-1]])
     joined = {
         source: np.concatenate([getattr(part, source) for part in parts])
-        for source in ("generated", "dataset", "base", "text")
+        for source in ("generated", "dataset", "base", "text", "held_out")
         if getattr(parts[0], source) is not None
     }
     prompt_index = np.concatenate([part.prompt_index + offset for part, offset in zip(parts, first_prompt)])

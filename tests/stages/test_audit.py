@@ -106,7 +106,7 @@ def test_damaged_pictures_are_what_the_encoder_sees():
 
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 255, (128, 96, 3), np.uint8) for _ in range(3)]
-    seen = look(Roughness(), pictures, pictures[:2], [], "", 2)
+    seen = look(Roughness(), pictures, pictures[:2], [], [], "", 2)
     assert seen.real.shape == (3, 1) and seen.compared.shape == (2, 1) and seen.other is None
     for kind in ("blur", "crop"):
         light, strong = seen.damaged[kind]

@@ -20,8 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from lorabench.components.held_out import FOLLOWING
+from lorabench.components.held_out import GAP as GAP
+from lorabench.components.held_out import HELD_OUT as HELD_OUT
+from lorabench.components.held_out import following as following
+from lorabench.components.metrics import Metric as Metric
+from lorabench.components.metrics import MetricInputs as MetricInputs
+from lorabench.components.metrics import metric as metric
 from lorabench.errors import UserError, unknown
-from lorabench.records import AdapterConfig, Outcome, PromptType, Task, TrainConfig, Value
+from lorabench.records import AdapterConfig, Outcome, Task, TrainConfig
 
 if TYPE_CHECKING:
     import torch
@@ -29,88 +36,6 @@ if TYPE_CHECKING:
 Kind = Literal["algorithms", "encoders", "formats", "metrics", "taggers"]
 Params = dict[str, "torch.Tensor"]
 Words = Mapping[str, Mapping[str, "torch.Tensor"]]  # a word -> its vectors [n, d] for each text encoder by name
-Criterion = Literal["fidelity", "controllability", "diversity", "base_model_preservation", "image_quality"]
-
-
-# --- metrics ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MetricInputs:
-    """All that a metric may look at, for one leaf (one concept, one prompt type).
-
-    Every array is float32, rows are images. `dataset` and `base` are None where the metric does not ask for them.
-    """
-
-    generated: np.ndarray  # [n, d]
-    prompt_index: np.ndarray  # int [n]: which prompt of the set drew image i
-    prompt_type: PromptType  # some metrics are defined per prompt for one type and over all images for another
-    dataset: np.ndarray | None = None  # [m, d] features of the concept's training images
-    base: np.ndarray | None = None  # [n, d] the base model's images of the same prompts and noise: row i pairs
-    text: np.ndarray | None = None  # [n, d] features of each image's text for alignment; NaN rows = no text
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What is measured, on what, and which way is better."""
-
-    name: str
-    compute: Callable[[MetricInputs], Value]
-    criterion: Criterion
-    higher_is_better: bool
-    encoders: tuple[str, ...]  # those it has a meaning for; the study picks among them; first = default
-    prompt_types: tuple[PromptType, ...]
-    compares_with: tuple[Literal["dataset", "base", "text"], ...] = ()
-    categories: tuple[str, ...] | None = None  # None = all
-    scope: Literal["leaf", "checkpoint"] = "leaf"  # "checkpoint": features of all concepts are pooled
-    description: str = ""
-    version: int = 1  # rises when its numbers change
-
-
-def metric(
-    *,
-    criterion: Criterion,
-    higher_is_better: bool,
-    encoders: tuple[str, ...],
-    prompt_types: tuple[PromptType, ...],
-    compares_with: tuple[Literal["dataset", "base", "text"], ...] = (),
-    categories: tuple[str, ...] | None = None,
-    scope: Literal["leaf", "checkpoint"] = "leaf",
-    version: int = 1,
-) -> Callable[[Callable[[MetricInputs], np.ndarray | Value | float]], Metric]:
-    """Turn `compute(inputs)` into a Metric named after the function.
-
-    It answers with an array of one value an image, whose mean is the metric's (NaN: no value of that image), or with
-    the value of the whole set; NaN needs a `Value(nan, reason)`. A ValueError becomes NaN with its message.
-    """
-
-    def wrap(function: Callable[[MetricInputs], np.ndarray | Value | float]) -> Metric:
-        def compute(inputs: MetricInputs) -> Value:
-            try:
-                answer = function(inputs)
-            except ValueError as error:
-                return Value(float("nan"), str(error))
-            if isinstance(answer, np.ndarray) and answer.ndim == 1:
-                if np.isnan(answer).all():
-                    return Value(float("nan"), "No image has a value.")
-                return Value(float(np.nanmean(answer)), per_image=answer)
-            return answer if isinstance(answer, Value) else Value(float(answer))
-
-        return Metric(
-            name=function.__name__,
-            compute=compute,
-            criterion=criterion,
-            higher_is_better=higher_is_better,
-            encoders=encoders,
-            prompt_types=prompt_types,
-            compares_with=compares_with,
-            categories=categories,
-            scope=scope,
-            description=(function.__doc__ or "").strip(),
-            version=version,
-        )
-
-    return wrap
 
 
 # --- encoders --------------------------------------------------------------------------------------------------------
@@ -365,6 +290,10 @@ def find(kind: Kind, name: str, where: str = "") -> Any:
     """The plug-in of that kind and name. UserError with the nearest names if there is none; `where` says who asked."""
     if name in _plugins[kind]:
         return _plugins[kind][name]
+    if kind == "metrics" and name not in names(kind):
+        of, ending = next(((name.removesuffix(each), each) for each in FOLLOWING if name.endswith(each)), ("", ""))
+        if (of in names(kind) or of in _plugins[kind]) and ending in following(find(kind, of)):
+            return FOLLOWING[ending](find(kind, of))
     if name not in names(kind):
         raise UserError(unknown(kind[:-1], name, names(kind), where))
     for point in _entry_points(kind):
