@@ -22,7 +22,7 @@ from lorabench.cli import app
 
 COMMANDS = typer.main.get_command(app).commands
 # Commands that are no function: stages of `grid`, and words about this machine or this program's own parts.
-WORDS_ONLY = {"train", "generate", "encode", "score", "rank", "explain", "report", "list", "doctor", "mini"}
+WORDS_ONLY = {"train", "validate", "generate", "encode", "score", "rank", "explain", "report", "list", "doctor", "mini"}
 OF_THE_TERMINAL = {"as_json", "dry_run", "quiet", "into"}  # `into`: another order of words
 CALLED = {"concept": "concepts", "epoch": "epochs", "metric": "metrics", "file": "adapter"}
 CONTRACTS = {"lorabench", "lorabench.components"}
@@ -66,7 +66,7 @@ def test_evaluate_is_two_functions():
         set(inspect.signature(each).parameters) for each in (lorabench.evaluate, lorabench.score_images)
     )
     assert adapters - OF_THE_TERMINAL == options - {"images"}
-    renamed = {"reference", "templates"}  # --data, and --prompts where it is a folder
+    renamed = {"templates"}  # --prompts where it is a folder
     assert pictures - OF_THE_TERMINAL - renamed <= options
 
 

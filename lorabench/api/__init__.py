@@ -360,11 +360,15 @@ def inspect(adapter: PathName, *, base: str | None = None, allow_unused: Sequenc
     """What an adapter file or peft folder holds: algorithm, layers, sizes, norms of its updates, metadata.
 
     Without `base` it is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where they
-    depend on weights of the base that are not here. UserError for a file that fits none.
+    depend on weights of the base that are not here. `blocks` is the health of the update block by block: spectral norm,
+    stable rank, share of the first direction, |dW| / |W0|. Of a folder with several adapters `files` and `blocks` are
+    the health of each, and `unlike` what is far from the others'. UserError for a file that fits none.
     """
     early_checks.existing(Path(adapter), "Checkpoint", "")
-    from lorabench.api import adapter_tools
+    from lorabench.api import adapter_folders, adapter_tools
 
+    if Path(adapter).is_dir() and adapter_folders.adapter_files(Path(adapter)) != [Path(adapter)]:
+        return adapter_tools.compare_health(Path(adapter), base, allow_unused)
     return adapter_tools.inspect(Path(adapter), base, allow_unused)
 
 

@@ -47,7 +47,7 @@ def fitting(
     """The adapters that fit the base model, with what a sheet says of each, and those that do not."""
     architecture = base.architecture()
     found, refused = {}, []
-    for file, name in _names(list(files), folder).items():
+    for file, name in names_of(list(files), folder).items():
         try:  # one at a time: a folder of full fine-tunings does not fit the memory
             row = next(iter(said.get(file, ())), None)
             found[file] = adapter_file(file, name, folder, architecture, unused, row)
@@ -72,7 +72,7 @@ def adapter_file(
 def callable_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
     """All that a sheet may call each file, its path in the folder first; what would name two files names none."""
     paths = {file: file.name if file == folder else file.relative_to(folder).as_posix() for file in files}
-    ways = [paths, {file: path.removesuffix(".safetensors") for file, path in paths.items()}, _names(files, folder)]
+    ways = [paths, {file: path.removesuffix(".safetensors") for file, path in paths.items()}, names_of(files, folder)]
     ways.append({file: str(file) for file in files})
     found = {name: file for file, name in paths.items()}
     for way in ways[1:]:
@@ -81,7 +81,7 @@ def callable_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
     return found
 
 
-def _names(files: Sequence[Path], folder: Path) -> dict[Path, str]:
+def names_of(files: Sequence[Path], folder: Path) -> dict[Path, str]:
     """What each file is called: its path without slashes and suffix, or as it is where that would be another's name."""
     paths = {file: file.name if file == folder else str(file.relative_to(folder)) for file in files}
     short = {file: path.replace("/", " ").removesuffix(".safetensors") for file, path in paths.items()}

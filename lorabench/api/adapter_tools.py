@@ -12,16 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import torch
 
 from lorabench import adapters, architectures, base_models, components, config, formats, store
 from lorabench.adapters import Adapter
 from lorabench.algorithms.peft import wraps_kernels
+from lorabench.api.adapter_folders import adapter_files, names_of
 from lorabench.components import LoadedAdapter
 from lorabench.config import MINI
 from lorabench.errors import UserError, unknown
 from lorabench.layers import Components, module_of
 from lorabench.records import TEXTUAL_INVERSION, AdapterConfig, TrainConfig
+from lorabench.stages.weight_health import WHOLE, weight_health
+from lorabench.statistics.validation import unlike_others
 
 MERGED, KOHYA, DIFFUSERS, PEFT, EMBEDDING = "merged", "kohya", "diffusers", "peft", "embedding"
 
@@ -65,12 +69,14 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
     """What an adapter file holds: algorithm, layers, sizes, norms of its updates, metadata.
 
     Without `base` the file is fitted to the architectures there are. Norms are of |dW| at merge ratio 1; None where
-    they depend on weights of the base that are not here. UserError for a file that fits none.
+    they depend on weights of the base that are not here. `blocks` is the health of the update block by block, see
+    `BlockHealth`. UserError for a file that fits none.
     """
     loaded = formats.read_adapter(path, unused)
     name, found, adapter = fitted(loaded, base)
     rows = [_module_row(found, adapter, loaded, module) for module in adapter.modules]
     norms = [row["norm"] for row in rows if row["norm"] is not None]
+    health = [_without_nan(vars(row)) for row in weight_health(found, adapter)] or [{}]
     config = adapter.config
     return {
         "file": str(path),
@@ -89,9 +95,41 @@ def inspect(path: Path, base: str | None, unused: Sequence[str] = ()) -> dict[st
         "bytes": sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()),
         "norm_median": statistics.median(norms) if norms else None,
         "norm_max": max(norms, default=None),
+        **{name: value for name, value in health[-1].items() if name not in ("block", "matrices")},
+        "blocks": health,
         "layers": rows,
         "assumed": "; ".join([*loaded.notes, *formats.unused_words(loaded, adapter)]),
         "metadata": dict(loaded.metadata),
+    }
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def compare_health(folder: Path, base: str | None, unused: Sequence[str] = ()) -> dict[str, Any]:
+    """The health of the weights of several adapters, a row a file, block by block, and what is unlike the others."""
+    rows, refused = [], {}
+    files = adapter_files(folder)
+    names = names_of(files, folder)
+    for file in files:
+        try:
+            _, found, adapter = fitted(formats.read_adapter(file, unused), base)
+        except UserError as error:
+            refused[str(file)] = str(error)
+            continue
+        rows += [{"checkpoint": names[file], **vars(row)} for row in weight_health(found, adapter)]
+    if not rows:
+        reasons = "\n".join(refused.values())
+        raise UserError(f"None of the {len(files)} files in {folder} can be looked into:\n{reasons}")
+    table = pd.DataFrame(rows)
+    whole = table[table["block"] == WHOLE].drop(columns=["block", "matrices"])
+    return {
+        "folder": str(folder),
+        "files": [_without_nan(row) for row in whole.to_dict("records")],
+        "blocks": [_without_nan(row) for row in rows],
+        "unlike": unlike_others(table).to_dict("records"),
+        "refused": refused,
     }
 
 

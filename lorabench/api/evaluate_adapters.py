@@ -34,6 +34,7 @@ from lorabench.report.tables import columns_of, headline_columns, metric_infos
 from lorabench.report.words import listed
 from lorabench.statistics.columns import ALL, METRIC
 from lorabench.statistics.errors import summarise
+from lorabench.statistics.validation import HELD_OUT_LOSS, TRAINING_LOSS, loss_means
 from lorabench.values import sentence
 
 _TOLD = ("criterion", "higher_is_better")  # of a metric, beside its means
@@ -74,7 +75,8 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
 def raw_means(root: Path) -> pd.DataFrame:
     """Mean raw value over all classes: a row a checkpoint, criterion, prompt type, metric, encoder and resizing.
 
-    `judges` marks what a criterion is judged by.
+    `judges` marks what a criterion is judged by. Where checkpoints were validated, their held-out loss (or that on the
+    pictures that they were trained on, where there are no others) comes first, as a criterion of its own.
     """
     scores = store.read_table(root / "scores.parquet")
     infos = metric_infos([components.find("metrics", name) for name in scores["metric"].unique()])
@@ -84,7 +86,20 @@ def raw_means(root: Path) -> pd.DataFrame:
     told = {
         name: means["metric"].map({metric: getattr(info, name) for metric, info in infos.items()}) for name in _TOLD
     }
-    return means.assign(**told, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
+    found = means.assign(**told, judges=pd.MultiIndex.from_frame(means[METRIC]).isin(judges))
+    return pd.concat([_losses(root), found], ignore_index=True)
+
+
+def _losses(root: Path) -> pd.DataFrame:
+    """The losses of checkpoints as rows of raw means; no rows where nothing was validated."""
+    file = root / "validation.parquet"
+    losses = loss_means(store.read_table(file)) if file.exists() else pd.DataFrame()
+    known = [name for name in (HELD_OUT_LOSS, TRAINING_LOSS) if name in losses and losses[name].notna().any()]
+    if not known:
+        return pd.DataFrame()
+    told = {"metric": known[0], "criterion": known[0], "higher_is_better": False, "judges": True}
+    rows = losses[["checkpoint", known[0]]].rename(columns={known[0]: "mean"})
+    return rows.assign(prompt_type="", encoder="", resize="", **told)
 
 
 def _nothing_left(folder: Path, refused: Sequence[Failure]) -> UserError:

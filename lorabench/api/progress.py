@@ -12,7 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 LOG_INTERVAL = 20.0  # seconds between two lines of a log
-_UNITS = {"train": "steps", "merge": "merges", "generate": "images", "encode": "image sets", "score": "checkpoints"}
+_UNITS = {
+    "train": "steps",
+    "merge": "merges",
+    "validate": "draws",
+    "generate": "images",
+    "encode": "image sets",
+    "score": "checkpoints",
+}
 _UNITS |= {"verify": "MiB", "copy": "MiB", "read": "artifacts"}
 
 

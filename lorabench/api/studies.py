@@ -29,7 +29,7 @@ from lorabench.pipeline.tables import check_measured
 from lorabench.records import ExecutorName, Failure
 
 ALL_STAGES = STAGES
-MAKING_STAGES = STAGES[: STAGES.index("generate")]
+MAKING_STAGES = STAGES[: STAGES.index("validate")]
 MEASURING_STAGES = STAGES[len(MAKING_STAGES) :]
 EXECUTORS = get_args(ExecutorName)
 RESULTS = Path("results")

@@ -29,7 +29,7 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
         print_json(summary | beside | ({} if means is None else {"checkpoints": means}))
     else:
         if leads:
-            for line in (*answers(root), *_merges(root)):
+            for line in (*answers(root), *_merges(root), *_unlike(root)):
                 print(line)
         if means is not None:
             from lorabench.cli import file_words
@@ -46,6 +46,16 @@ def answers(root: Path) -> list[str]:
 
     found = moment_choices.answers_of(root)
     return list(answer_words.answers(found)) if found else []
+
+
+def _unlike(root: Path) -> list[str]:
+    """Which checkpoints' weights are unlike those of the others."""
+    from lorabench.cli import health_words
+    from lorabench.report import runs
+    from lorabench.statistics.validation import unlike_others
+
+    rows = unlike_others(runs.read_run(root, only=("health",)).health).to_dict("records")
+    return ["Weights unlike those of the others:", *health_words.unlike(rows)] if rows else []
 
 
 def _merges(root: Path) -> list[str]:

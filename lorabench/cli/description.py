@@ -63,6 +63,11 @@ def stages(plan: Plan) -> list[Row]:
             f"{len({run.config.name for run in plan.runs})} configs x {len(plan.study.seeds)} seeds",
         ),
         **({"merge": (len(plan.mergings), "merges, of each seed and epoch")} if plan.mergings else {}),
+        **(
+            {"validate": (len(plan.validating.checkpoints), _validation_words(plan))}
+            if plan.validating.checkpoints
+            else {}
+        ),
         "generate": (
             sum(len(each.requests) for checkpoint in plan.checkpoints for each in plan.sets_of(checkpoint)),
             _images_words(plan),
@@ -72,6 +77,15 @@ def stages(plan: Plan) -> list[Row]:
         "audit": (len(plan.measuring.concepts), "concepts, on whose real images the metrics are probed"),
     }
     return [_row(stage, *words, len(outstanding(plan, stage))) for stage, words in counts.items()]
+
+
+def _validation_words(plan: Plan) -> str:
+    sides = sum(1 for _ in plan.validating.sides())
+    if not sides:
+        return "checkpoints: the health of their weights"
+    return (
+        f"checkpoints: losses on {plan.validating.draws} draws of each of {sides} sets of pictures, health of weights"
+    )
 
 
 def judges(plan: Plan) -> list[Row]:

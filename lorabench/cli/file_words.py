@@ -13,6 +13,7 @@ from lorabench.report.words import CRITERIA, category_words, criterion_words, li
 from lorabench.statistics.columns import ALL
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
+LOSSES = ("held_out_loss", "training_loss")  # of checkpoints, before the criteria
 _SHOWN = 12  # files of a block
 _LEGEND = (
     "These files on this data, paired by class, prompt and noise: nothing is said of other trainings of their configs "
@@ -66,7 +67,7 @@ def raw_means(found: pd.DataFrame) -> Iterator[str]:
     judged = found[found["judges"]]
     wide = judged.pivot(index="checkpoint", columns="criterion", values="mean")
     order = [*_KNOWN, *(name for name in dict.fromkeys(found["checkpoint"]) if name not in _KNOWN)]
-    wide = wide.reindex(order)[[name for name in CRITERIA if name in wide]].dropna(how="all")
+    wide = wide.reindex(order)[[name for name in (*LOSSES, *CRITERIA) if name in wide]].dropna(how="all")
     better = {row["criterion"]: "↑" if row["higher_is_better"] else "↓" for row in rows_of(judged)}
     titles = {name: f"{criterion_words(name)} {better[name]}" for name in wide}
     wide = wide.map(number, na_action="ignore").fillna("").rename(columns=titles, index=_KNOWN)

@@ -150,6 +150,7 @@ def _stage_command(stage: str, help_text: str) -> None:
 
 
 _stage_command("train", "Train the configs of a study, each with each seed, and make its merges.")
+_stage_command("validate", "Compute held-out losses and the health of weights, before any image is drawn.")
 _stage_command("generate", "Generate the images of all trained checkpoints and of the base model.")
 _stage_command("encode", "Turn images, data set and texts into feature vectors.")
 _stage_command("score", "Compute every metric of every checkpoint.")

@@ -316,6 +316,17 @@ class MetricChoice(Section):
     encoders: Annotated[tuple[str, ...], Once] = Field((), description="empty = the metric's default encoder")
 
 
+class Validation(Section):
+    """What is asked of a checkpoint before any image is drawn: its held-out loss, and the health of its weights."""
+
+    later = ("draws",)
+    draws: Few | None = Field(
+        None,
+        description="noised pictures of each concept, both of those trained on and of those held out; default: as many "
+        "as take a hundredth of drawing, where pictures are held out; 0 = no validation",
+    )
+
+
 class Explain(Section):
     """The CatBoost + SHAP analysis (LyCORIS appendix D.6)."""
 
@@ -373,7 +384,7 @@ DEFAULT_METRICS = (
 class Study(Section):
     """A whole study: what to train, generate, measure and explain."""
 
-    later = ("merge", "vae")
+    later = ("merge", "vae", "validation")
     name: str = Field(pattern=NAME, description="of the study and of its folder of results")
     extends: Name = Field(
         "", exclude=True, description="study whose keys hold where this file has none: a shipped one by name, or a path"
@@ -401,6 +412,7 @@ class Study(Section):
     )
     unused_keys: tuple[str, ...] = Field((), description="keys of adapter files that may stay unused, as glob patterns")
     anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
+    validation: Validation = Validation()
     explain: Explain = Explain()
     run: Run = Run()
 

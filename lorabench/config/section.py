@@ -43,4 +43,7 @@ class Section(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, said: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in said(self).items() if key not in self.later or value}
+        return {key: value for key, value in said(self).items() if key not in self.later or self._says(key, value)}
+
+    def _says(self, key: str, value: Any) -> bool:
+        return bool(value) or (value is not None and value == 0 and type(self).model_fields[key].default is None)

@@ -16,7 +16,15 @@ from lorabench.records import Provenance
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
 
-ROOMS = ("checkpoints", "images", "features", "scores", "audit", THUMBNAILS)  # of a run's folder: where artifacts lie
+ROOMS = (
+    "checkpoints",
+    "images",
+    "features",
+    "validation",
+    "scores",
+    "audit",
+    THUMBNAILS,
+)  # of a run's folder: where artifacts lie
 COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to
 
 

@@ -15,6 +15,7 @@ from lorabench.records import Task
 from lorabench.sampler import passes
 
 BACKWARD = 2  # a backward pass takes as long as two forward passes
+VALIDATING = 1.2  # a draw, its caption read too
 ENCODING = 1 / 3  # of a picture by one encoder
 MERGING = 100  # a merge: 0.4 to 1.3 s on the miniature world
 PROBES = 30  # pictures, whole and damaged, that an audit encodes of a concept
@@ -57,6 +58,8 @@ def _passes(plan: Plan, task: Task) -> float:
         return plan.study.training.batch_size * (1 + BACKWARD)
     if stage == "merge":
         return MERGING
+    if stage == "validate":
+        return VALIDATING
     if stage == "generate":
         return passes(plan.sampling_of(plan.checkpoint_by_id[task.source]))
     if stage == "score":  # features that are not stored are encoded there

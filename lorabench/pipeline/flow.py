@@ -79,7 +79,7 @@ class _Makers:
         if task.stage == "merge":
             for run in plan.merging_by_id[task.source].runs:
                 yield from self._by_stage["train", run.id]
-        elif task.stage == "generate" and checkpoint and plan.places.weights(checkpoint):
+        elif task.stage in ("validate", "generate") and checkpoint and plan.places.weights(checkpoint):
             merging = plan.merging_of(checkpoint)
             yield from self._by_stage[("merge", merging.id) if merging else ("train", plan.run_of(checkpoint).id)]
         elif task.stage == "encode" and checkpoint:

@@ -50,8 +50,12 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for each in plan.mergings:
         place = plan.places.merging(each), plan.keys.merging(each)
         yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.milestone.columns["epoch"])
+    validated = plan.validating.checkpoints
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
+        if checkpoint in validated:
+            place = plan.places.validation(checkpoint), plan.keys.validation(checkpoint)
+            yield Artifact("validate", checkpoint.id, *owner, *place)
         for prompt_set in plan.sets_of(checkpoint):
             item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
             place = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)

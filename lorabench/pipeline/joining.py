@@ -22,7 +22,13 @@ from lorabench.records import Checkpoint, Failure
 from lorabench.report.words import count, listed, size
 
 MARK = ".joining.json"  # in the joined folder until it is whole: what is being joined
-_NOT_REPEATED = ("train", "merge", "generate", "encode")  # stages that joining leaves to those who have the means
+_NOT_REPEATED = (
+    "train",
+    "merge",
+    "validate",
+    "generate",
+    "encode",
+)  # stages that joining leaves to those who have the means
 _KINDS = {"merge": ("merge", "merges"), "generate": ("set of images", "sets of images")}
 _KINDS |= {"encode": ("set of features", "sets of features")}
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # A stage's number rises when its results change for the same inputs: old artifacts are then made anew.
 STAGE_VERSIONS = {
-    **{"train": 2, "merge": 2, "generate": 2, "encode": 1, "score": 3},
-    **{"audit": 1, "rank": 5, "explain": 2, "report": 8},
+    **{"train": 2, "merge": 2, "validate": 1, "generate": 2, "encode": 1, "score": 3},
+    **{"audit": 1, "rank": 5, "explain": 2, "report": 9},
 }
 
 
@@ -62,6 +62,14 @@ class Keys:
         ratios, unused = [each.ratio for each in merging.parents], self._plan.study.unused_keys
         parameters = [ratios, merging.recipe, *([unused] if unused else [])]
         return store.key_of("merge", STAGE_VERSIONS["merge"], parameters, [self._base, *parents])
+
+    def validation(self, checkpoint: Checkpoint) -> str:
+        plan, dataset = self._plan, self._plan.dataset
+        sampling, training, base = plan.sampling_of(checkpoint), plan.study.training, plan.base_for(checkpoint)
+        parameters = [checkpoint.scale, sampling.max_tokens, sampling.clip_skip, plan.validating.draws]
+        parameters += [training.resolution, training.bucket_step, plan.study.run.precision, plan.study.unused_keys]
+        inputs = [self.checkpoint(checkpoint), base.id, dataset.fingerprint, dataset.held_out_fingerprint]
+        return store.key_of("validate", STAGE_VERSIONS["validate"], parameters, inputs)
 
     def images(self, checkpoint: Checkpoint, prompt_set: PromptSet) -> str:
         place = (checkpoint.id, prompt_set.concept.id, prompt_set.type)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from lorabench import base_models, components, images
+from lorabench import adapters, base_models, components, diffusion, formats, images
+from lorabench.adapters import Adapter
 from lorabench.base_models import Base
 from lorabench.components import Encoder, EncoderSpec
 from lorabench.config import Study
 from lorabench.errors import UserError
 from lorabench.hashes import sha256_of
+from lorabench.layers import Components
+from lorabench.pipeline.places import WEIGHTS_FILE
 from lorabench.pipeline.plan import Plan
 from lorabench.records import Checkpoint, Dataset, SampleConfig
 from lorabench.sampler import Sampler, sampler_of
@@ -49,6 +54,32 @@ def sampler(plan: Plan, checkpoint: Checkpoint) -> Sampler:
 
 
 _samplers: dict[str, Sampler] = {}
+
+
+def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
+    """The weights file of a checkpoint: given, or made by this study's training or merging."""
+    folder = plan.places.weights(checkpoint)
+    return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
+
+
+def adapter_of(plan: Plan, checkpoint: Checkpoint, base: base_models.BaseModel) -> Adapter | None:
+    """Of a checkpoint; None of the base model."""
+    if checkpoint.is_base:
+        return None
+    return formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)[0]
+
+
+@contextmanager
+def merged(
+    base: base_models.BaseModel, adapter: Adapter | None, scale: float, into: Components | None = None
+) -> Iterator[base_models.BaseModel]:
+    """Inside, the model (or the modules `into`, see `adapters.swapped`) has the adapter's weights; yields the one that
+    knows its words."""
+    # At no merge ratio is half a word; at 0 all is the base model's.
+    words = adapter.words if adapter is not None and scale else {}
+    scaled = [] if adapter is None else [(adapter, scale)]
+    with adapters.swapped(base.components, *scaled, into=into), diffusion.with_words(base, words) as knowing:
+        yield knowing
 
 
 def encoded_images(plan: Plan, pictures: Dataset, config: SampleConfig) -> tuple[EncodedImage, ...]:

@@ -22,7 +22,7 @@ def obstacle(plan: Plan, task: Task) -> str:
     if task.stage == "merge":
         merging = plan.merging_by_id[task.source]
         return next(filter(None, (_not_trained(plan, each, merging.milestone) for each in merging.runs)), "")
-    if task.stage == "generate" and checkpoint:
+    if task.stage in ("validate", "generate") and checkpoint:
         return _no_weights(plan, checkpoint)
     if task.stage == "encode" and checkpoint:
         return _no_images(plan, checkpoint)
@@ -49,6 +49,12 @@ def _merging(plan: Plan) -> Iterator[Task]:
     for each in plan.mergings:
         if not plan.folder.holds(plan.places.merging(each), plan.keys.merging(each)):
             yield Task("merge", each.id, 1)
+
+
+def _validation(plan: Plan) -> Iterator[Task]:
+    for each in plan.validating.checkpoints:
+        if not plan.folder.holds(plan.places.validation(each), plan.keys.validation(each)):
+            yield Task("validate", each.id, plan.validating.units)
 
 
 def _images(plan: Plan) -> Iterator[Task]:
@@ -122,6 +128,7 @@ def _no_features(plan: Plan, source: str) -> str:
 _OUTSTANDING: dict[str, Callable[[Plan], Iterator[Task]]] = {
     "train": _training,
     "merge": _merging,
+    "validate": _validation,
     "generate": _images,
     "encode": _features,
     "score": _scores,

@@ -60,6 +60,9 @@ class Places:
         usual = ("", components.find("encoders", view.encoder).resize_modes[0])
         return self._in("features", view.source, view.encoder + (f"-{view.resize}" if view.resize not in usual else ""))
 
+    def validation(self, checkpoint: Checkpoint) -> Path:
+        return self._in("validation", checkpoint.id)
+
     def scores(self, checkpoint: Checkpoint) -> Path:
         return self._in("scores", checkpoint.id)
 

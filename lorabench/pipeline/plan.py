@@ -17,6 +17,7 @@ from lorabench.pipeline.measuring import DATASET, HELD_OUT, TEXTS, Measuring, Me
 from lorabench.pipeline.places import Places
 from lorabench.pipeline.showing import Showing
 from lorabench.pipeline.training_sets import balanced, subset, trained_words, with_class_images
+from lorabench.pipeline.validating import Validating
 from lorabench.records import (
     Checkpoint,
     Dataset,
@@ -143,6 +144,11 @@ class Plan:
     def measuring(self) -> Measuring:
         """What follows from the choice of metrics."""
         return Measuring(self)
+
+    @cached_property
+    def validating(self) -> Validating:
+        """What is asked of checkpoints before any image is drawn."""
+        return Validating(self)
 
     @cached_property
     def showing(self) -> Showing:

@@ -22,7 +22,7 @@ from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tasks import execute
 from lorabench.records import Failure, Outcome, Task
 
-Stage = Literal["train", "merge", "generate", "encode", "score", "audit", "rank", "explain", "report"]
+Stage = Literal["train", "merge", "validate", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TABLE_STAGES: tuple[Stage, ...] = ("rank", "explain", "report")
 

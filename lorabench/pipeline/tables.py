@@ -24,6 +24,7 @@ from lorabench.pipeline.merging import interference_rows, merged_folders, merged
 from lorabench.pipeline.pictures import picture_parts
 from lorabench.pipeline.plan import DATASET, Plan
 from lorabench.pipeline.tasks import SCORES_FILE, TRAINING_FILE, measured
+from lorabench.pipeline.validation import health_table, loss_table, validated
 from lorabench.records import Checkpoint, Failure, Score
 from lorabench.report import runs
 from lorabench.report.page import build_report
@@ -157,6 +158,8 @@ _WRITES: dict[str, tuple[str, ...]] = {
             "costs.parquet",
             "losses.parquet",
             "norms.parquet",
+            "validation.parquet",
+            "health.parquet",
             "interference.parquet",
             FAILURES_FILE,
             PROBES_FILE,
@@ -188,6 +191,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         drawn += [plan.places.scores(each) for each in _scored(plan)]  # what single images measure
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
         inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan), *merged_folders(plan))]
+        inputs += [plan.folder.content(folder) for _, folder in validated(plan)]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
 
 
@@ -386,6 +390,8 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(costs(plan), plan.root / "costs.parquet")
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
     store.write_table(norm_rows(plan), plan.root / "norms.parquet")
+    for name, table in (("validation", loss_table(plan)), ("health", health_table(plan))):
+        store.write_table(of_checkpoints.merge(table, on="checkpoint"), plan.root / f"{name}.parquet")
     store.write_table(interference_rows(plan), plan.root / "interference.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)
     store.write_table(failed, plan.root / FAILURES_FILE)

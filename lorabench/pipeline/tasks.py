@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lorabench import adapters, components, diffusion, formats, images, store
+from lorabench import components, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import auditing, keeping, merging, models, thumbnails
+from lorabench.pipeline import auditing, keeping, merging, models, thumbnails, validation
 from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
 from lorabench.pipeline.places import WEIGHTS_FILE
@@ -169,14 +169,8 @@ def generate_images(plan: Plan, task: Task, advance: Advance, looks: bool = Fals
 def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance, looking: Looking | None) -> None:
     sampler = models.sampler(plan, checkpoint)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
-    if checkpoint.is_base:
-        _draw(plan, checkpoint, sampler, missing, advance, looking)
-        return
-    base = sampler.base
-    adapter, _ = formats.load_adapter(weights_of(plan, checkpoint), base.components, plan.study.unused_keys)
-    words = adapter.words if checkpoint.scale else {}  # at no merge ratio is half a word; at 0 all is the base model's
-    merged = adapters.swapped(base.components, (adapter, checkpoint.scale), into=sampler.components)
-    with merged, diffusion.with_words(base, words) as knowing:
+    adapter = models.adapter_of(plan, checkpoint, sampler.base)
+    with models.merged(sampler.base, adapter, checkpoint.scale, into=sampler.components) as knowing:
         _draw(plan, checkpoint, replace(sampler, base=knowing), missing, advance, looking)
 
 
@@ -189,12 +183,6 @@ def missing_sets(plan: Plan, checkpoint: Checkpoint) -> list[PromptSet]:
         if id(prompt_set) in again
         or not plan.folder.holds(plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set))
     ]
-
-
-def weights_of(plan: Plan, checkpoint: Checkpoint) -> Path:
-    """The weights file of a checkpoint: given, or made by this study's training or merging."""
-    folder = plan.places.weights(checkpoint)
-    return plan.folder.intact(folder, WEIGHTS_FILE) if folder else checkpoint.weights
 
 
 def _draw(
@@ -245,7 +233,7 @@ def _read_ahead(plan: Plan, checkpoint: Checkpoint) -> None:
     following = next((each for each in plan.checkpoints[position + 1 :] if missing_sets(plan, each)), None)
     with contextlib.suppress(DamagedArtifact, OSError):  # not trained yet, say
         if following is not None:
-            with weights_of(plan, following).open("rb") as file:
+            with models.weights_of(plan, following).open("rb") as file:
                 while file.read(1 << 24):
                     pass
 
@@ -296,6 +284,7 @@ def _prompt_index(prompt_set: PromptSet) -> np.ndarray:
 _STAGES: dict[str, Callable[[Plan, Task, Advance], None]] = {
     "train": train_run,
     "merge": merging.merge_parents,
+    "validate": validation.validate_checkpoint,
     "encode": encode_source,
     "score": score_checkpoint,
     "audit": auditing.probe_encoder,

@@ -38,6 +38,7 @@ from lorabench.report.points import Comparison, Means, compare
 from lorabench.report.scatter import find_pairs, scatter_data
 from lorabench.report.styles import algorithm_styles, config_styles
 from lorabench.report.tables import Column, RunTables, headline_columns, metric_infos
+from lorabench.report.trainings import training_data
 from lorabench.report.words import (
     CRITERIA,
     CRITERIA_MEANING,
@@ -51,6 +52,7 @@ from lorabench.report.words import (
     number,
 )
 from lorabench.statistics.columns import own_factors
+from lorabench.statistics.validation import unlike_others
 
 _SCRIPTS = (
     "core.js",
@@ -129,6 +131,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "failures": tables.failures.fillna("").to_dict("records"),
         "failure_counts": failure_counts(tables.failures),
         "missing": find_missing(tables.scores),
+        "unlike": unlike_others(tables.health).head(_MOST_UNLIKE).to_dict("records"),
         "stage_costs": stage_costs(tables),
         "config_costs": config_costs(tables),
         "training_devices": training_devices(tables),
@@ -144,6 +147,9 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "verdict": verdict,
         "number": number,
     }
+
+
+_MOST_UNLIKE = 30  # rows of one table
 
 
 def _of_page(provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +184,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
         "configs": _configs(points.table),
         "costs": {name: _rounded(values) for name, values in point_costs(run).items()},
-        "losses": _losses(tables.losses, tables.norms),
+        "trainings": training_data(tables),
         "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
         "means": _means(means, columns),
@@ -233,26 +239,6 @@ def _levels(column: pd.Series) -> str:
 def _configs(points: pd.DataFrame) -> dict[str, dict[str, str]]:
     looks, of_config = config_styles(points), points.drop_duplicates("config").set_index("config")["algorithm"]
     return {name: {"algorithm": of_config[name]} | asdict(look) for name, look in looks.items()}
-
-
-def _losses(losses: pd.DataFrame, norms: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """For each config its trainings: seed, and what is known of them by step, (steps, values) by name."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    moved = dict(iter(norms.groupby(["config", "seed"], sort=False)))
-    for (config, seed), rows in losses.groupby(["config", "seed"], sort=False):
-        curves = {
-            name: _curve(rows, name)
-            for name in ("loss", "rate", "grad_norm")
-            if name in rows and rows[name].notna().all()
-        }
-        for part, of in moved.get((config, seed), norms.iloc[:0]).groupby("part", sort=False):
-            curves[str(part)] = _curve(of, "norm")
-        found.setdefault(config, []).append({"seed": int(seed), "curves": curves})
-    return found
-
-
-def _curve(rows: pd.DataFrame, name: str) -> dict[str, list]:
-    return {"steps": rows["step"].astype(int).tolist(), "values": _rounded(rows[name])}
 
 
 def _setting_words(row: Mapping[str, Any]) -> dict[str, str]:

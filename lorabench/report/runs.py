@@ -16,7 +16,18 @@ from lorabench.report.tables import TABLES, RunTables
 FACTS_FILE = "study.json"
 _MEASURED = ("scores", "normalized", "category_scores", "choices", "merges")  # a row a measurement of something
 # A run may come without them: pictures are large, and not every run was audited, trained here, or compared by files.
-_OPTIONAL = ("images", "losses", "norms", "probes", "files", "choices", "merges", "interference")
+_OPTIONAL = (
+    "images",
+    "losses",
+    "norms",
+    "validation",
+    "health",
+    "probes",
+    "files",
+    "choices",
+    "merges",
+    "interference",
+)
 
 
 def write_facts(folder: Path, runs: Sequence[RunTables]) -> None:

@@ -13,12 +13,14 @@ from lorabench import values
 from lorabench.errors import UserError
 from lorabench.statistics.columns import (
     FACTORS,
+    HEALTH_COLUMNS,
     INTEGERS,
     INTERFERENCE_COLUMNS,
     LEAF,
     METRIC,
     NORM_COLUMNS,
     PROBE_COLUMNS,
+    VALIDATION_COLUMNS,
     with_whole_numbers,
 )
 from lorabench.statistics.dilution import DILUTION_COLUMNS
@@ -35,6 +37,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "costs": ("stage", "item", "seconds", "bytes", "device"),
     "losses": ("config", "seed", "step", "loss"),  # the others came later
     "norms": tuple(NORM_COLUMNS),
+    "validation": (*FACTORS, *VALIDATION_COLUMNS),
+    "health": (*FACTORS, *HEALTH_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
     "choices": ("study", *CHOICE_COLUMNS),
@@ -49,6 +53,10 @@ _NUMBERS = INTEGERS | {
         "rate",
         "grad_norm",
         "norm",
+        "spectral_norm",
+        "stable_rank",
+        "first_direction",
+        "relative_norm",
         "r2_train",
         "rmse_train",
         "r2_cv",
@@ -63,7 +71,20 @@ _NUMBERS = INTEGERS | {
 _TEXTS = {
     *("study", "base", "checkpoint", "config", "algorithm", "trained_layers", "captions", *LEAF, *METRIC, "metric_id"),
     *("reason", "population", "factor_name", "factor_value", "concept", "prompt", "stage", "item", "device", "probe"),
-    *("status", "message", "file", "best", "verdict", "parent", "first", "second", "module", "part"),
+    *(
+        "status",
+        "message",
+        "file",
+        "best",
+        "verdict",
+        "parent",
+        "first",
+        "second",
+        "module",
+        "part",
+        "pictures",
+        "block",
+    ),
 }
 
 

@@ -11,7 +11,16 @@ import pandas as pd
 from lorabench.components import UserError, unknown
 from lorabench.records import PROMPT_TYPES
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
-from lorabench.statistics.columns import INTERFERENCE_COLUMNS, LOSS_COLUMNS, METRIC, NORM_COLUMNS, PROBE_COLUMNS
+from lorabench.statistics.columns import (
+    FACTORS,
+    HEALTH_COLUMNS,
+    INTERFERENCE_COLUMNS,
+    LOSS_COLUMNS,
+    METRIC,
+    NORM_COLUMNS,
+    PROBE_COLUMNS,
+    VALIDATION_COLUMNS,
+)
 from lorabench.statistics.dilution import DILUTION_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
@@ -21,7 +30,20 @@ DATASET = "dataset"  # the "checkpoint" of the training images
 # The tables of a run, as its parquet files are called.
 TABLES = (
     *("scores", "normalized", "category_scores", "attributions", "explanations"),
-    *("images", "costs", "losses", "norms", "failures", "probes", "files", "choices", "merges", "interference"),
+    *(
+        "images",
+        "costs",
+        "losses",
+        "norms",
+        "validation",
+        "health",
+        "failures",
+        "probes",
+        "files",
+        "choices",
+        "merges",
+        "interference",
+    ),
 )
 
 
@@ -51,6 +73,9 @@ class RunTables:
     interference: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=INTERFERENCE_COLUMNS))
     losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
     norms: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=NORM_COLUMNS))
+    # `pipeline.validation`: losses on training and held-out pictures, and the health of updates by block.
+    validation: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*FACTORS, *VALIDATION_COLUMNS]))
+    health: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*FACTORS, *HEALTH_COLUMNS]))
 
 
 @dataclass(frozen=True)

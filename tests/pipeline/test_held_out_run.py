@@ -74,5 +74,23 @@ def test_all_is_measured_against_held_out_pictures_too(folder, tmp_path):
     assert {"base", "dataset"} < set(values.index.get_level_values(0))  # floor and ceiling of held-out ones
     probes = pd.read_parquet(run / "probes.parquet")
     assert {"real", "copies"} <= set(probes.loc[probes["metric"] == "image_similarity_gap", "probe"])
+    losses = pd.read_parquet(run / "validation.parquet")
+    assert set(losses["pictures"]) == {"training", "held_out"} and losses["loss"].gt(0).all()
+    assert losses.groupby("checkpoint")["draws"].sum().nunique() == 1  # the same for all
+    health = pd.read_parquet(run / "health.parquet")
+    last = health[health["epoch"] == 2]  # warm-up moves nothing in the one step of the first
+    assert {"all", "unet.mid_block"} < set(last["block"]) and last["spectral_norm"].gt(0).all()
     again = lorabench_here("grid", str(run.with_suffix(".toml")), "--out", str(run), "--workers", "1", "--json")
     assert again.returncode == 0 and not any(json.loads(again.stdout)["made"].values()), again.stdout
+
+
+def test_losses_come_before_any_picture_is_drawn(folder, tmp_path):
+    """By a command of its own; of a run that asks for none there are none."""
+    text = study(folder, "holdout = 0.2\n")
+    run = made("train", text, tmp_path / "run")
+    asked = lorabench_here("validate", str(run.with_suffix(".toml")), "--out", str(run), "--workers", "1", "--json")
+    assert asked.returncode == 0 and json.loads(asked.stdout)["made"] == {"validate": 3}, asked.stderr
+    assert not (run / "images").exists()
+    run.with_suffix(".toml").write_text(f"{text}\n[validation]\ndraws = 0\n")
+    none = lorabench_here("validate", str(run.with_suffix(".toml")), "--out", str(run), "--workers", "1", "--json")
+    assert none.returncode == 0 and json.loads(none.stdout)["made"] == {"validate": 0}, none.stderr

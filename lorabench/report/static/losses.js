@@ -1,8 +1,9 @@
 // What was seen of trainings, step by step: one small chart an algorithm, a line a config. The loss of a step is mostly
 // the luck of its noise, so what is drawn is a running mean; configs share that noise, so that the difference of two
 // says more than either.
-const losses = { shown: "loss", less: "", seed: "mean", window: 9 };
-const RUNS_SEEN = Object.values(DATA.losses).flat();
+const losses = { shown: "loss", part: "", less: "", seed: "mean", window: 9 };
+const { runs: TRAININGS, floors: FLOORS } = DATA.trainings;
+const RUNS_SEEN = Object.values(TRAININGS).flat();
 const LOSS_SEEDS = [...new Set(RUNS_SEEN.map((run) => run.seed))];
 LOSS_SEEDS.sort((a, b) => a - b);
 const WINDOWS = [1, 5, 9, 25];
@@ -10,15 +11,32 @@ const CURVE_WORDS = {
   loss: "Loss",
   rate: "Learning rate",
   grad_norm: "Norm of the gradient",
+  held_out_loss: "Held-out loss",
+  training_loss: "Loss on training pictures, by the draws of held-out loss",
+  loss_gap: "Held-out loss less that on training pictures",
+  norm: "Norm of the update",
+  spectral_norm: "Spectral norm of the update",
+  stable_rank: "Stable rank of the update",
+  first_direction: "Share of the update's first direction",
+  relative_norm: "Norm of the update to that of the weights",
 };
+// "measure", or "measure|part" of what is known part by part.
 const CURVES_SEEN = [...new Set(RUNS_SEEN.flatMap((run) => Object.keys(run.curves)))];
-const curveWords = (name) => CURVE_WORDS[name] ?? `Norm of the update: ${name}`;
+const curveMeasure = (name) => name.split("|")[0];
+const curvePart = (name) => name.split("|")[1] ?? "";
+const MEASURES_SEEN = Object.keys(CURVE_WORDS).filter((name) => CURVES_SEEN.some((curve) => curveMeasure(curve) === name));
+const partsOf = (measure) => CURVES_SEEN.filter((curve) => curveMeasure(curve) === measure).map(curvePart);
+const shownCurve = () => (losses.part ? `${losses.shown}|${losses.part}` : losses.shown);
+const curveWords = (name) => CURVE_WORDS[curveMeasure(name)] + (curvePart(name) ? `: ${curvePart(name)}` : "");
+losses.shown = MEASURES_SEEN[0] ?? "loss";
 keep("losses", losses, {
-  shown: oneOf(CURVES_SEEN),
-  less: oneOf(["", ...Object.keys(DATA.losses)]),
+  shown: oneOf(MEASURES_SEEN),
+  part: oneOf(["", ...CURVES_SEEN.map(curvePart)]),
+  less: oneOf(["", ...Object.keys(TRAININGS)]),
   seed: oneOf(["mean", ...LOSS_SEEDS]),
   window: oneOf(WINDOWS),
 });
+if (!partsOf(losses.shown).includes(losses.part)) losses.part = partsOf(losses.shown)[0] ?? "";
 
 // Means of `width` neighbours, fewer at the ends.
 const running = (values, width) =>
@@ -29,9 +47,9 @@ const running = (values, width) =>
 
 // Of a config's trainings what is shown of them, by seed.
 const curvesOf = (config) =>
-  (DATA.losses[config] ?? [])
-    .filter((run) => (losses.seed === "mean" || run.seed === losses.seed) && run.curves[losses.shown])
-    .map((run) => ({ seed: run.seed, ...run.curves[losses.shown] }));
+  (TRAININGS[config] ?? [])
+    .filter((run) => (losses.seed === "mean" || run.seed === losses.seed) && run.curves[shownCurve()])
+    .map((run) => ({ seed: run.seed, ...run.curves[shownCurve()] }));
 
 // The same less another config's with the same seed, where both have the same steps.
 function differencesOf(config) {
@@ -56,7 +74,7 @@ function lossOf(config) {
 }
 
 const seenWords = () =>
-  curveWords(losses.shown).toLowerCase() + (losses.less ? ` less that of ${plain(losses.less)}` : "");
+  curveWords(shownCurve()).toLowerCase() + (losses.less ? ` less that of ${plain(losses.less)}` : "");
 
 function lossTrace(line, color) {
   const step = Math.max(1, Math.ceil(line.steps.length / 6));
@@ -83,18 +101,25 @@ function drawLoss(box, algorithm, lines, range, most) {
     width,
     height,
     margin,
-    xaxis: axisOf("Step", { range: [0, most * 1.02] }),
+    xaxis: axisOf(DATA.trainings.hasSteps ? "Step" : DATA.ageLabel, { range: [0, most * 1.05 || 1] }),
     yaxis: axisOf("", { range }),
+    shapes: losses.less || !(shownCurve() in FLOORS) ? [] : [floorLine(FLOORS[shownCurve()])],
   });
   Plotly.react(box, lines.map((line) => lossTrace(line, colorOf(algorithm))), layout, CONFIG);
 }
+
+// What the base model has of the same.
+const floorLine = (y) => ({
+  type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: cssColor("muted"), width: 1.5, dash: "dot" },
+});
 
 function drawLosses() {
   const host = byId("losses-plots");
   for (const box of host.querySelectorAll(".plot")) Plotly.purge(box);
   const lines = CONFIGS.filter(showsConfig).map(lossOf).filter((line) => line);
   if (!lines.length) return fill(host, note(`No config that is shown has this on record: ${seenWords()}.`));
-  const range = paddedRange(lines.flatMap((line) => line.loss));
+  const floor = losses.less || !(shownCurve() in FLOORS) ? [] : [FLOORS[shownCurve()]];
+  const range = paddedRange([...lines.flatMap((line) => line.loss), ...floor]);
   const most = Math.max(...lines.map((line) => line.steps.at(-1)));
   const names = Object.keys(DATA.algorithms).filter((name) => lines.some((l) => DATA.configs[l.config].algorithm === name));
   const boxes = names.map((name) => [
@@ -118,35 +143,50 @@ function drawLosses() {
     drawLoss(box, name, lines.filter((l) => DATA.configs[l.config].algorithm === name), range, most);
 }
 
-function startLosses() {
-  if (!Object.keys(DATA.losses).length)
-    return fill(
-      byId("losses-plots"),
-      note("No losses are on record: given adapters were trained elsewhere, and runs of before did not gather them."),
-    );
+function lossControls() {
   const change = (key, read) => (value) => {
     losses[key] = read(value);
     drawLosses();
   };
   const seeds = [["mean", "mean of all"], ...LOSS_SEEDS.map((seed) => [seed, String(seed)])];
-  const configs = Object.keys(DATA.losses).map((name) => [name, name]);
+  const configs = Object.keys(TRAININGS).map((name) => [name, name]);
+  const parts = partsOf(losses.shown);
   fill(
     byId("losses-controls"),
-    selector("Shown", CURVES_SEEN.map((name) => [name, curveWords(name)]), losses.shown, change("shown", String)),
+    selector("Shown", MEASURES_SEEN.map((name) => [name, CURVE_WORDS[name]]), losses.shown, (value) => {
+      losses.shown = value;
+      losses.part = partsOf(value).includes(losses.part) ? losses.part : (partsOf(value)[0] ?? "");
+      lossControls();
+      drawLosses();
+    }),
+    parts.length > 1
+      ? selector("Part", parts.map((part) => [part, part || "all"]), losses.part, change("part", String))
+      : null,
     configs.length > 1
       ? selector("Less that of", [["", "nothing: as it is"], ...configs], losses.less, change("less", String))
       : null,
     LOSS_SEEDS.length > 1
       ? selector("Training seed", seeds, losses.seed, change("seed", (v) => (v === "mean" ? v : Number(v))))
       : null,
-    selector(
-      "Running mean of",
-      WINDOWS.map((n) => [n, n === 1 ? "nothing: as recorded" : `${n} records`]),
-      losses.window,
-      change("window", Number),
-    ),
+    ["loss", "grad_norm"].includes(losses.shown)
+      ? selector(
+          "Running mean of",
+          WINDOWS.map((n) => [n, n === 1 ? "nothing: as recorded" : `${n} records`]),
+          losses.window,
+          change("window", Number),
+        )
+      : null,
   );
   configBar(byId("losses-controls"));
+}
+
+function startLosses() {
+  if (!RUNS_SEEN.length)
+    return fill(
+      byId("losses-plots"),
+      note("No losses are on record: given adapters were trained elsewhere, and runs of before did not gather them."),
+    );
+  lossControls();
   live(byId("losses"), drawLosses);
   return redraws.push(drawLosses);
 }
