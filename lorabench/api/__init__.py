@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lorabench import config
 from lorabench.api import early_checks, pictures
 from lorabench.api.pictures import Reading
-from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How, shard_of
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
@@ -47,6 +47,7 @@ def grid(
     anchors: PathName | None = None,
     trigger: str = "",
     class_word: str = "",
+    shard: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -54,11 +55,12 @@ def grid(
     """Run a whole study, train to report; what is up to date is left as it is. What failed is in `Run.failures`.
 
     `study` is a TOML file; `only` are glob patterns of configs, `limit` counts trainings; `trigger` and `class_word`
-    call the one concept of pictures that do not say it. Results go to `out`, by
-    default `results/<study>`. UserError for a study that cannot be run, before any work.
+    call the one concept of pictures that do not say it. `shard` "2/3" does a share of the tasks, beside other processes
+    in the same folder. Results go to `out`, by default `results/<study>`. UserError for a study that cannot be run,
+    before any work.
     """
     file, population = Path(study), _path(anchors)
-    words, how = Words(trigger, class_word), How(device, workers, executor, address, compile)
+    words, how = Words(trigger, class_word), How(device, workers, executor, address, compile, shard_of(shard))
     early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
@@ -93,6 +95,7 @@ def evaluate(
     executor: str | None = None,
     address: str | None = None,
     compile: bool | None = None,
+    shard: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -107,13 +110,13 @@ def evaluate(
     ratios, and in all combinations of what `sweep` lists, {"steps": [30, 50], "scheduler": ["DDIM", "PNDM"]} say; on
     Stable Diffusion by default as many as a person waits for, with `paper` the paper's 100. `sheet` is a CSV file with
     a line a file, which overrules what metadata and names say: file, config, seed, epoch, step, scale, and factors of
-    your own. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
+    your own. `shard` is as of `grid`. Files that cannot be evaluated are in `Run.failures`. UserError where none can.
     """
     given = GivenAdapters(
         folder=Path(checkpoints), data=_path(data), reference=_path(reference), words=Words(trigger, class_word),
         base=base, study=_path(study), concepts=tuple(concepts), templates=_path(prompts), unused=tuple(allow_unused),
         drawing=Drawing(per_set, steps, guidance, tuple(scales), sweep or {}, paper), anchors=_path(anchors),
-        sheet=_path(sheet), out=_path(out), how=How(device, workers, executor, address, compile),
+        sheet=_path(sheet), out=_path(out), how=How(device, workers, executor, address, compile, shard_of(shard)),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 
@@ -136,6 +139,7 @@ def score_images(
     workers: int | None = None,
     executor: str | None = None,
     address: str | None = None,
+    shard: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -154,7 +158,7 @@ def score_images(
         folder=Path(images), data=_path(data), reference=_path(reference), words=Words(trigger, class_word),
         prompts=prompts if isinstance(prompts, Mapping) else _path(prompts), templates=_path(templates),
         study=_path(study), concepts=tuple(concepts), anchors=_path(anchors), sheet=_path(sheet), out=_path(out),
-        how=How(device, workers, executor, address),
+        how=How(device, workers, executor, address, shard=shard_of(shard)),
     )  # fmt: skip
     return score(given, verify=verify, replace=replace, quiet=quiet)
 

@@ -69,7 +69,7 @@ def planned(given: GivenAdapters) -> tuple[Plan, list[Failure]]:
     check_measured(plan)
     kept = list(found.values())
     remarks += [*series.remarks, *_assumed(kept), *_of_other_pictures(kept, plan), *_without_use(kept, plan)]
-    return replace(plan, remarks=(*plan.remarks, *remarks)), refused
+    return replace(plan, remarks=(*plan.remarks, *remarks), shard=given.how.shard), refused
 
 
 def raw_means(root: Path) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from lorabench import images
@@ -79,7 +79,7 @@ def planned(given: GivenImages) -> tuple[Plan, list[Failure]]:
     remarks = [*believed, *remarks, *_unlike(own), *_uncalled(dataset)]
     plan = plan_of_pictures(study, given.out or studies.RESULTS / study.name, dataset, checkpoints, own, remarks)
     check_measured(plan)
-    return plan, refused
+    return replace(plan, shard=given.how.shard), refused
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

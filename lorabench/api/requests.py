@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lorabench.datasets import Words
 from lorabench.errors import UserError
+from lorabench.records import Shard
 from lorabench.values import device_names
 
 
@@ -20,6 +22,7 @@ class How:
     executor: str | None = None
     address: str | None = None  # of a cluster
     compile: bool | None = None
+    shard: Shard | None = None  # the share of the tasks that is done; None = all. No key of a study
 
     def __post_init__(self) -> None:
         if self.device is not None:
@@ -30,7 +33,39 @@ class How:
 
     @property
     def said(self) -> dict[str, object]:
-        return {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value for key, value in vars(self).items() if value is not None and key != "shard"}
+
+
+_SHARES = "--shard i/n takes the i-th of n shares, counted from 1"
+
+
+def shard_of(text: str | None) -> Shard | None:
+    """The share that an option names; None = all. UserError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    number, count = (int(each) for each in found.groups()) if found else (0, 0)
+    if not 1 <= count or number > count:  # 0 is the last one, for those who count from 0
+        raise UserError(f"{_SHARES}: 2/3, say, not '{text}'.")
+    return Shard(number or count, count) if count > 1 else None
+
+
+def slurm_share(environment: Mapping[str, str]) -> str | None:
+    """The share of which task of a Slurm array this is, as an option; None outside of one. UserError.
+
+    Counted from the array's first task, whatever its number: 0-9, 1-10 and 10-100:10 are ten shares.
+    """
+    said = {name: environment.get(f"SLURM_ARRAY_TASK_{name}", "") for name in ("ID", "COUNT", "MIN", "STEP")}
+    if not (said["ID"].isdigit() and said["COUNT"].isdigit()) or int(said["COUNT"]) < 2:
+        return None
+    first, step = (int(said[name]) if said[name].isdigit() else usual for name, usual in (("MIN", 0), ("STEP", 1)))
+    place, rest = divmod(int(said["ID"]) - first, max(1, step))
+    if rest or not 0 <= place < int(said["COUNT"]):
+        raise UserError(
+            f"The tasks of this Slurm array are not numbered one after the other (SLURM_ARRAY_TASK_ID={said['ID']}, "
+            f"MIN={first}, STEP={step}, COUNT={said['COUNT']}): {_SHARES}; --shard 1/1 takes all."
+        )
+    return f"{place + 1}/{said['COUNT']}"
 
 
 AS_STUDY = How()  # as its file says

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,7 +50,7 @@ def planned(
     study = anchored(prepared(with_words(config.load_study(path), words), how), anchors)
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
     check_measured(plan)
-    return plan
+    return plan if how.shard is None else changed(plan, shard=how.shard)
 
 
 def prepared(study: Study, how: How = AS_STUDY) -> Study:
@@ -109,6 +110,8 @@ def carry_out(
 
     `refused` are inputs left out before, to be listed with what fails.
     """
+    if plan.shard and replace:
+        raise UserError("--replace is for a run that is alone (--shard 1/1): shards would set each other's work aside.")
     progress = open_progress(quiet)
 
     def open_executor(work: Work) -> Executor:
@@ -157,5 +160,6 @@ def summary(result: Result, root: Path) -> dict[str, Any]:
         "made": result.done,
         "damage": result.damage,
         "failures": [asdict(failure) for failure in result.failures],
+        **({"waits_for": result.waits_for} if result.waits_for else {}),
         "exit_code": result.exit_code,
     }

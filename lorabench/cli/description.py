@@ -12,8 +12,9 @@ from lorabench.cli.output import on_screen, show
 from lorabench.pipeline import disk, effort, replacing
 from lorabench.pipeline.integrity import costs, stored
 from lorabench.pipeline.models import check_inputs
-from lorabench.pipeline.pending import outstanding
+from lorabench.pipeline.pending import STAGES_OF_TASKS, outstanding
 from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.shards import Shares
 from lorabench.report.words import duration, size
 
 Row = dict[str, object]
@@ -76,7 +77,19 @@ def stages(plan: Plan) -> list[Row]:
         "score": (len(plan.requests), f"metrics: {', '.join(request.metric for request in plan.requests)}"),
         "audit": (len(plan.measuring.concepts), "concepts, on whose real images the metrics are probed"),
     }
-    return [_row(stage, *words, len(outstanding(plan, stage))) for stage, words in counts.items()]
+    return [*_shard(plan), *(_row(stage, *words, len(outstanding(plan, stage))) for stage, words in counts.items())]
+
+
+def _shard(plan: Plan) -> list[Row]:
+    """How much of what is left to do is this shard's."""
+    if plan.shard is None:
+        return []
+    shares = Shares(plan)
+    left = [task for stage in STAGES_OF_TASKS for task in outstanding(plan, stage)]
+    mine = sum(shares.is_mine(task) for task in left)
+    common = sum(shares.is_common(task) for task in left)
+    words = f"share; {mine} of {len(left)} tasks, beside {common} that are made by the shard that comes first"
+    return [_row("shard", str(plan.shard), words, mine)]
 
 
 def _validation_words(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorabench import api, config, mini
-from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How, shard_of, slurm_share
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -25,6 +26,7 @@ from lorabench.cli.options import (
     Out,
     Quiet,
     Replace,
+    Share,
     Sheet,
     Trigger,
     Verify,
@@ -95,6 +97,7 @@ def evaluate(
     executor: ExecutorChoice = None,
     address: Address = None,
     compile: Compile = False,
+    shard: Share = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -110,7 +113,7 @@ def evaluate(
     """
     if (checkpoints is None) == (images is None):
         raise UserError("Name a folder of adapters, or one of pictures (--images FOLDER): one of the two.")
-    how = How(device, workers, executor, address, compile or None)
+    how = How(device, workers, executor, address, compile or None, shard_of(shard or slurm_share(os.environ)))
     words = Words(trigger or "", class_word or "")
     drawing = Drawing(per_set, steps, guidance, _ratios(scales), _swept(sweep or ()), paper)
     if images is not None:
@@ -133,7 +136,8 @@ def evaluate(
         )  # fmt: skip
     if not dry_run:
         run = api.score(given, verify=verify, replace=replace, quiet=quiet)
-        finish(run.result, run.folder, as_json, leads=True, means=_raw_means(run))
+        done = not run.result.waits_for
+        finish(run.result, run.folder, as_json, leads=done, means=_raw_means(run) if done else None)
     plan, refused = api.plan_of(given)
     from lorabench.cli import description
 

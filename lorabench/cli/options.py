@@ -27,6 +27,15 @@ Address = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="compile the U-Net for drawing: minutes at the start, faster pictures")
 ]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="i/n",
+        help="do the i-th of n shares of the tasks, beside others in the same folder; by default the task of a Slurm "
+        "array; 1/1 = all",
+    ),
+]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
 Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
 Anchors = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from lorabench import api
 from lorabench.api import early_checks
-from lorabench.api.requests import How
+from lorabench.api.requests import How, shard_of, slurm_share
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
@@ -27,6 +28,7 @@ from lorabench.cli.options import (
     Out,
     Quiet,
     Replace,
+    Share,
     StudyFile,
     Trigger,
     Verify,
@@ -89,6 +91,7 @@ def grid(
     anchors: Anchors = None,
     trigger: Trigger = None,
     class_word: ClassWord = None,
+    shard: Share = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -96,6 +99,7 @@ def grid(
     quiet: Quiet = False,
 ) -> None:
     """Run a whole study, train to report. Run again to go on where it stopped."""
+    shard = shard or slurm_share(os.environ)
     if dry_run:
         words = Words(trigger or "", class_word or "")
         rows, plan = [early_checks.describe_grid(study)], None
@@ -104,7 +108,7 @@ def grid(
             from lorabench.api import studies
             from lorabench.cli import description
 
-            how = How(device, workers, executor, address, compile or None)
+            how = How(device, workers, executor, address, compile or None, shard_of(shard))
             plan = studies.planned(study, out, how, only or (), limit, anchors, words)
         finally:
             if plan is None:
@@ -118,9 +122,9 @@ def grid(
     run = api.grid(
         study, out=out, device=device, workers=workers, executor=executor, address=address,
         compile=compile or None, only=only or (), limit=limit, anchors=anchors, trigger=trigger or "",
-        class_word=class_word or "", verify=verify, replace=replace, quiet=quiet,
+        class_word=class_word or "", shard=shard, verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
-    finish(run.result, run.folder, as_json, leads=True)
+    finish(run.result, run.folder, as_json, leads=not run.result.waits_for)
 
 
 def _stage_command(stage: str, help_text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from lorabench.pipeline.pending import STAGES_OF_TASKS, obstacle, outstanding
 from lorabench.pipeline.plan import TEXTS, Plan, TrainingRun
@@ -26,9 +26,16 @@ class Flow:
     `blocked` because an input is not there.
     """
 
-    def __init__(self, plan: Plan, stages: Sequence[str], without: Sequence[Task] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        stages: Sequence[str],
+        without: Collection[Task] = (),
+        takes: Callable[[Task], bool] = lambda task: True,
+    ) -> None:
         self._plan = plan
-        self.tasks = [task for stage in stages for task in outstanding(plan, stage) if task not in without]
+        every = (task for stage in stages for task in outstanding(plan, stage))
+        self.tasks = [task for task in every if task not in without and takes(task)]
         self.blocked: list[Failure] = []
         self._waiting: dict[Task, set[Task]] = {}
         self._makes: dict[Task, list[Task]] = defaultdict(list)

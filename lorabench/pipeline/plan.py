@@ -26,6 +26,7 @@ from lorabench.records import (
     Recipe,
     Sampling,
     Setting,
+    Shard,
     TrainConfig,
     TrainingImage,
 )
@@ -99,6 +100,7 @@ class Plan:
     settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw, the study's own too, by name
     bases: Mapping[str, Base] = field(default_factory=dict)  # of settings that draw with another, by the setting's name
     mergings: tuple[Merging, ...] = ()
+    shard: Shard | None = None  # the share of the tasks that this process is for; None = all
     class_images: Dataset | None = None  # that some training sees beside the data set
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
@@ -157,7 +159,7 @@ class Plan:
 
     @cached_property
     def folder(self) -> store.RunFolder:
-        return store.RunFolder(self.root, self.study.name)
+        return store.RunFolder(self.root, self.study.name, self.shard.name if self.shard else "")
 
     def training_set(self, run: TrainingRun) -> Dataset:
         """What a training sees. UserError for concepts of its config that the data set has not."""

@@ -13,14 +13,14 @@ from typing import Literal, Protocol, get_args
 from lorabench import store
 from lorabench.components import Executor, Work
 from lorabench.errors import DISK_FULL, DamagedArtifact, DiskFull, UserError
-from lorabench.pipeline import integrity, replacing, tables
+from lorabench.pipeline import integrity, replacing, shards, tables
 from lorabench.pipeline.effort import effort
 from lorabench.pipeline.flow import Flow
 from lorabench.pipeline.models import check_inputs
 from lorabench.pipeline.pending import outstanding
 from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.tasks import execute
-from lorabench.records import Failure, Outcome, Task
+from lorabench.records import Failure, Outcome, Shard, Task
 
 Stage = Literal["train", "merge", "validate", "generate", "encode", "score", "audit", "rank", "explain", "report"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -59,6 +59,7 @@ class Result:
     failures: list[Failure] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # what lay in the folder and could not be used, in sentences
     report_is_stale: bool = False  # the page is there, but not of what is there now
+    waits_for: tuple[int, ...] = ()  # shards that still have something to do, before there are tables
 
     @property
     def exit_code(self) -> int:
@@ -84,6 +85,7 @@ def run(
     checkpoints or images would be replaced, or images drawn again that were not kept, and `replace` does not say so.
     Where another run is at work there, tables and page alone are made of what it has finished; FolderInUse if anything
     else is asked for. LeaseLost where another run may have taken over the folder, because this one was suspended.
+    Of a plan with a shard only that share is done, beside the others; tables and page are made by the last one to end.
     """
     working = [stage for stage in stages if stage not in TABLE_STAGES]
     replacing.require_own_folder(plan.root, [plan.study.name])
@@ -110,6 +112,9 @@ def run(
         if verify:
             _verify(plan, progress)
         going = _Run(plan, stages, executor, progress, Result(failures=list(refused)), lease)
+        if plan.shard:
+            going.share(working)
+            return going.result
         held.enter_context(plan.folder.at_rest())
         replaced = replacing.finished(plan, stages)
         going.say_faults(STAGES)
@@ -151,11 +156,53 @@ class _Run:
         self._mended: set[Path] = set()  # once is the disk's fault, twice is nothing that a run can mend
         self._damaged: list[DamagedArtifact] = []
         self._failed: set[Task] = set()  # a task that failed gets no second turn
+        self._blocked: list[Failure] = []
 
-    def work(self, stages: Sequence[Stage]) -> bool:
-        """Do what stages still have to do."""
+    def share(self, stages: Sequence[Stage]) -> None:
+        """Do one shard's share of what stages have to do, beside others; the last to end makes what was waiting for
+        several of them, and the tables."""
+        plan, shares = self._plan, shards.Shares(self._plan)
+        self._progress.line(f"This is shard {plan.shard} of {plan.root}.")
+        shards.begin(plan)
+        with plan.folder.shards_locked("common", waits=False) as is_first:
+            if is_first:
+                self._all_of(stages, shares.is_common)
+        if not is_first:  # another shard is at it: what can do without comes first
+            self._all_of(stages, shares.is_mine)
+            with plan.folder.shards_locked("common"):
+                self._all_of(stages, shares.is_common)
+        self._all_of(stages, shares.is_mine)
+        with plan.folder.shards_locked("closing"):
+            shards.end(plan, shares, self.result.failures)
+            others = shards.ended(plan, shares)
+            failed = {(each.stage, each.item) for failures in others.values() for each in failures}
+            every = [task for stage in stages for task in outstanding(plan, stage)]
+            self._failed |= {task for task in every if (task.stage, task.item) in failed}
+            blocked = self._all_of(stages, lambda task: shares.owner(task) in (None, *others))
+            left = {shares.owner(task) for stage in stages for task in outstanding(plan, stage)} - {None, *others}
+            self.result.waits_for = tuple(sorted(left))
+            if left:
+                words = ", ".join(str(Shard(number, plan.shard.of)) for number in self.result.waits_for)
+                self._progress.line(f"Left to the other shards ({words}); the last one to end makes the tables.")
+                return
+            others.pop(plan.shard.number)
+            self.result.failures += [each for failures in others.values() for each in failures]
+            self.result.failures += blocked
+            while not self.update_tables():
+                self.start_again()
+                self._all_of(stages, lambda task: True)
+
+    def _all_of(self, stages: Sequence[Stage], takes: Callable[[Task], bool]) -> list[Failure]:
+        """Do all tasks of some kind that can be done; answers with those that cannot, since their inputs lack."""
+        with self._plan.folder.at_rest():
+            while not self.work(stages, takes):
+                self.start_again()
+        return self._blocked
+
+    def work(self, stages: Sequence[Stage], takes: Callable[[Task], bool] | None = None) -> bool:
+        """Do what stages still have to do, or those of their tasks that it takes."""
         self.say_faults(stages)
-        flow = Flow(self._plan, stages, without=self._failed)
+        flow = Flow(self._plan, stages, self._failed, takes or (lambda task: True))
         self.result.done = {stage: self.result.done.get(stage, 0) for stage in stages} | self.result.done
         if flow.tasks:
             by_stage = {stage: [task for task in flow.tasks if task.stage == stage] for stage in stages}
@@ -167,7 +214,8 @@ class _Run:
                 for outcome in self._executor.run(flow.next, lambda step: self._tell(step, advance)):
                     self._took(outcome)
                     flow.ended(outcome.task)
-        self.result.failures += sorted(flow.blocked, key=lambda failure: STAGES.index(failure.stage))
+        self._blocked = sorted(flow.blocked, key=lambda failure: STAGES.index(failure.stage))
+        self.result.failures += [] if takes else self._blocked
         return not self._damaged
 
     def _tell(self, step: Step, advance: Callable[[Step], None]) -> None:

@@ -290,6 +290,22 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """One of so many shares of a study's tasks."""
+
+    number: int  # from 1 on
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @property
+    def name(self) -> str:
+        """In names of files."""
+        return f"{self.number}-of-{self.of}"
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a task ended: error None = done."""
 

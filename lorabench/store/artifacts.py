@@ -32,19 +32,21 @@ class FolderInUse(UserError):
 class RunFolder(SeenFolder):
     """The folder of one study's results: its artifacts come and go whole, under a lock so that two runs do not mix."""
 
-    def __init__(self, root: Path, study: str = "") -> None:
+    def __init__(self, root: Path, study: str = "", shard: str = "") -> None:
+        """`shard` is the name of the share of the work that this process is for, beside others; "" = it is alone."""
         super().__init__(root)
-        self._study = study
-        self._scratch = root / ".tmp"
+        self._study, self._shard = study, shard
+        self._scratch = root / ".tmp" / shard
 
-    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str]]:
-        return RunFolder, (self.root, self._study)  # another process looks for itself
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[Path, str, str]]:
+        return RunFolder, (self.root, self._study, self._shard)  # another process looks for itself
 
     @contextlib.contextmanager
     def locked(self, say: Callable[[str], None] = lambda _: None) -> Iterator[lease.Lease]:
         """Hold the folder's artifacts for this process, against those of all machines that share its disk.
 
-        `say` gets a sentence where it has to wait. UserError if it cannot be written; FolderInUse.
+        Shards keep out a run that is alone, and each another one of its own share. `say` gets a sentence where it has
+        to wait. UserError if it cannot be written; FolderInUse.
         """
 
         def in_use(holder: str) -> FolderInUse:
@@ -52,9 +54,13 @@ class RunFolder(SeenFolder):
                 f"Another run is writing to {self.root} ({holder}); wait for it or choose another --out."
             )
 
+        alone = self.root / ".lease"
         with self._writable():
-            mine = lease.taken(self.root / ".lease", say, in_use)
+            mine = lease.taken(self._shards / f"{self._shard}.lease" if self._shard else alone, say, in_use)
         with mine:
+            # Each after it has its own: of two that come at once both see the other.
+            for other in [alone] if self._shard else sorted(self._shards.glob("*-of-*.lease")):
+                lease.taken(other, say, in_use).release()
             shutil.rmtree(self._scratch, ignore_errors=True)  # leavings of a run that was killed
             yield mine
             shutil.rmtree(self._scratch, ignore_errors=True)  # of a worker of this one that was
@@ -66,6 +72,24 @@ class RunFolder(SeenFolder):
             mine = lease.waited_for(self.root / ".tables.lease")
         with mine:
             yield
+
+    @contextlib.contextmanager
+    def shards_locked(self, what: str, *, waits: bool = True) -> Iterator[bool]:
+        """Hold what only one shard at a time may do; yields whether this one does, where it does not wait for it."""
+        file = self._shards / f"{what}.lease"
+        mine = lease.waited_for(file) if waits else lease.free(file)
+        if mine is None:
+            yield False
+            return
+        with mine:
+            yield True
+
+    @property
+    def _shards(self) -> Path:
+        folder = self.root / ".shards"
+        if self._shard:
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @contextlib.contextmanager
     def _writable(self) -> Iterator[None]:

@@ -31,6 +31,9 @@ class Lease:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
         self._lock.release()
 
     def check(self) -> None:
@@ -65,6 +68,16 @@ def waited_for(file: Path) -> Lease:
     """The lease that `file` is, when whoever holds it has let it go, or died. OSError."""
     lock = _lease(file)
     lock.acquire(timeout=-1, poll_interval=0.1)
+    return Lease(lock)
+
+
+def free(file: Path) -> Lease | None:
+    """The lease that `file` is, if nobody holds it now. OSError."""
+    lock = _lease(file)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, LeaseSettingsMismatch):
+        return None
     return Lease(lock)
 
 
