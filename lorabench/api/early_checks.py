@@ -92,6 +92,8 @@ def check_inputs(study: Study, where: str, anchors: Path | None = None, *, draws
             if setting.base:
                 check_base(setting.base, f"{where}sweep")
             check_vae(setting.vae or "", f"{where}sweep")
+            if setting.companion:
+                existing(Path(setting.companion), "Companion", f"{where}images.companion, sweep")
     if anchors or study.anchors:
         check_anchors(anchors or Path(study.anchors))
 

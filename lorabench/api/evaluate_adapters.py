@@ -164,6 +164,9 @@ def with_drawing(study: Study, asked: Drawing) -> Study:
     swept = {key: list(values) for key, values in asked.sweep.items()}
     for key in swept.keys() & {"base", "vae"}:
         swept[key] = [config.base_source(str(source), Path.cwd()) for source in swept[key]]
+    if "companion" in swept:
+        files = [str(file) for file in swept["companion"]]
+        swept["companion"] = [str(Path(file).expanduser().resolve()) if file else "" for file in files]
     # The study's own way is the first one that is asked for, so that nothing else is drawn beside them.
     changes |= {key: values[0] for key, values in swept.items() if values and key in type(study.images).model_fields}
     models = {key: swept.get(key, [getattr(study, key)])[0] for key in ("base", "vae")}

@@ -29,7 +29,7 @@ def finish(result: object, root: Path, as_json: bool, leads: bool = False, means
         print_json(summary | beside | ({} if means is None else {"checkpoints": means}))
     else:
         if leads:
-            for line in (*answers(root), *_merges(root), *_unlike(root)):
+            for line in (*answers(root), *_merges(root), *_collapsed(root), *_unlike(root)):
                 print(line)
         if means is not None:
             from lorabench.cli import file_words
@@ -46,6 +46,19 @@ def answers(root: Path) -> list[str]:
 
     found = moment_choices.answers_of(root)
     return list(answer_words.answers(found)) if found else []
+
+
+def _collapsed(root: Path) -> list[str]:
+    """Which checkpoints drew pictures that show nothing."""
+    from lorabench.cli.cells import wrapped
+    from lorabench.report import runs
+    from lorabench.report.health import collapsed_pictures
+
+    rows = collapsed_pictures(runs.read_run(root, only=("collapsed",)).collapsed)
+    lines = [f"{row['checkpoint']}: {row['kinds']}; the first is {row['first']}" for row in rows[:SHOWN_DAMAGE]]
+    more = [f"and of {len(rows) - SHOWN_DAMAGE} more checkpoints"] if len(rows) > SHOWN_DAMAGE else []
+    said = "Pictures that collapsed, and are left out of what is measured:"
+    return [said, *(part for line in (*lines, *more) for part in wrapped(line, "  "))] if rows else []
 
 
 def _unlike(root: Path) -> list[str]:

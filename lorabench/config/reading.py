@@ -46,10 +46,11 @@ _PATHS = (
         "data.class_images",
         "data.reference",
         "images.prompts",
+        "images.companion",
         "encoders.*.weights",
         "merge.parents",
     ),
-    *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae")),
+    *(f"sweep.{place}{name}" for place in ("", "vary.", "product.") for name in ("base", "vae", "companion")),
 )
 _WITH_THE_USER = (
     "data.folder",

@@ -146,6 +146,8 @@ VARIED = tuple(name for name in Variation.model_fields if name != "name")
 class Images(Section):
     """What is generated from every checkpoint (LyCORIS appendix D.3)."""
 
+    later = ("companion", "companion_scale")
+
     prompts: Name = Field("", description="folder of alter/<template>.txt and style.txt; default: the shipped ones")
     prompt_types: Annotated[tuple[PromptType, ...], Once] = Field(
         ("train", "trigger", "alter", "style"),
@@ -171,6 +173,10 @@ class Images(Section):
     webp_quality: Quality | None = Field(
         None, description="images are measured as lossy WebP of this quality shows them; the paper's authors: 80"
     )
+    companion: Name = Field(
+        "", description="a second adapter, merged beside each checkpoint and beside the base model: a speed or a style"
+    )
+    companion_scale: Ratio = Field(1.0, description="its merge ratio")
     scales: Annotated[tuple[Ratio, ...], Once] = Field((1.0,), min_length=1, description="merge ratios lambda")
     thumbnails: Few = Field(4, description="images of each set shown in the report")
     keep: Literal["all", "shown", "none"] = Field(
@@ -193,6 +199,8 @@ class Drawn(Section):
     vae: Name | None = Field(
         None, description='in the place of the base model\'s: file, diffusers folder or hub id; "" = its own'
     )
+    companion: Name | None = Field(None, description='an adapter beside each checkpoint, as in [images]; "" = none')
+    companion_scale: Ratio | None = Field(None, description="its merge ratio")
 
     @property
     def said(self) -> dict[str, Any]:

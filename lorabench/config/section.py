@@ -46,4 +46,4 @@ class Section(BaseModel):
         return {key: value for key, value in said(self).items() if key not in self.later or self._says(key, value)}
 
     def _says(self, key: str, value: Any) -> bool:
-        return bool(value) or (value is not None and value == 0 and type(self).model_fields[key].default is None)
+        return value not in ((), [], {}) and value != type(self).model_fields[key].default

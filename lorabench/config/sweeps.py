@@ -37,14 +37,15 @@ class Way:
 
 def ways(study: Study) -> tuple[Way, ...]:
     """The study's own way at each of its merge ratios, then its sweeps'. What differs among them is a factor."""
-    own = asdict(study.sampling) | {"base": "", "vae": None}
+    beside = {"companion": study.images.companion, "companion_scale": study.images.companion_scale}
+    own = asdict(study.sampling) | {"base": "", "vae": None} | beside
     asked = [(_OWN, {"scale": scale}) for scale in study.images.scales]
     asked += [(sweep, {"scale": 1.0} | each) for sweep in study.sweep for each in sweep.ways()]
     drawn = [own | {key: each[key] for key in each if key != "scale"} for _, each in asked]
     for each in drawn:
         each["base"] = "" if each["base"] == study.base else each["base"]
         each["vae"] = None if each["vae"] == study.vae else each["vae"]
-    models = (("base", "", study.base), ("vae", None, study.vae))
+    models = (("base", "", study.base), ("vae", None, study.vae), ("companion", "", "none"))
     labels = {key: _labels({nothing: usual}, [each[key] for each in drawn]) for key, nothing, usual in models}
     words = [{key: labels[key][value] if key in labels else value for key, value in each.items()} for each in drawn]
     varied = [key for key in own if len({each[key] for each in drawn}) > 1]
@@ -52,8 +53,9 @@ def ways(study: Study) -> tuple[Way, ...]:
     for (sweep, each), values, said in zip(asked, drawn, words, strict=True):
         name = "-".join(_WORDS[key](said[key]) for key in own if values[key] != own[key])
         factors = {COLUMNS.get(key, key): _plain(said[key]) for key in varied}
-        sampling = Sampling(**{key: value for key, value in values.items() if key not in labels})
-        setting = Setting(name, sampling, values["base"], values["vae"], factors)
+        sampling = Sampling(**{key: value for key, value in values.items() if key not in (*labels, "companion_scale")})
+        others = {key: values[key] for key in ("base", "vae", "companion", "companion_scale")}
+        setting = Setting(name, sampling, **others, factors=factors)
         found.append(Way(setting, each["scale"], sweep.configs, sweep.milestones))
     return tuple(found)
 
@@ -109,4 +111,6 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "zero_terminal_snr": lambda value: "zero-snr" if value else "no-zero-snr",
     "base": lambda value: f"on-{value}",
     "vae": lambda value: f"vae-{value}",
+    "companion": lambda value: f"with-{value}",
+    "companion_scale": lambda value: f"beside{value:g}",
 }

@@ -68,6 +68,7 @@ class Keys:
         sampling, training, base = plan.sampling_of(checkpoint), plan.study.training, plan.base_for(checkpoint)
         parameters = [checkpoint.scale, sampling.max_tokens, sampling.clip_skip, plan.validating.draws]
         parameters += [training.resolution, training.bucket_step, plan.study.run.precision, plan.study.unused_keys]
+        parameters += self._beside(checkpoint)
         inputs = [self.checkpoint(checkpoint), base.id, dataset.fingerprint, dataset.held_out_fingerprint]
         return store.key_of("validate", STAGE_VERSIONS["validate"], parameters, inputs)
 
@@ -83,8 +84,13 @@ class Keys:
                 parameters += [study.unused_keys] if study.unused_keys else []
                 other = self._plan.bases.get(checkpoint.setting)
                 parameters += [other.id] if other else []
+                parameters += self._beside(checkpoint)
             self._images[place] = store.key_of("generate", STAGE_VERSIONS["generate"], parameters, inputs)
         return self._images[place]
+
+    def _beside(self, checkpoint: Checkpoint) -> list[Any]:
+        beside = self._plan.beside(checkpoint)
+        return ["beside", self._plan.companions[beside[0]], beside[1]] if beside else []
 
     @property
     def _drawn_in(self) -> str:

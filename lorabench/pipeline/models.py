@@ -71,15 +71,34 @@ def adapter_of(plan: Plan, checkpoint: Checkpoint, base: base_models.BaseModel) 
 
 @contextmanager
 def merged(
-    base: base_models.BaseModel, adapter: Adapter | None, scale: float, into: Components | None = None
+    plan: Plan,
+    checkpoint: Checkpoint,
+    base: base_models.BaseModel,
+    adapter: Adapter | None,
+    into: Components | None = None,
 ) -> Iterator[base_models.BaseModel]:
-    """Inside, the model (or the modules `into`, see `adapters.swapped`) has the adapter's weights; yields the one that
-    knows its words."""
+    """Inside, the model (or the modules `into`, see `adapters.swapped`) has a checkpoint's weights, and those of the
+    adapter that is merged beside it; yields the one that knows their words."""
+    scaled = [] if adapter is None else [(adapter, checkpoint.scale)]
+    beside = plan.beside(checkpoint)
+    if beside is not None:
+        scaled.append((_companion(plan, beside[0], base), beside[1]))
     # At no merge ratio is half a word; at 0 all is the base model's.
-    words = adapter.words if adapter is not None and scale else {}
-    scaled = [] if adapter is None else [(adapter, scale)]
+    words = {word: vectors for each, scale in reversed(scaled) if scale for word, vectors in each.words.items()}
     with adapters.swapped(base.components, *scaled, into=into), diffusion.with_words(base, words) as knowing:
         yield knowing
+
+
+def _companion(plan: Plan, file: str, base: base_models.BaseModel) -> Adapter:
+    """Read once a process: it goes with one checkpoint after the other."""
+    key = (plan.companions[file], id(base))
+    if key not in _companions:
+        _companions.clear()
+        _companions[key] = formats.load_adapter(Path(file), base.components, plan.study.unused_keys)[0]
+    return _companions[key]
+
+
+_companions: dict[tuple[str, int], Adapter] = {}
 
 
 def encoded_images(plan: Plan, pictures: Dataset, config: SampleConfig) -> tuple[EncodedImage, ...]:

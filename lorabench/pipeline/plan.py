@@ -100,6 +100,7 @@ class Plan:
     settings: Mapping[str, Setting] = field(default_factory=dict)  # ways to draw, the study's own too, by name
     bases: Mapping[str, Base] = field(default_factory=dict)  # of settings that draw with another, by the setting's name
     mergings: tuple[Merging, ...] = ()
+    companions: Mapping[str, str] = field(default_factory=dict)  # files of settings -> hash of what they hold
     shard: Shard | None = None  # the share of the tasks that this process is for; None = all
     class_images: Dataset | None = None  # that some training sees beside the data set
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
@@ -124,6 +125,7 @@ class Plan:
         given = (
             *(Path(path) for path in (*self.study.plugins, *weights) if path),
             *(checkpoint.weights for checkpoint in self.checkpoints if checkpoint.weights),
+            *map(Path, self.companions),
             *(parent.weights for merging in self.mergings for parent in merging.parents if parent.weights),
             *(image.path for image in self.pictures),
             *made,
@@ -194,6 +196,11 @@ class Plan:
         """How its pictures are drawn."""
         setting = self.settings.get(checkpoint.setting)
         return setting.sampling if setting else self.study.sampling
+
+    def beside(self, checkpoint: Checkpoint) -> tuple[str, float] | None:
+        """The file of the adapter that is merged beside a checkpoint, and its merge ratio."""
+        setting = self.settings.get(checkpoint.setting)
+        return (setting.companion, setting.companion_scale) if setting and setting.companion else None
 
     def base_for(self, checkpoint: Checkpoint) -> Base | None:
         """The base model that its pictures are drawn with."""

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lorabench import adapters, base_models, components, config, datasets, devices, prompts
+from lorabench import adapters, base_models, components, config, datasets, devices, formats, prompts
 from lorabench.base_models import Base
 from lorabench.config import Study
 from lorabench.errors import UserError, unknown
 from lorabench.pipeline import merges
+from lorabench.pipeline.given import content_hash
 from lorabench.pipeline.measuring import MetricRequest, measurable, metric_requests
 from lorabench.pipeline.models import encoder_id
 from lorabench.pipeline.plan import BASE_CHECKPOINT, RESERVED_IDS, Merging, Plan, TrainingRun, drawn_as
@@ -175,6 +176,7 @@ def _plan(
         settings=settings,
         bases=bases,
         mergings=mergings,
+        companions=_companions(study, base, settings),
         class_images=class_images,
         remarks=(
             *(*dataset.assumptions, *lacking, *_remarks(study, base, trains=bool(runs))),
@@ -200,6 +202,18 @@ def _class_images(study: Study, dataset: Dataset, runs: Sequence[TrainingRun]) -
         return found
     said = f"{len(found.images) - len(images)} class images are held out of training: left out."
     return replace(found, images=images, assumptions=(said,))
+
+
+def _companions(study: Study, base: Base, settings: Mapping[str, Setting]) -> dict[str, str]:
+    """The adapters that are merged beside checkpoints, by their files, with the hash of each. UserError."""
+    files = dict.fromkeys(each.companion for each in settings.values() if each.companion)
+    architecture = base.architecture() if files else None
+    found = {}
+    for file in files:
+        loaded = formats.read_adapter(Path(file), study.unused_keys)
+        formats.resolve(loaded, architecture)  # refuses what does not fit
+        found[file] = content_hash(Path(file))
+    return found
 
 
 def _settings(study: Study) -> dict[str, Setting]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from lorabench import components, store
 from lorabench.errors import UserError
-from lorabench.pipeline import thumbnails
+from lorabench.pipeline import collapsing, thumbnails
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
 from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
@@ -160,6 +160,7 @@ _WRITES: dict[str, tuple[str, ...]] = {
             "norms.parquet",
             "validation.parquet",
             "health.parquet",
+            "collapsed.parquet",
             "interference.parquet",
             FAILURES_FILE,
             PROBES_FILE,
@@ -383,6 +384,11 @@ def _directions(plan: Plan) -> dict[str, bool]:
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
+def _of_checkpoints(plan: Plan) -> tuple[tuple[str, pd.DataFrame], ...]:
+    """Tables that factors stand in front of."""
+    return ("validation", loss_table(plan)), ("health", health_table(plan)), ("collapsed", collapsing.table(plan))
+
+
 def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     of_checkpoints = factors(plan)
     parts = (of_checkpoints.merge(part, on="checkpoint", how="right") for part in picture_parts(plan))
@@ -390,7 +396,7 @@ def _report(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(costs(plan), plan.root / "costs.parquet")
     store.write_table(loss_rows(plan), plan.root / "losses.parquet")
     store.write_table(norm_rows(plan), plan.root / "norms.parquet")
-    for name, table in (("validation", loss_table(plan)), ("health", health_table(plan))):
+    for name, table in _of_checkpoints(plan):
         store.write_table(of_checkpoints.merge(table, on="checkpoint"), plan.root / f"{name}.parquet")
     store.write_table(interference_rows(plan), plan.root / "interference.parquet")
     failed = pd.DataFrame([asdict(failure) for failure in failures], columns=FAILURE_COLUMNS)

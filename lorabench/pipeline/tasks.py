@@ -20,7 +20,7 @@ import torch
 from lorabench import components, formats, images, store
 from lorabench.components import Advance, Origin
 from lorabench.errors import DamagedArtifact
-from lorabench.pipeline import auditing, keeping, merging, models, thumbnails, validation
+from lorabench.pipeline import auditing, collapsing, keeping, merging, models, thumbnails, validation
 from lorabench.pipeline.behind import Behind
 from lorabench.pipeline.features import FeatureReader, Looking, encode_source, image_name, scored_from
 from lorabench.pipeline.places import WEIGHTS_FILE
@@ -170,7 +170,7 @@ def _draw_missing(plan: Plan, checkpoint: Checkpoint, advance: Advance, looking:
     sampler = models.sampler(plan, checkpoint)
     missing = {id(prompt_set) for prompt_set in missing_sets(plan, checkpoint)}
     adapter = models.adapter_of(plan, checkpoint, sampler.base)
-    with models.merged(sampler.base, adapter, checkpoint.scale, into=sampler.components) as knowing:
+    with models.merged(plan, checkpoint, sampler.base, adapter, into=sampler.components) as knowing:
         _draw(plan, checkpoint, replace(sampler, base=knowing), missing, advance, looking)
 
 
@@ -212,6 +212,7 @@ def _draw(
         with plan.folder.writing(folder, key, made_from, inputs=inputs, device=plan.device, took=took) as scratch:
             places = [scratch / image_name(request.index) for request in result.prompt_set.requests]
             list(threads.map(images.write, places, result.images))
+            collapsing.write(result.images, scratch)
 
     # A GPU would wait for the files: seconds for the hundred images of a set.
     with threads, Behind(limit=SETS_BEHIND) as behind:
@@ -244,8 +245,10 @@ def _take_in(plan: Plan, checkpoint: Checkpoint, advance: Advance) -> None:
         since = time.perf_counter()
         folder, key = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)
         with plan.folder.writing(folder, key, device=plan.device, since=since) as scratch:
-            for request in prompt_set.requests:
-                images.write(scratch / image_name(request.index), images.read(request.made.path))
+            pictures = [images.read(request.made.path) for request in prompt_set.requests]
+            for request, picture in zip(prompt_set.requests, pictures, strict=True):
+                images.write(scratch / image_name(request.index), picture)
+            collapsing.write(pictures, scratch)
         advance(len(prompt_set.requests))
 
 
@@ -270,8 +273,18 @@ def score_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
 
 def measured(plan: Plan, checkpoint: Checkpoint) -> tuple[list[score.Leaf], list[score.MetricChoice]]:
     """On what a checkpoint is measured, and how."""
-    leaves = [score.Leaf(s.concept, s.type, _prompt_index(s)) for s in plan.sets_of(checkpoint)]
+    leaves = [
+        score.Leaf(each.concept, each.type, _prompt_index(each), *_collapsed(plan, checkpoint, each))
+        for each in plan.sets_of(checkpoint)
+    ]
     return leaves, [score.MetricChoice(plan.measuring.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
+
+
+def _collapsed(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> tuple[dict[int, str], dict[int, str]]:
+    """Its pictures that collapsed, and those of the base model that pair with them."""
+    floor = plan.floor_of(checkpoint)
+    of_base = {} if floor is None or plan.own_sets else collapsing.of_set(plan, floor, prompt_set)
+    return collapsing.of_set(plan, checkpoint, prompt_set), of_base
 
 
 def _prompt_index(prompt_set: PromptSet) -> np.ndarray:

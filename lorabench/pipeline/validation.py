@@ -33,7 +33,7 @@ def validate_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
     health = [] if adapter is None else [vars(row) for row in weight_health(base.components, adapter)]
     advance(1)
     drawn, sampling = _draws(plan, checkpoint, base), plan.sampling_of(checkpoint)
-    with models.merged(base, adapter, checkpoint.scale) as knowing:
+    with models.merged(plan, checkpoint, base, adapter) as knowing:
         losses = validate.losses(
             knowing, [each.noised for each in drawn], sampling.max_tokens, sampling.clip_skip, advance
         )

@@ -180,6 +180,8 @@ class Setting:
     sampling: Sampling
     base: str = ""  # another base model than the study's, as it is named there
     vae: str | None = None  # another autoencoder than the study's; "" = the base model's own
+    companion: str = ""  # a second adapter's file, merged beside each; "" = none
+    companion_scale: float = 1.0  # its merge ratio
     factors: Mapping[str, str | float] = field(default_factory=dict)  # of tables: what differs within the study
 
 

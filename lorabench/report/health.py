@@ -169,3 +169,15 @@ def point_costs(run: Comparison) -> dict[str, np.ndarray]:
 def percentage(part: int, whole: int) -> str:
     """ "3.1 %"; "0 %" of nothing."""
     return f"{number(100 * part / whole, 2)} %" if whole else "0 %"
+
+
+def collapsed_pictures(collapsed: pd.DataFrame) -> list[dict[str, object]]:
+    """A row a checkpoint with pictures that collapsed: how many, of which kinds, and the first of them."""
+    found = []
+    for checkpoint, rows in collapsed.groupby("checkpoint", sort=False):
+        kinds = ", ".join(f"{count} {kind}" for kind, count in rows["kind"].value_counts().items())
+        first = rows.iloc[0]
+        leaf = "/".join(part for part in (first["category"], first["class_name"], first["subclass"]) if part)
+        place = f"{leaf}, {first['prompt_type']} {int(first['index'])}"
+        found.append({"checkpoint": checkpoint, "count": len(rows), "kinds": kinds, "first": place})
+    return sorted(found, key=lambda row: -row["count"])

@@ -23,6 +23,7 @@ from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
 from lorabench.report.file_table import file_rows
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import (
+    collapsed_pictures,
     config_costs,
     failure_counts,
     find_missing,
@@ -131,6 +132,7 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "failures": tables.failures.fillna("").to_dict("records"),
         "failure_counts": failure_counts(tables.failures),
         "missing": find_missing(tables.scores),
+        "collapsed": collapsed_pictures(tables.collapsed),
         "unlike": unlike_others(tables.health).head(_MOST_UNLIKE).to_dict("records"),
         "stage_costs": stage_costs(tables),
         "config_costs": config_costs(tables),

@@ -22,6 +22,7 @@ _OPTIONAL = (
     "norms",
     "validation",
     "health",
+    "collapsed",
     "probes",
     "files",
     "choices",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 from lorabench import values
 from lorabench.errors import UserError
 from lorabench.statistics.columns import (
+    COLLAPSED_COLUMNS,
     FACTORS,
     HEALTH_COLUMNS,
     INTEGERS,
@@ -39,6 +40,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "norms": tuple(NORM_COLUMNS),
     "validation": (*FACTORS, *VALIDATION_COLUMNS),
     "health": (*FACTORS, *HEALTH_COLUMNS),
+    "collapsed": (*FACTORS, *COLLAPSED_COLUMNS),
     "failures": ("stage", "item", "status", "message"),
     "probes": tuple(PROBE_COLUMNS),
     "choices": ("study", *CHOICE_COLUMNS),
@@ -84,6 +86,7 @@ _TEXTS = {
         "part",
         "pictures",
         "block",
+        "kind",
     ),
 }
 

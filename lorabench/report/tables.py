@@ -12,6 +12,7 @@ from lorabench.components import UserError, unknown
 from lorabench.records import PROMPT_TYPES
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
 from lorabench.statistics.columns import (
+    COLLAPSED_COLUMNS,
     FACTORS,
     HEALTH_COLUMNS,
     INTERFERENCE_COLUMNS,
@@ -37,6 +38,7 @@ TABLES = (
         "norms",
         "validation",
         "health",
+        "collapsed",
         "failures",
         "probes",
         "files",
@@ -75,6 +77,7 @@ class RunTables:
     norms: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=NORM_COLUMNS))
     # `pipeline.validation`: losses on training and held-out pictures, and the health of updates by block.
     validation: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*FACTORS, *VALIDATION_COLUMNS]))
+    collapsed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*FACTORS, *COLLAPSED_COLUMNS]))
     health: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*FACTORS, *HEALTH_COLUMNS]))
 
 

@@ -38,6 +38,8 @@ _FACTORS = {
     "lr_level": "Learning rate level",
     "scale": "Merge ratio",
     "vae": "VAE",
+    "companion": "Adapter beside it",
+    "companion_scale": "Merge ratio of the adapter beside it",
     "min_snr_gamma": "Min-SNR gamma",
     "text_encoder_lr": "Learning rate of the text encoder",
     "embedding_lr": "Learning rate of words",

@@ -13,18 +13,21 @@ from lorabench.records import Value
 BLOCKS = 10  # of the images of a set at most; each costs a metric of whole sets one more computation
 
 
-def block_values(compute: Callable[[MetricInputs], Value], inputs: MetricInputs, whole: Value) -> tuple[float, ...]:
+def block_values(
+    compute: Callable[[MetricInputs], Value], inputs: MetricInputs, whole: Value, kept: np.ndarray | None = None
+) -> tuple[float, ...]:
     """The value of each block of images, with `whole` as their mean; () where there is none.
 
     Image i belongs to block i modulo their number, so that blocks of two checkpoints hold the same prompts and noise.
     Of a metric with one value an image it is the mean of those; of others the pseudo-value of the jackknife that leaves
-    out a block (Tukey 1958; by groups: Quenouille 1956).
+    out a block (Tukey 1958; by groups: Quenouille 1956). `kept` says which of the images of a set the inputs are of,
+    bool [images]: the others leave their blocks, and nobody takes their places; () where a block is left empty.
     """
-    n = len(inputs.generated)
-    count = min(BLOCKS, n)
-    if np.isnan(whole.value) or count < 2:
+    places = np.arange(len(inputs.generated)) if kept is None else np.flatnonzero(kept)
+    count = min(BLOCKS, len(places) if kept is None else len(kept))
+    block = places % max(1, count)
+    if np.isnan(whole.value) or count < 2 or len(set(block.tolist())) < count:
         return ()
-    block = np.arange(n) % count
     if whole.per_image is not None:
         parts = [_mean(whole.per_image[block == each]) for each in range(count)]
     else:

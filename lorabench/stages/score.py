@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -36,11 +36,17 @@ class MetricChoice:
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """One concept and prompt type of a checkpoint; `prompt_index` int [n] says which prompt drew image i."""
+    """One concept and prompt type of a checkpoint; `prompt_index` int [n] says which prompt drew image i.
+
+    Images that collapsed, i -> kind, take no part; nor does an image whose partner among the base model's did, where it
+    is compared with that.
+    """
 
     concept: Concept
     prompt_type: PromptType
     prompt_index: np.ndarray
+    collapsed: Mapping[int, str] = field(default_factory=dict)
+    base_collapsed: Mapping[int, str] = field(default_factory=dict)
 
 
 class _NoInputs(Exception):
@@ -132,14 +138,16 @@ def _measured(
     """The value over all leaves of `pool`, which is `concept`'s alone or None's."""
     prompt_type = pool[0].prompt_type
     try:
-        parts = [_leaf_inputs(choice, leaf, features) for leaf in pool]
+        found = [_leaf_inputs(choice, leaf, features) for leaf in pool]
     except _NoInputs as missing:
         # A pool that lacks a leaf is another pool: its value would not compare with those of other checkpoints.
         return _score(checkpoint_id, choice, prompt_type, Value(float("nan"), str(missing)), 0, concept)
+    parts = [inputs for inputs, _ in found]
     inputs = parts[0] if len(parts) == 1 else _pooled(parts)
+    kept = np.concatenate([rows for _, rows in found])
     value = _compute(choice.metric, inputs)
-    blocks = block_values(functools.partial(_compute, choice.metric), inputs, value)
-    own = () if concept is None or value.per_image is None else tuple(value.per_image.tolist())
+    blocks = block_values(functools.partial(_compute, choice.metric), inputs, value, kept)
+    own = () if concept is None or value.per_image is None else tuple(_in_place(value.per_image, kept).tolist())
     return _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks, own)
 
 
@@ -156,7 +164,15 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> MetricInputs:
+def _in_place(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Of all images, NaN of those that were left out."""
+    whole = np.full(len(kept), np.nan)
+    whole[kept] = values
+    return whole
+
+
+def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> tuple[MetricInputs, np.ndarray]:
+    """What the metric looks at, and which of the images take part: bool [n]."""
     sources: tuple[Source, ...] = ("generated", *choice.metric.compares_with)
     found = {source: _found(source, choice, leaf, features) for source in sources}
     for source in choice.metric.may_compare_with:
@@ -174,8 +190,19 @@ def _leaf_inputs(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> M
     if len(leaf.prompt_index) != len(generated.array):
         counts = f"{len(leaf.prompt_index)} images were asked for, {len(generated.array)} have features"
         raise _NoInputs(f"The set of generated images is not whole: {counts} ({place}).")
-    arrays = {source: other.array for source, other in found.items()}
-    return MetricInputs(prompt_index=leaf.prompt_index, prompt_type=leaf.prompt_type, **arrays)
+    kept = _kept(leaf, with_base="base" in choice.metric.compares_with)
+    paired = ("generated", "base", "text")
+    arrays = {name: each.array[kept] if name in paired else each.array for name, each in found.items()}
+    return MetricInputs(prompt_index=leaf.prompt_index[kept], prompt_type=leaf.prompt_type, **arrays), kept
+
+
+def _kept(leaf: Leaf, with_base: bool) -> np.ndarray:
+    out = {**leaf.collapsed, **(leaf.base_collapsed if with_base else {})}
+    kept = np.array([place not in out for place in range(len(leaf.prompt_index))], bool)
+    if len(kept) and not kept.any():
+        kinds = ", ".join(sorted(set(out.values())))
+        raise _NoInputs(f"All {len(kept)} images collapsed ({kinds}): {leaf.concept.id}, {leaf.prompt_type}.")
+    return kept
 
 
 def _found(source: Source, choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> Features:
