@@ -84,7 +84,7 @@ def test_tables_and_page_have_them(small_run):
         and norms.groupby("part")["norm"].apply(lambda of: of.is_monotonic_increasing).all()
     )
     text = (small_run / "report.html").read_text()
-    assert '"grad_norm":' in text and '"cross-attention":' in text
+    assert '"grad_norm":' in text and '"norm|cross-attention":' in text
 
 
 def test_a_run_of_before_has_its_losses_alone(small_run, tmp_path):
