@@ -50,10 +50,10 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
     for each in plan.mergings:
         place = plan.places.merging(each), plan.keys.merging(each)
         yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.milestone.columns["epoch"])
-    validated = plan.validating.checkpoints
+    validated = {each.id for each in plan.validating.checkpoints}
     for checkpoint in plan.checkpoints:
         owner = checkpoint.config, checkpoint.id
-        if checkpoint in validated:
+        if checkpoint.id in validated:
             place = plan.places.validation(checkpoint), plan.keys.validation(checkpoint)
             yield Artifact("validate", checkpoint.id, *owner, *place)
         for prompt_set in plan.sets_of(checkpoint):
