@@ -186,8 +186,9 @@ class _Run:
                 self._progress.line(f"Left to the other shards ({words}); the last one to end makes the tables.")
                 return
             others.pop(plan.shard.number)
-            self.result.failures += [each for failures in others.values() for each in failures]
-            self.result.failures += blocked
+            elsewhere = [each for failures in others.values() for each in failures]
+            # Files that were refused are said by each shard.
+            self.result.failures = list(dict.fromkeys([*self.result.failures, *elsewhere, *blocked]))
             while not self.update_tables():
                 self.start_again()
                 self._all_of(stages, lambda task: True)
