@@ -338,9 +338,15 @@ class Validation(Section):
 class Explain(Section):
     """The CatBoost + SHAP analysis (LyCORIS appendix D.6)."""
 
+    later = ("weights",)
     exclude: tuple[str, ...] = Field((), description="configs left out of the explanation, as glob patterns")
     epochs: dict[str, Annotated[tuple[Many, ...], Once, Field(min_length=1)]] = Field(
         {}, description="of a category, the epochs alone whose checkpoints are explained: { scenes = [10] }"
+    )
+    weights: Switch = Field(
+        False,
+        description="the health of each checkpoint's weights as factors beside those of the grid: spectral norm, "
+        "stable rank, share of the first direction, norm relative to the base model's",
     )
 
 

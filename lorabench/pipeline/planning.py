@@ -384,6 +384,11 @@ def _checked_explanation(study: Study, dataset: Dataset, checkpoints: Sequence[C
     """UserError where the explanation is to be of what this study has not; a sentence on what was not chosen."""
     categories = (*dict.fromkeys(concept.category for concept in dataset.concepts), ALL)
     known, absent = {checkpoint.epoch for checkpoint in checkpoints}, []
+    if study.explain.weights and study.validation.draws == 0:
+        raise UserError(
+            f"study '{study.name}': explain.weights explains by the health of weights, and validation.draws = 0 says "
+            "that it is not looked at. Leave one of them out."
+        )
     for category, epochs in study.explain.epochs.items():
         place = f"study '{study.name}', explain.epochs"
         if category not in categories and not study.data.concepts:

@@ -45,6 +45,7 @@ from lorabench.statistics.columns import (
 from lorabench.statistics.comparisons import KINSHIP, compare_files_with_best
 from lorabench.statistics.dilution import dilution
 from lorabench.statistics.moments import compare_moments_with_best
+from lorabench.statistics.validation import health_of_weights
 
 FAILURES_FILE, IMAGES_FILE, REPORT_FILE = "failures.parquet", "images.parquet", "report.html"
 FAILURE_COLUMNS = ["stage", "item", "status", "message"]
@@ -182,6 +183,8 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     elif stage == "explain":
         parameters = [plan.study.explain.model_dump()]
         inputs = _hashes(manifest, "rank")
+        if plan.study.explain.weights:
+            inputs += [plan.folder.content(folder) for _, folder in validated(plan)]
     else:
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
         parameters += [plan.remarks, still_to_come(plan)]
@@ -294,14 +297,19 @@ def _anchors(plan: Plan) -> pd.DataFrame:
 
 def _explain(plan: Plan, failures: Sequence[Failure]) -> int:
     category_scores = store.read_table(plan.root / "category_scores.parquet")
-    answer = explained(category_scores, plan.study.explain.exclude, plan.study.explain.epochs)
+    said = plan.study.explain
+    measured_ = health_of_weights(health_table(plan)) if said.weights else None
+    answer = explained(category_scores, said.exclude, said.epochs, measured_)
     store.write_table(answer.attributions, plan.root / "attributions.parquet")
     store.write_table(answer.explanations, plan.root / "explanations.parquet")
     return 2
 
 
 def explained(
-    category_scores: pd.DataFrame, exclude: Sequence[str], epochs: Mapping[str, Sequence[int]] | None = None
+    category_scores: pd.DataFrame,
+    exclude: Sequence[str],
+    epochs: Mapping[str, Sequence[int]] | None = None,
+    measured_: pd.DataFrame | None = None,
 ) -> Explained:
     """The scores of all algorithms we know, explained; `exclude` are configs as glob patterns."""
     configs = category_scores["config"].unique()
@@ -311,7 +319,8 @@ def explained(
     rows = category_scores[category_scores["algorithm"].isin(known)]
     unsaid = [name for name in own_factors(rows) if rows[name].isna().all()]  # of merges, which are no algorithm
     rows = rows.drop(columns=unsaid)
-    return explain(rows, known, exclude=excluded, epochs=epochs or {}, workers=os.cpu_count() or 1)
+    workers = os.cpu_count() or 1
+    return explain(rows, known, exclude=excluded, epochs=epochs or {}, measured=measured_, workers=workers)
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:

@@ -30,7 +30,7 @@ class Validating:
         """Those whose weights are here, where it is asked for."""
         plan = self._plan
         asked = plan.study.validation.draws
-        wanted = plan.dataset.held_out or asked or not plan.runs
+        wanted = plan.dataset.held_out or asked or plan.study.explain.weights or not plan.runs
         if asked == 0 or not wanted or plan.base is None:
             return ()
         return tuple(each for each in plan.checkpoints if each.id not in plan.own_sets)

@@ -14,6 +14,8 @@ from lorabench.report.words import algorithm_order, algorithm_words, factor_word
 from lorabench.statistics.columns import METRIC
 
 Trust = Literal["good", "low", "none", "unknown"]
+MOST_LEVELS = 12  # numbers of more values than this are measured rather than chosen: ranges of them are the levels
+RANGES = 5  # of equally many checkpoints
 LOW_R2 = 0.3  # below it, held-out configs are hardly predicted
 
 
@@ -36,18 +38,35 @@ def find_factors(attributions: pd.DataFrame) -> list[Factor]:
         known = [value for value in values.unique() if value]
         numbers = pd.to_numeric(pd.Series(known, dtype=object), errors="coerce")
         is_numeric = len(known) > 0 and bool(numbers.notna().all())
-        order = sorted(known, key=float) if is_numeric else algorithm_order(known)
+        if is_numeric and len(known) > MOST_LEVELS:
+            values = _ranges(pd.to_numeric(values, errors="coerce"))
+            known = [value for value in values.unique() if value]
+        order = sorted(known, key=_least) if is_numeric else algorithm_order(known)
         levels = order + ([""] if (values == "").any() else [])
         level_of = {checkpoint: levels.index(value) for checkpoint, value in values.items()}
         factors.append(Factor(str(name), factor_words(str(name)), is_numeric, levels, level_of))
     return sorted(factors, key=lambda factor: factor.is_numeric)
 
 
+def _ranges(numbers: pd.Series) -> pd.Series:
+    """Each number as the fifth it lies in, written "least to largest"; "" where it is not known."""
+    fifths = pd.qcut(numbers, RANGES, labels=False, duplicates="drop")
+    ends = numbers.groupby(fifths).agg(["min", "max"]).map("{:.3g}".format).agg(_TO.join, axis=1)
+    return fifths.map(ends).fillna("")
+
+
+_TO = " to "
+
+
+def _least(level: str) -> float:
+    return float(level.partition(_TO)[0])
+
+
 def level_label(factor: Factor, level: str) -> str:
     if level == "":
         return "not known"
     if factor.is_numeric:
-        return f"{float(level):g}"
+        return _TO.join(f"{float(end):g}" for end in level.split(_TO))
     return algorithm_words(level) if factor.name == "algorithm" else level
 
 

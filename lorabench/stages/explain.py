@@ -41,16 +41,18 @@ def explain(
     *,
     exclude: Sequence[str] = (),
     epochs: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    measured: pd.DataFrame | None = None,
     folds: int = 3,
     workers: int = 1,
 ) -> Explained:
     """Explain the scores of every (category, metric, encoder, resize, prompt type) by the factors of the grid.
 
     Configs named in `exclude` take no part, as if the grid lacked them. Of a category in `epochs` only checkpoints of
-    those epochs do (LyCORIS F.2 and F.3: scenes and toys at epoch 10). SHAP values have the unit of the normalised
-    score and sum, with a constant, to the model's answer. For the cross-validated numbers each of `folds` groups of
-    whole configs is held out in turn. Results do not depend on `workers` (processes; few targets
-    are done in this one). UserError for an unknown config or algorithm, or where a process dies.
+    those epochs do (LyCORIS F.2 and F.3: scenes and toys at epoch 10). `measured` (indexed by checkpoint) are numbers
+    that count as factors beside those of the grid. SHAP values have the unit of the normalised score and sum, with a
+    constant, to the model's answer. For the cross-validated numbers each of `folds` groups of whole configs is held out
+    in turn. Results do not depend on `workers` (processes; few targets are done in this one). UserError for an unknown
+    config or algorithm, or where a process dies.
     """
     configs = sorted(category_scores["config"].unique())
     for name in exclude:
@@ -62,6 +64,7 @@ def explain(
         rows = rows[(rows["category"] != category) | rows["epoch"].isin(list(wanted))]
     rows = rows.sort_values([*TARGET, "config", "seed", "epoch", "checkpoint"], kind="stable")
     factors = factor_table(rows[factor_columns(rows)].drop_duplicates("checkpoint"), algorithms)
+    factors = factors if measured is None else factors.join(measured)
     without_capacity = [name for name in algorithms if algorithms[name].capacity_from is None]
     targets = [group for _, group in rows.groupby(TARGET, sort=True, observed=True)]
     # Never in threads: CatBoost has crashed where two of them trained in one process (a segmentation fault in `_train`

@@ -13,6 +13,7 @@ BY_CHECKPOINT = (
     *(HELD_OUT_LOSS, TRAINING_LOSS, LOSS_GAP),
     *(BAND.format(100 * band // BANDS, 100 * (band + 1) // BANDS) for band in range(BANDS)),
 )
+HEALTH_MEASURES = ("spectral_norm", "stable_rank", "first_direction", "relative_norm")
 _KEPT = ["checkpoint", "config", "seed", "epoch", "step", "scale"]
 
 
@@ -41,6 +42,11 @@ def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """A row a checkpoint, a column for each of `by`."""
     sums = rows.groupby(["checkpoint", by], sort=False)[["weighted", "draws"]].sum()
     return (sums["weighted"] / sums["draws"]).unstack()
+
+
+def health_of_weights(health: pd.DataFrame) -> pd.DataFrame:
+    """A row a checkpoint (the index), a column for each measure of its weights, all blocks together."""
+    return health[health["block"] == WHOLE].set_index("checkpoint")[list(HEALTH_MEASURES)]
 
 
 FAR, LEAST_FILES = 6.0, 4  # robust standard deviations from the median; files of which one can be unlike the others

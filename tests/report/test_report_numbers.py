@@ -12,7 +12,7 @@ from synthetic import CONFIGS, synthetic_run
 
 from lorabench.api import choosing
 from lorabench.components import UserError
-from lorabench.report.beeswarm import beeswarm_data, find_factors, trust
+from lorabench.report.beeswarm import beeswarm_data, find_factors, level_label, trust
 from lorabench.report.cards import find_cards, verdict
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import config_costs, find_missing, point_costs, stage_costs
@@ -110,6 +110,19 @@ def test_factors_are_typed_by_their_levels(tables):
     assert not factors["algorithm"].is_numeric and factors["epoch"].is_numeric
     assert factors["algorithm"].levels == ["lora", "loha", "lokr", "native"]
     assert [trust(r2) for r2 in (0.7, 0.1, -0.2, float("nan"))] == ["good", "low", "none", "unknown"]
+
+
+def test_measured_numbers_have_ranges_for_levels(tables):
+    epochs = tables.attributions[tables.attributions["factor_name"] == "epoch"].drop_duplicates("checkpoint")
+    norms = [f"{0.001 * (1 + place):g}" for place in range(len(epochs))]
+    (factor,) = find_factors(epochs.assign(factor_name="relative_norm", factor_value=norms))
+    assert factor.is_numeric and len(factor.levels) == 5
+    assert [level.split(" to ")[0] for level in factor.levels] == sorted(
+        (level.split(" to ")[0] for level in factor.levels), key=float
+    )
+    levels = pd.Series(factor.level_of)[epochs["checkpoint"]]
+    assert levels.is_monotonic_increasing and levels.value_counts().max() - levels.value_counts().min() <= 1
+    assert level_label(factor, factor.levels[0]).startswith("0.001 to ")
 
 
 def test_shap_values_keep_their_checkpoint(run, tables):

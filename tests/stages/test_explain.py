@@ -96,6 +96,17 @@ def test_the_merge_ratio_is_a_factor_where_there_are_several():
     assert set(found.loc[found["factor_name"] == "scale", "factor_value"]) == {"0.25", "1"}
 
 
+def test_what_was_measured_of_the_weights_counts_as_a_factor():
+    checkpoints = _checkpoints(_paper_configs())
+    norm = np.random.default_rng(0).permutation(len(checkpoints)) / len(checkpoints)
+    scores = _category_scores(checkpoints, norm).sample(frac=1, random_state=0)
+    measured = pd.DataFrame({"relative_norm": norm, "stable_rank": np.nan}, index=checkpoints["checkpoint"])
+    explained = explain(scores, ALGORITHMS, measured=measured)
+    size = explained.attributions.assign(shap=lambda rows: rows["shap"].abs()).groupby("factor_name")["shap"].mean()
+    assert size["relative_norm"] > 0.2 and size.drop("relative_norm").max() < 0.01
+    assert "Left out because they do not vary: stable_rank" in explained.explanations["reason"].item()
+
+
 def test_levels_of_the_papers_grid():
     configs = [row for row in _paper_configs() if row["config"] not in EXCLUDED]
     table = factor_table(_checkpoints(configs), ALGORITHMS)
