@@ -23,7 +23,9 @@ COLUMNS += ["index", "prompt", "noise_seed", "file", "thumbnail"]
 
 
 def picture_parts(plan: Plan) -> Iterator[pd.DataFrame]:
-    """One row an image, a part a checkpoint; the data set's own pictures that are shown come last, as "dataset".
+    """One row an image, a part a checkpoint; the real pictures that are shown come last, as "dataset".
+
+    Of those `prompt_type` says whether they were trained on ("dataset") or held out ("held_out").
 
     A metric that has a value for every image has a column, `metric/encoder/resize`, missing where it was measured by a
     version that did not keep them.
@@ -98,7 +100,10 @@ def _of_dataset(plan: Plan) -> pd.DataFrame:
     table = thumbnails.read(plan, DATASET)
     concepts = {concept.id: concept for concept in plan.dataset.concepts}
     owners = [concepts[name] for name in table["concept"]]
-    captions = [plan.dataset.images_of(row.concept)[row.index].caption for row in table.itertuples(index=False)]
+    captions = [
+        plan.measuring.pictures_of(row.prompt_type, row.concept)[row.index].caption
+        for row in table.itertuples(index=False)
+    ]
     return table.assign(
         category=[concept.category for concept in owners],
         class_name=[concept.class_name for concept in owners],

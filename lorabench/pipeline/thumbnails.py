@@ -27,9 +27,10 @@ def bring_up_to_date(plan: Plan) -> None:
         return
     since, most = time.perf_counter(), plan.study.images.thumbnails
     rows = [
-        [concept.id, DATASET, index, _small(image.path)]
+        [concept.id, source, index, _small(image.path)]
+        for source in plan.measuring.real
         for concept in plan.dataset.concepts
-        for index, image in enumerate(plan.dataset.images_of(concept.id)[:most])
+        for index, image in enumerate(plan.measuring.pictures_of(source, concept.id)[:most])
     ]
     with plan.folder.writing(folder, key, device=plan.device, since=since) as scratch:
         store.write_table(pd.DataFrame(rows, columns=COLUMNS), scratch / FILE)
@@ -60,6 +61,7 @@ def key_of(plan: Plan, source: str) -> str:
     """What the thumbnails of a checkpoint, or of the data set, are made from: its sets that are there."""
     if source == DATASET:
         parameters, inputs = [plan.study.images.thumbnails, SIDE], [plan.dataset.fingerprint]
+        inputs += [plan.dataset.held_out_fingerprint] if plan.dataset.held_out else []
     else:
         checkpoint = plan.checkpoint_by_id[source]
         parameters = [plan.showing.per_set(checkpoint), SIDE]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from lorabench.report.points import Points
-from lorabench.report.tables import DATASET
+from lorabench.report.tables import DATASET, HELD_OUT
 
 BUDGET = 6_500_000  # characters of base64: leaves room for plotly.js and the numbers in a page of 15 MB
 _PROMPTS = ("trigger", "alter", "train", "style", "together", "drift")
@@ -94,7 +94,8 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
         if isinstance(row.get("file"), str):
             own = files.setdefault((int(row["point"]), seed), [""] * len(place))
             own[place[row["drawn"]]] = quote(row["file"])
-    dataset = rows[rows["checkpoint"] == DATASET]
+    real = rows[rows["checkpoint"] == DATASET]
+    held_out = real["prompt_type"] == HELD_OUT
     return {
         "name": name,
         "category": rows["category"].iloc[0],
@@ -107,11 +108,15 @@ def _concept_data(name: str, rows: pd.DataFrame, pictures: dict[str, int]) -> di
             for (p, seed), cells in grid.items()
             if p >= 0
         ],
-        "dataset": [
-            {"picture": _number(row["thumbnail"], pictures), "caption": row["prompt"]}
-            for row in dataset.to_dict("records")
-        ],
+        "dataset": _real_data(real[~held_out], pictures),
+        "held_out": _real_data(real[held_out], pictures),
     }
+
+
+def _real_data(rows: pd.DataFrame, pictures: dict[str, int]) -> list[dict[str, Any]]:
+    return [
+        {"picture": _number(row["thumbnail"], pictures), "caption": row["prompt"]} for row in rows.to_dict("records")
+    ]
 
 
 def _drawn(row: dict[str, Any]) -> tuple[str, int, str, str | None]:

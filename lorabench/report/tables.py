@@ -25,7 +25,8 @@ from lorabench.statistics.columns import (
 from lorabench.statistics.dilution import DILUTION_COLUMNS
 
 BASE = "none"  # the algorithm of the base model
-DATASET = "dataset"  # the "checkpoint" of the training images
+DATASET = "dataset"  # the "checkpoint" of real pictures
+HELD_OUT = "held_out"  # the "prompt type" of those that were not trained on
 
 
 # The tables of a run, as its parquet files are called.

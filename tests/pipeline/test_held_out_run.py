@@ -80,6 +80,10 @@ def test_all_is_measured_against_held_out_pictures_too(folder, tmp_path):
     health = pd.read_parquet(run / "health.parquet")
     last = health[health["epoch"] == 2]  # warm-up moves nothing in the one step of the first
     assert {"all", "unet.mid_block"} < set(last["block"]) and last["spectral_norm"].gt(0).all()
+    shown = pd.read_parquet(run / "images.parquet").query("checkpoint == 'dataset'")
+    assert set(shown["prompt_type"]) == {"dataset", "held_out"}
+    sides = shown.groupby("prompt_type")["thumbnail"].agg(set)
+    assert sides["held_out"] and not sides["held_out"] & sides["dataset"]
     again = lorabench_here("grid", str(run.with_suffix(".toml")), "--out", str(run), "--workers", "1", "--json")
     assert again.returncode == 0 and not any(json.loads(again.stdout)["made"].values()), again.stdout
 

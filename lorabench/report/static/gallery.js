@@ -122,6 +122,15 @@ function galleryHead(concept, places, first = "Checkpoint") {
   return el("thead", {}, el("tr", {}, el("th", { scope: "col" }, first), cells));
 }
 
+// Real pictures in a row, under their title; nothing where there are none.
+function realStrip(title, pictures) {
+  if (!pictures.length) return [];
+  const image = ({ picture, caption }) =>
+    el("img", { src: DATA.gallery.pictures[picture], alt: caption, title: caption, width: 92, height: 92 });
+  const figures = pictures.map((each) => el("figure", {}, el("span", { class: "thumb", style: "cursor:default" }, image(each))));
+  return [el("h3", {}, title), el("div", { class: "strip", tabindex: 0, role: "region", "aria-label": title }, figures)];
+}
+
 const inType = (concept, k) => gallery.type === "every" || concept.columns[k].type === gallery.type;
 
 function drawGallery() {
@@ -157,32 +166,7 @@ function drawGallery() {
     );
     return row(head, r, `${p.config}, ${p.moment}`, chosen.lit.has(p.config) ? "lit" : "");
   });
-  const training = concept.dataset.length
-    ? [
-        el("h3", {}, "Training images"),
-        el(
-          "div",
-          { class: "strip", tabindex: 0, role: "region", "aria-label": "Training images" },
-          concept.dataset.map((d) =>
-            el(
-              "figure",
-              {},
-              el(
-                "span",
-                { class: "thumb", style: "cursor:default" },
-                el("img", {
-                  src: DATA.gallery.pictures[d.picture],
-                  alt: d.caption,
-                  title: d.caption,
-                  width: 92,
-                  height: 92,
-                }),
-              ),
-            ),
-          ),
-        ),
-      ]
-    : [];
+  const real = [...realStrip("Training images", concept.dataset), ...realStrip("Held-out images", concept.held_out)];
   const none = rows.length ? null : note("No pictures of this epoch, seed and filter are in the page.");
   const table = places.length
     ? el(
@@ -199,7 +183,7 @@ function drawGallery() {
           "All pictures are in the run's folder.",
       )
     : null;
-  fill(host, ...training, el("h3", {}, "Generated"), table, none, left);
+  fill(host, ...real, el("h3", {}, "Generated"), table, none, left);
 }
 
 function startGallery() {
