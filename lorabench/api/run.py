@@ -176,6 +176,20 @@ class Run:
 
         return self._own(findings.claims_table(self.folder))
 
+    def signals(
+        self, *, category: str = "all", epochs: Sequence[int] = (), metrics: Sequence[str] = (), prompts: str = ""
+    ) -> pd.DataFrame:
+        """What held-out loss, gaps, copy rate and the health of weights say of scores: rank correlations.
+
+        Among all checkpoints of a concept, those of one algorithm, and the moments of one training (`among`), each with
+        its 95 % interval and q. `epochs`, `metrics` and `prompts` as of `leaderboard`.
+        """
+        from lorabench.api import foretelling
+        from lorabench.api.measurements import Selection
+
+        selection = Selection(category, tuple(epochs), tuple(metrics), prompts)
+        return self._own(foretelling.signals_table(self.folder, selection))
+
     def compare(self, other: Run | str | PathLike[str], *, category: str = "all") -> Comparison:
         """The other run's raw values less this one's, config by config, and what the two say differently of themselves.
 

@@ -37,6 +37,27 @@ def claims(
 
 
 @app.command()
+def signals(
+    run: RunFolder,
+    category: Category = "all",
+    epoch: Epochs = None,
+    metric: Metrics = None,
+    prompts: Prompts = "",
+    as_json: Json = False,
+) -> None:
+    """Say what held-out loss, the gap to held-out pictures, copies and the health of weights foretell of the scores.
+
+    Rank correlations within each concept: among all checkpoints, among those of one algorithm, and among the moments of
+    one training. Intervals are clustered by class, config and seed.
+    """
+    opened = api.open_run(run)
+    from lorabench.cli import signal_words
+
+    found = opened.signals(category=category, epochs=epoch or (), metrics=metric or (), prompts=prompts)
+    show_answer(found, as_json, signal_words.signals)
+
+
+@app.command()
 def leaderboard(
     run: RunFolder,
     category: Category = "all",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lorabench.report.tables import Column, RunTables
-from lorabench.report.words import category_words
+from lorabench.report.words import category_words, rounded
 from lorabench.statistics.columns import ALL, METRIC
 
 _PLACES = ("merge", "epoch", "scale", "parent", "ratio", "alone_scale", "n_classes", "n_seeds", "verdict")
@@ -37,7 +37,7 @@ def merge_data(tables: RunTables, columns: Sequence[Column]) -> dict[str, Any] |
         "rows": [
             {
                 **{name: _plain(row[name]) for name in _PLACES},
-                **{name: _rounded(row[name]) for name in _NUMBERS},
+                **{name: rounded([row[name]])[0] for name in _NUMBERS},
                 "kept": kept(row, columns[numbers[identity]].info.higher_is_better),
                 "concept": names[row["category"], row["class_name"]],
                 "column": numbers[identity],
@@ -56,7 +56,7 @@ def kept(row: Mapping[str, Any], higher_is_better: bool) -> float | None:
     """
     way, sign = row["alone"] - row["floor"], 1 if higher_is_better else -1
     share = (row["mean"] - row["floor"]) / way if sign * way > 0 else np.nan
-    return _rounded(share) if abs(share) <= _FARTHEST else None
+    return rounded([share])[0] if abs(share) <= _FARTHEST else None
 
 
 _FARTHEST = 2.0
@@ -80,13 +80,9 @@ def _layers(table: pd.DataFrame) -> list[dict[str, Any]]:
     for (config, first, second), rows in table.groupby(["config", "first", "second"], sort=False):
         last = rows[rows["epoch"] == rows["epoch"].max()]
         means = last.groupby("module", sort=False)[list(_MEASURES)].mean()
-        numbers = {name: [_rounded(value) for value in means[name]] for name in _MEASURES}
+        numbers = {name: rounded(means[name]) for name in _MEASURES}
         found.append({"merge": config, "first": first, "second": second, "modules": list(means.index), **numbers})
     return found
-
-
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.5g}") if pd.notna(value) and np.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:

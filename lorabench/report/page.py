@@ -51,6 +51,7 @@ from lorabench.report.words import (
     listed,
     metric_words,
     number,
+    rounded,
 )
 from lorabench.statistics.columns import own_factors
 from lorabench.statistics.validation import unlike_others
@@ -185,7 +186,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "last": points.last,
         "algorithms": algorithm_styles(points.table["algorithm"].tolist()),
         "configs": _configs(points.table),
-        "costs": {name: _rounded(values) for name, values in point_costs(run).items()},
+        "costs": {name: rounded(values) for name, values in point_costs(run).items()},
         "trainings": training_data(tables),
         "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
@@ -273,20 +274,15 @@ def _means(means: Means, columns: Sequence[Column]) -> dict[int, dict[str, Any]]
     for (column, category), raw in means.raw.items():
         key = (column, category)
         data.setdefault(columns.index(column), {})[category] = {
-            "score": _rounded(means.score[key]),
-            "scoreError": _rounded(means.score_error[key]),
-            "raw": _rounded(raw),
-            "rawError": _rounded(means.raw_error[key]),
-            "n": _rounded(means.n[key]),
-            "base": _rounded([means.base[key]])[0],
-            "real": _rounded([means.real[key]])[0],
+            "score": rounded(means.score[key]),
+            "scoreError": rounded(means.score_error[key]),
+            "raw": rounded(raw),
+            "rawError": rounded(means.raw_error[key]),
+            "n": rounded(means.n[key]),
+            "base": rounded([means.base[key]])[0],
+            "real": rounded([means.real[key]])[0],
         }
     return data
-
-
-def _rounded(values: Sequence[float] | np.ndarray) -> list[float | None]:
-    """Five significant digits: more than a reader or a pixel can tell apart. None where there is no number."""
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

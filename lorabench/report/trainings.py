@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lorabench.report.tables import RunTables
+from lorabench.report.words import rounded
 from lorabench.statistics.columns import with_moments
 from lorabench.statistics.validation import BY_CHECKPOINT, loss_means
 
@@ -43,7 +43,7 @@ def training_data(tables: RunTables) -> dict[str, Any]:
     for (config, seed), curves in found.items():
         runs.setdefault(config, []).append({"seed": seed, "curves": curves})
     floor = losses[losses["config"] == BASE_CONFIG].head(1)
-    floors = {name: _rounded(floor[name])[0] for name in BY_CHECKPOINT if _is_known(floor[name])}
+    floors = {name: rounded(floor[name])[0] for name in BY_CHECKPOINT if _is_known(floor[name])}
     return {"runs": runs, "floors": floors, "hasSteps": has_steps}
 
 
@@ -69,8 +69,4 @@ def _is_known(values: pd.Series) -> bool:
 
 
 def _curve(steps: pd.Series, values: pd.Series) -> dict[str, list]:
-    return {"steps": steps.astype(int).tolist(), "values": _rounded(values)}
-
-
-def _rounded(values: pd.Series) -> list[float | None]:
-    return [float(f"{value:.5g}") if np.isfinite(value) else None for value in values]
+    return {"steps": steps.astype(int).tolist(), "values": rounded(values)}

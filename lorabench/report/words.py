@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 CRITERIA = {
     "fidelity": "Fidelity",
@@ -52,6 +52,15 @@ _ALGORITHMS = {
     **{"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "dora": "DoRA", "native": "native", "oft": "OFT"},
     "textual_inversion": "textual inversion",
 }
+
+
+def signal_words(signal: str) -> str:
+    """A signal of `statistics.signals`: a loss, a metric and its prompt type, or a measure of weights."""
+    if signal in _FACTORS:
+        return _FACTORS[signal].lower()
+    name, mark, rest = signal.partition("|" if "|" in signal else ", ")
+    words = name.replace("_", " ").replace("held out", "held-out") if "loss" in name else metric_words(name)
+    return f"{words}, {rest}" if mark else words
 
 
 def criterion_words(criterion: str) -> str:
@@ -118,6 +127,11 @@ def size(count: float) -> str:
         count, power = count / 1000, power + 1
     unit = ("B", "kB", "MB", "GB", "TB")[power]
     return f"{count:.0f} {unit}" if power == 0 or count >= 99.5 else f"{count:.2g} {unit}"
+
+
+def rounded(values: Iterable[float]) -> list[float | None]:
+    """Five significant digits: more than a reader or a pixel can tell apart. None where there is no number."""
+    return [float(f"{value:.5g}") if value == value and math.isfinite(value) else None for value in values]
 
 
 def number(value: float, digits: int = 3) -> str:

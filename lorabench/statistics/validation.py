@@ -25,22 +25,27 @@ def loss_means(validation: pd.DataFrame) -> pd.DataFrame:
     """
     if validation.empty:
         return pd.DataFrame(columns=[*_KEPT, *BY_CHECKPOINT])
+    told = validation[_KEPT].drop_duplicates("checkpoint")
+    return told.merge(losses_by(validation, ["checkpoint"]), left_on="checkpoint", right_index=True)
+
+
+def losses_by(validation: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The columns of `loss_means`, indexed by `keys`."""
     rows = validation.assign(weighted=validation["loss"] * validation["draws"])
-    sides = _means(rows, "pictures")
+    sides = _means(rows, keys, "pictures")
     found = pd.DataFrame(index=sides.index)
     found[HELD_OUT_LOSS] = sides.get("held_out", np.nan)
     found[TRAINING_LOSS] = sides.get("training", np.nan)
     found[LOSS_GAP] = found[HELD_OUT_LOSS] - found[TRAINING_LOSS]
-    bands = _means(rows[rows["pictures"] == "held_out"], "band").reindex(found.index)
+    bands = _means(rows[rows["pictures"] == "held_out"], keys, "band").reindex(found.index)
     for band, name in enumerate(BY_CHECKPOINT[3:]):
         found[name] = bands.get(band, np.nan)
-    told = validation[_KEPT].drop_duplicates("checkpoint")
-    return told.merge(found, left_on="checkpoint", right_index=True)
+    return found
 
 
-def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """A row a checkpoint, a column for each of `by`."""
-    sums = rows.groupby(["checkpoint", by], sort=False)[["weighted", "draws"]].sum()
+def _means(rows: pd.DataFrame, keys: list[str], by: str) -> pd.DataFrame:
+    """A row for each of `keys`, a column for each of `by`."""
+    sums = rows.groupby([*keys, by], sort=False)[["weighted", "draws"]].sum()
     return (sums["weighted"] / sums["draws"]).unstack()
 
 
