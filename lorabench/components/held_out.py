@@ -31,12 +31,15 @@ def following(metric: Metric) -> tuple[str, ...]:
 def held_out(metric: Metric) -> Metric:
     """The metric with pictures that no training has seen in the place of training pictures."""
 
-    def compute(inputs: MetricInputs) -> Value:
-        return metric.compute(replace(inputs, dataset=inputs.held_out, held_out=None))
+    def instead(inputs: MetricInputs) -> MetricInputs:
+        return replace(inputs, dataset=inputs.held_out, held_out=None)
 
-    said = f"The same against pictures that no training has seen. {metric.description}"
-    name = metric.name + HELD_OUT
-    return replace(metric, name=name, compute=compute, compares_with=("held_out",), description=said)
+    unbiased = metric.unbiased
+    return replace(
+        metric, name=metric.name + HELD_OUT, compute=lambda inputs: metric.compute(instead(inputs)),
+        unbiased=unbiased and (lambda inputs: unbiased(instead(inputs))), compares_with=("held_out",),
+        description=f"The same against pictures that no training has seen. {metric.description}",
+    )  # fmt: skip
 
 
 @functools.cache
@@ -72,8 +75,8 @@ def gap(metric: Metric) -> Metric:
 
     said = f"How much nearer images come to training pictures than to others of their concept, by {metric.name}."
     return replace(
-        metric, name=metric.name + GAP, compute=compute, criterion="memorisation", higher_is_better=False,
-        compares_with=("dataset", "held_out"), description=f"{said} {metric.description}",
+        metric, name=metric.name + GAP, compute=compute, unbiased=None, criterion="memorisation",
+        higher_is_better=False, compares_with=("dataset", "held_out"), description=f"{said} {metric.description}",
     )  # fmt: skip
 
 

@@ -48,6 +48,9 @@ class Metric:
     description: str = ""
     version: int = 1  # rises when its numbers change
     may_compare_with: tuple[Compared, ...] = ()  # what it looks at too where there is any
+    unbiased: Callable[[MetricInputs], float] | None = (
+        None  # the same in the mean for any number of images; None: not so
+    )
     is_nearness: bool = True  # False: the data set's images only tell it what to look for, held-out ones tell the same
 
 
@@ -59,6 +62,7 @@ def metric(
     prompt_types: tuple[PromptType, ...],
     compares_with: tuple[Compared, ...] = (),
     may_compare_with: tuple[Compared, ...] = (),
+    unbiased: Callable[[MetricInputs], float] | None = None,
     is_nearness: bool = True,
     categories: tuple[str, ...] | None = None,
     scope: Literal["leaf", "checkpoint"] = "leaf",
@@ -67,7 +71,8 @@ def metric(
     """Turn `compute(inputs)` into a Metric named after the function.
 
     It answers with an array of one value an image, whose mean is the metric's (NaN: no value of that image), or with
-    the value of the whole set; NaN needs a `Value(nan, reason)`. A ValueError becomes NaN with its message.
+    the value of the whole set; NaN needs a `Value(nan, reason)`. A ValueError becomes NaN with its message. `unbiased`
+    answers for a part of a set where the value of few images is not, in the mean, that of many.
     """
 
     def wrap(function: Callable[[MetricInputs], np.ndarray | Value | float]) -> Metric:
@@ -95,6 +100,7 @@ def metric(
             description=(function.__doc__ or "").strip(),
             version=version,
             may_compare_with=may_compare_with,
+            unbiased=unbiased,
             is_nearness=is_nearness,
         )
 

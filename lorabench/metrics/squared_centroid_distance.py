@@ -10,6 +10,7 @@ from lorabench.statistics import similarity
     encoders=("dinov2", "clip", "convnextv2", "convnextv2_logits"),
     prompt_types=("train", "trigger", "alter", "together"),
     compares_with=("dataset",),
+    unbiased=lambda inputs: similarity.unbiased_squared_centroid_distance(inputs.generated, inputs.dataset),
 )
 def squared_centroid_distance(inputs: MetricInputs) -> float:
     """Squared distance between the centroids of the normalised features of generated and data-set images, in [0, 4].

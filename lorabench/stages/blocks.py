@@ -31,7 +31,7 @@ def block_values(
     if whole.per_image is not None:
         parts = [_mean(whole.per_image[block == each]) for each in range(count)]
     else:
-        without = [compute(_rows(inputs, block != each)).value for each in range(count)]
+        without = [compute(rows_of(inputs, block != each)).value for each in range(count)]
         parts = [count * whole.value - (count - 1) * value for value in without]
     values = np.array(parts)
     values += whole.value - values.mean()  # blocks are not of one size to the image, and a jackknife corrects a bias
@@ -43,7 +43,7 @@ def _mean(values: np.ndarray) -> float:
     return float(present.mean()) if len(present) else float("nan")
 
 
-def _rows(inputs: MetricInputs, kept: np.ndarray) -> MetricInputs:
+def rows_of(inputs: MetricInputs, kept: np.ndarray) -> MetricInputs:
     """The inputs with some of the generated images and what is paired with them."""
     paired = {name: array[kept] for name in ("base", "text") if (array := getattr(inputs, name)) is not None}
     return replace(inputs, generated=inputs.generated[kept], prompt_index=inputs.prompt_index[kept], **paired)

@@ -13,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 from lorabench.components import Metric, MetricInputs
 from lorabench.records import Concept, Features, PromptType, Score, Value
 from lorabench.seeds import derive_seed
+from lorabench.stages import rounds
 from lorabench.stages.blocks import block_values
 from lorabench.statistics.columns import ALL
 
@@ -74,6 +75,18 @@ def score_checkpoint(
                 if pool:
                     scores.append(_measured(checkpoint_id, choice, pool, features, None))
     return scores
+
+
+def measured_parts(choice: MetricChoice, leaf: Leaf, features: FeatureSource) -> np.ndarray:
+    """What each part of a leaf's images measures, see `rounds.part_values`; none where nothing can be measured."""
+    if choice.metric.scope != "leaf" or not _applies(choice.metric, leaf):
+        return np.empty(0)
+    try:
+        inputs, kept = _leaf_inputs(choice, leaf, features)
+    except _NoInputs:
+        return np.empty(0)
+    order = rounds.order_of(leaf.prompt_index, leaf.concept.id, leaf.prompt_type)
+    return rounds.part_values(choice.metric, _compute, inputs, kept, order)
 
 
 def score_dataset(

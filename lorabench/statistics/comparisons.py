@@ -179,6 +179,17 @@ def _pairs(wide: pd.DataFrame, families: Sequence[np.ndarray], groupings: Groupi
     return {"first": first, "second": second, **pairs}
 
 
+def differences(values: pd.DataFrame, families: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """(first, second, difference, se, df) of all pairs of columns, by their places: first less second.
+
+    `values` have a row a home, class_name and seed; clustered and pooled as in `compare_with_best`. NaN of columns of
+    which nothing is known.
+    """
+    known = values.notna().any().to_numpy().nonzero()[0]
+    pairs = _pairs(values.iloc[:, known], [labels[known] for labels in families], _groupings)
+    return known[pairs["first"]], known[pairs["second"]], pairs["difference"], pairs["se"], pairs["df"]
+
+
 def _less(best: int, pairs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
     """Each of `count` columns less the best, by place; of the best itself the difference alone, 0."""
     after, before = pairs["second"] == best, pairs["first"] == best
@@ -228,6 +239,29 @@ def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame, families: Sequenc
             seeds, images = seeds_needed(*asked), images_needed(*asked)
             answers.loc[place, ["more_seeds", "more_images"]] = seeds - n_seeds if seeds else np.nan, images or np.nan
     return answers
+
+
+def what_it_takes(
+    values: pd.DataFrame, best: int, families: Sequence[np.ndarray], level: float, asked: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(times the images at the least, further seeds) with which a difference from `best` would be found, by column.
+
+    `values` as in `differences`, `asked` are places of columns; NaN of the others, and where nothing would do. A
+    difference counts as found where its two-sided p-value is `level` at most. Asked of a difference two standard errors
+    larger than the one that was seen, which a few images may have come to by luck.
+    """
+    known = values.notna().any().to_numpy().nonzero()[0]
+    labels = [each[known] for each in families]
+    place = int(np.searchsorted(known, best))
+    table = pd.DataFrame(_less(place, _pairs(values.iloc[:, known], labels, _groupings), len(known)))
+    table["level"] = np.where(np.isin(known, asked), level, np.nan)
+    table["verdict"] = "tied"
+    away = 2 * table["se"]
+    table["difference"] -= away.where(table["difference"] <= 0, -away)
+    answers = _power(values.iloc[:, known].set_axis(range(len(known)), axis=1), place, table, labels)
+    images, seeds = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    images[known], seeds[known] = answers["more_images"], answers["more_seeds"]
+    return images, seeds
 
 
 def paired_mean(differences: pd.Series) -> ClusteredMean:

@@ -42,6 +42,18 @@ def squared_centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(difference @ difference)
 
 
+def unbiased_squared_centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """`squared_centroid_distance` less what the scatter of `first` [n, d] adds to it, tr(S) / n: as of endlessly many.
+
+    The mean over sets of any size n >= 2 is the same; it may be below 0. Of `second` nothing is taken off. ValueError
+    below two rows.
+    """
+    if len(first) < 2:
+        raise ValueError("The scatter of images takes at least 2 of them, got 1.")
+    scatter = unit_rows(first).var(axis=0, ddof=1).sum() / len(first)
+    return squared_centroid_distance(first, second) - float(scatter)
+
+
 def vendi_score(features: np.ndarray) -> float:
     """Effective number of different rows of `features` [n, d], in [1, n]: exp of the entropy of the eigenvalues of K/n.
 
