@@ -7,8 +7,8 @@ The first simulates studies of 26 configs with planted means (families, ties, he
 looks after every round. A rule that decides when to stop can do no more harm than stopping after the worst round, so
 what is said is the mean over studies of the largest share of false discoveries of any round, for
 `statistics.decisions` and for two habits: Benjamini and Hochberg's rule applied anew at each look, and each config
-against the leader by a t test over all images at each look, p < 0.05. The second replays a finished study from its features, round by round. Prints tables
-and, with --json, the same for machines.
+against the leader by a t test over all images at each look, p < 0.05. The second replays a finished study from its
+features, round by round. Prints tables and, with --json, the same for machines.
 """
 
 from __future__ import annotations
