@@ -56,5 +56,5 @@ def metric_facts_of(plan: Plan) -> list[dict[str, Any]]:
 
 
 def metric_facts(metric: Metric) -> dict[str, Any]:
-    """What a metric says of itself, without its function."""
-    return {key: value for key, value in vars(metric).items() if key != "compute"}
+    """What a metric says of itself, without its functions."""
+    return {key: value for key, value in vars(metric).items() if not callable(value)}
