@@ -7,8 +7,9 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
@@ -26,6 +27,31 @@ MOST_WORKERS = 1_024
 LARGEST_SEED = 2**63 - 1  # what tables hold
 MOST_CONFIGS = 10_000  # of one row's product
 MOST_SAMPLES = 100_000_000  # of an epoch: they are shuffled in memory
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may take: hours of work, all processes together; images; or kilowatt hours."""
+
+    amount: float
+    unit: Literal["h", "img", "kWh"]
+
+
+def budget_of(text: str) -> Budget | None:
+    """20h, 100000img or 10kWh; None of "". ValueError."""
+    if not text.strip():
+        return None
+    found = re.fullmatch(
+        r"(\d+(?:\.\d+)?)\s*(h|img|kwh)", text.strip().replace(",", "").replace("_", ""), re.IGNORECASE
+    )
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"must be hours, images or energy: 20h, 100000img or 10kWh, not '{text}'")
+    return Budget(float(found[1]), {"h": "h", "img": "img", "kwh": "kWh"}[found[2].lower()])  # type: ignore[arg-type]
+
+
+def _is_budget(text: str) -> str:
+    budget_of(text)
+    return text
 
 
 def _is_number(value: object) -> object:
@@ -116,6 +142,7 @@ Scheduler = Annotated[str, AfterValidator(scheduler_name)]
 CaptionKind = Annotated[str, Field(pattern=r"^\w[\w -]{0,60}$")]
 Devices = Annotated[str, AfterValidator(device_names)]
 Name = Annotated[str, AfterValidator(_is_text)]  # a path, or part of one
+BudgetText = Annotated[str, AfterValidator(_is_budget)]  # see `budget_of`
 
 
 def encodable(name: str) -> bool:

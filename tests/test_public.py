@@ -24,7 +24,7 @@ COMMANDS = typer.main.get_command(app).commands
 # Commands that are no function: stages of `grid`, and words about this machine or this program's own parts.
 WORDS_ONLY = {"train", "validate", "generate", "encode", "score", "rank", "explain", "report", "list", "doctor", "mini"}
 OF_THE_TERMINAL = {"as_json", "dry_run", "quiet", "into"}  # `into`: another order of words
-CALLED = {"concept": "concepts", "epoch": "epochs", "metric": "metrics", "file": "adapter"}
+CALLED = {"concept": "concepts", "epoch": "epochs", "metric": "metrics", "file": "adapter", "criterion": "criteria"}
 CONTRACTS = {"lorabench", "lorabench.components"}
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from lorabench import config
 from lorabench.api import early_checks, pictures
 from lorabench.api.pictures import Reading
-from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How, shard_of
+from lorabench.api.requests import Drawing, GivenAdapters, GivenImages, How, Until, shard_of
 from lorabench.api.run import Run
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
@@ -48,6 +48,11 @@ def grid(
     trigger: str = "",
     class_word: str = "",
     shard: str | None = None,
+    until: str | None = None,
+    criteria: Sequence[str] = (),
+    rate: float | None = None,
+    equivalent: float | None = None,
+    budget: str | None = None,
     verify: bool = False,
     replace: bool = False,
     quiet: bool = False,
@@ -56,15 +61,18 @@ def grid(
 
     `study` is a TOML file; `only` are glob patterns of configs, `limit` counts trainings; `trigger` and `class_word`
     call the one concept of pictures that do not say it. `shard` "2/3" does a share of the tasks, beside other processes
-    in the same folder. Results go to `out`, by default `results/<study>`. UserError for a study that cannot be run,
-    before any work.
+    in the same folder. `until` "decided" draws images in rounds until it is known which configs are best by `criteria`
+    (all that are measured), at most `rate` of the differences called real being expected to be none, those below
+    `equivalent` as good as equal, within a `budget` ("20h", "100000img", "10kWh"). Results go to `out`, by default
+    `results/<study>`. UserError for a study that cannot be run, before any work.
     """
     file, population = Path(study), _path(anchors)
     words, how = Words(trigger, class_word), How(device, workers, executor, address, compile, shard_of(shard))
+    going = Until(until, tuple(criteria), rate, equivalent, budget)
     early_checks.check_study(file, population, words)
     from lorabench.api import studies
 
-    plan = studies.planned(file, _path(out), how, only, limit, population, words)
+    plan = studies.planned(file, _path(out), how, only, limit, population, words, going)
     result = studies.carry_out(plan, studies.ALL_STAGES, quiet, verify=verify, replace=replace)
     return Run(plan.root, plan.study.name, result)
 

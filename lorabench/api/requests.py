@@ -36,6 +36,22 @@ class How:
         return {key: value for key, value in vars(self).items() if value is not None and key != "shard"}
 
 
+@dataclass(frozen=True)
+class Until:
+    """How far images are to be drawn, where somebody says it: what takes the place of a key of a study's [decide]."""
+
+    until: str | None = None
+    criteria: tuple[str, ...] = ()
+    rate: float | None = None
+    equivalent: float | None = None
+    budget: str | None = None
+
+    @property
+    def said(self) -> dict[str, object]:
+        return {key: value for key, value in vars(self).items() if value not in (None, ())}
+
+
+AS_LONG = Until()  # as its file says
 _SHARES = "--shard i/n takes the i-th of n shares, counted from 1"
 
 

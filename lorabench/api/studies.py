@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from pydantic import ValidationError
 
 from lorabench import components, config, mini, store
 from lorabench.api.early_checks import MINI_DATASET, NO_WORDS, check_anchors, with_words
 from lorabench.api.progress import open_progress
-from lorabench.api.requests import AS_STUDY, How
+from lorabench.api.requests import AS_LONG, AS_STUDY, How, Until
 from lorabench.base_names import parse_base
 from lorabench.components import Executor, Work
 from lorabench.config import Study
+from lorabench.config.schema import Decide
 from lorabench.datasets import Words
 from lorabench.errors import UserError, unknown
 from lorabench.executors.local import LocalExecutor
@@ -27,7 +29,9 @@ from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.planning import make_plan
 from lorabench.pipeline.run import STAGES, Result, Stage, run
 from lorabench.pipeline.tables import check_measured
+from lorabench.pipeline.until_decided import check_decided, run_until_decided
 from lorabench.records import ExecutorName, Failure
+from lorabench.values import problems, sentence
 
 ALL_STAGES = STAGES
 MAKING_STAGES = STAGES[: STAGES.index("validate")]
@@ -45,12 +49,26 @@ def planned(
     limit: int | None = None,
     anchors: Path | None = None,
     words: Words = NO_WORDS,
+    until: Until = AS_LONG,
 ) -> Plan:
     """The checked plan of a study file under the command line's options."""
     study = anchored(prepared(with_words(config.load_study(path), words), how), anchors)
+    study = study.model_copy(update={"decide": decided_by(study.decide, until)})
     plan = make_plan(study, out or RESULTS / study.name, only=only, limit=limit)
     check_measured(plan)
+    if study.decide.until == "decided":
+        check_decided(plan)
     return plan if how.shard is None else changed(plan, shard=how.shard)
+
+
+def decided_by(said: Decide, until: Until) -> Decide:
+    """How far images are drawn, under the command line's options. UserError."""
+    try:
+        return Decide.model_validate({**said.model_dump(), **until.said})
+    except ValidationError as error:
+        problem = problems(error)[0]
+        wrong = sentence(problem, Path("--" + str(problem["loc"][0])), list(Decide.model_fields))
+        raise UserError(wrong) from None
 
 
 def prepared(study: Study, how: How = AS_STUDY) -> Study:
@@ -121,7 +139,8 @@ def carry_out(
 
         return RayExecutor(work, _needs(plan), _room(plan), plan.study.run.address, progress.line)
 
-    return run(plan, stages, open_executor, progress, refused, verify, replace)
+    runs = run_until_decided if plan.study.decide.until == "decided" else run
+    return runs(plan, stages, open_executor, progress, refused, verify, replace)
 
 
 def _needs(plan: Plan) -> Needs:

@@ -38,6 +38,25 @@ Share = Annotated[
 ]
 Only = Annotated[list[str] | None, typer.Option(help="configs to run, as glob patterns; repeatable")]
 Limit = Annotated[int | None, typer.Option(min=1, max=MANY, help="at most so many trainings (config x seed)")]
+UntilWhen = Annotated[
+    str | None,
+    typer.Option("--until", help="all: draw every image; decided: in rounds, until it is known which configs are best"),
+]
+Criteria = Annotated[
+    list[str] | None,
+    typer.Option("--criterion", help="to be decided: fidelity, ...; repeatable; default: all that are measured"),
+]
+FalseRate = Annotated[
+    float | None,
+    typer.Option("--rate", help="share of the differences called real that may be expected to be none; default 0.05"),
+]
+Equivalent = Annotated[
+    float | None, typer.Option(help="scores (0 = last, 1 = first) that differ by less are as good as equal")
+]
+BudgetGiven = Annotated[
+    str | None,
+    typer.Option("--budget", metavar="AMOUNT", help="stop at the latest after 20h of work, 100000img or 10kWh"),
+]
 Anchors = Annotated[
     Path | None,
     typer.Option(help="scores.parquet of a run: rank among its checkpoints, so that scores stay as they are"),

@@ -11,17 +11,21 @@ import typer
 
 from lorabench import api
 from lorabench.api import early_checks
-from lorabench.api.requests import How, shard_of, slurm_share
+from lorabench.api.requests import How, Until, shard_of, slurm_share
 from lorabench.cli.app import app
 from lorabench.cli.closing import finish
 from lorabench.cli.options import (
     Address,
     Anchors,
+    BudgetGiven,
     ClassWord,
     Compile,
+    Criteria,
     Device,
     DryRun,
+    Equivalent,
     ExecutorChoice,
+    FalseRate,
     Json,
     Limit,
     Only,
@@ -31,6 +35,7 @@ from lorabench.cli.options import (
     Share,
     StudyFile,
     Trigger,
+    UntilWhen,
     Verify,
     Workers,
 )
@@ -92,6 +97,11 @@ def grid(
     trigger: Trigger = None,
     class_word: ClassWord = None,
     shard: Share = None,
+    until: UntilWhen = None,
+    criterion: Criteria = None,
+    rate: FalseRate = None,
+    equivalent: Equivalent = None,
+    budget: BudgetGiven = None,
     dry_run: DryRun = False,
     verify: Verify = False,
     replace: Replace = False,
@@ -109,7 +119,8 @@ def grid(
             from lorabench.cli import description
 
             how = How(device, workers, executor, address, compile or None, shard_of(shard))
-            plan = studies.planned(study, out, how, only or (), limit, anchors, words)
+            going = Until(until, tuple(criterion or ()), rate, equivalent, budget)
+            plan = studies.planned(study, out, how, only or (), limit, anchors, words, going)
         finally:
             if plan is None:
                 show(rows, as_json)
@@ -122,7 +133,8 @@ def grid(
     run = api.grid(
         study, out=out, device=device, workers=workers, executor=executor, address=address,
         compile=compile or None, only=only or (), limit=limit, anchors=anchors, trigger=trigger or "",
-        class_word=class_word or "", shard=shard, verify=verify, replace=replace, quiet=quiet,
+        class_word=class_word or "", shard=shard, until=until, criteria=criterion or (), rate=rate,
+        equivalent=equivalent, budget=budget, verify=verify, replace=replace, quiet=quiet,
     )  # fmt: skip
     finish(run.result, run.folder, as_json, leads=not run.result.waits_for)
 

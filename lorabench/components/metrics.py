@@ -51,6 +51,7 @@ class Metric:
     unbiased: Callable[[MetricInputs], float] | None = (
         None  # the same in the mean for any number of images; None: not so
     )
+    is_of_images: bool = False  # a mean of one value an image; True of what its function says it returns
     is_nearness: bool = True  # False: the data set's images only tell it what to look for, held-out ones tell the same
 
 
@@ -101,6 +102,7 @@ def metric(
             version=version,
             may_compare_with=may_compare_with,
             unbiased=unbiased,
+            is_of_images="ndarray" in str(function.__annotations__.get("return", "")),
             is_nearness=is_nearness,
         )
 

@@ -18,6 +18,7 @@ from lorabench.errors import unknown
 from lorabench.records import ExecutorName, MergeMethod, Milestone, PromptType, Recipe, Sampling
 from lorabench.values import (
     MOST_CONFIGS,
+    BudgetText,
     Devices,
     Few,
     Guidance,
@@ -350,6 +351,26 @@ class Explain(Section):
     )
 
 
+class Decide(Section):
+    """Whether images are drawn in rounds until it is known which configs are best."""
+
+    until: Literal["all", "decided"] = Field(
+        "all", description="all: every image of every checkpoint; decided: in rounds, until the criteria are decided"
+    )
+    criteria: Annotated[tuple[str, ...], Once] = Field(
+        (), description="that are to be decided: fidelity, controllability, ...; empty = all that are measured"
+    )
+    rate: float = Field(
+        0.05, gt=0, lt=1, description="of the differences that are called real, how many may be expected to be none"
+    )
+    equivalent: float | None = Field(
+        None, gt=0, lt=1, description="scores (0 = last, 1 = first) that differ by less are as good as equal"
+    )
+    budget: BudgetText = Field(
+        "", description="where to stop at the latest: 20h of work, 100000img or 10kWh; empty = nowhere"
+    )
+
+
 class Run(Section):
     """How the work is done; of all this only the precision changes numbers by more than their rounding."""
 
@@ -398,7 +419,7 @@ DEFAULT_METRICS = (
 class Study(Section):
     """A whole study: what to train, generate, measure and explain."""
 
-    later = ("merge", "vae", "validation")
+    later = ("merge", "vae", "validation", "decide")
     name: str = Field(pattern=NAME, description="of the study and of its folder of results")
     extends: Name = Field(
         "", exclude=True, description="study whose keys hold where this file has none: a shipped one by name, or a path"
@@ -428,6 +449,7 @@ class Study(Section):
     anchors: Name = Field("", description="scores.parquet of a run whose checkpoints are the population of all ranks")
     validation: Validation = Validation()
     explain: Explain = Explain()
+    decide: Decide = Decide()
     run: Run = Run()
 
     @property

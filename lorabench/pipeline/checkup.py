@@ -11,7 +11,7 @@ from typing import Any
 
 from lorabench import store
 from lorabench.errors import UserError
-from lorabench.pipeline.places import THUMBNAILS, TRAINING_STATE
+from lorabench.pipeline.places import ROUNDS, THUMBNAILS, TRAINING_STATE
 from lorabench.records import Provenance
 from lorabench.report.runs import FACTS_FILE
 from lorabench.report.schema import checked_facts
@@ -24,6 +24,7 @@ ROOMS = (
     "scores",
     "audit",
     THUMBNAILS,
+    ROUNDS,
 )  # of a run's folder: where artifacts lie
 COSTS_FILE = "costs.parquet"  # lists every artifact that the study came to
 

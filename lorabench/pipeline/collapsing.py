@@ -36,10 +36,11 @@ def of_set(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> dict[in
 def table(plan: Plan) -> pd.DataFrame:
     """A row a picture that collapsed."""
     rows = []
-    for checkpoint in plan.checkpoints:
-        for prompt_set in plan.sets_of(checkpoint):
+    drawn = [(one, each) for one in plan.drawn_in for each in one.checkpoints]
+    for one, checkpoint in drawn:
+        for prompt_set in one.sets_of(checkpoint):
             leaf = prompt_set.concept
-            for place, kind in of_set(plan, checkpoint, prompt_set).items():
+            for place, kind in of_set(one, checkpoint, prompt_set).items():
                 request = prompt_set.requests[place]
                 names = [leaf.category, leaf.class_name, leaf.subclass, prompt_set.type]
                 rows.append([checkpoint.id, *names, request.index, kind, request.prompt.text])

@@ -57,4 +57,4 @@ def metric_facts_of(plan: Plan) -> list[dict[str, Any]]:
 
 def metric_facts(metric: Metric) -> dict[str, Any]:
     """What a metric says of itself, without its functions."""
-    return {key: value for key, value in vars(metric).items() if not callable(value)}
+    return {key: value for key, value in vars(metric).items() if key not in ("compute", "unbiased")}

@@ -52,10 +52,26 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
         yield Artifact("merge", each.id, each.name, each.id, *place, each.seed, each.milestone.columns["epoch"])
     validated = {each.id for each in plan.validating.checkpoints}
     for checkpoint in plan.checkpoints:
-        owner = checkpoint.config, checkpoint.id
         if checkpoint.id in validated:
             place = plan.places.validation(checkpoint), plan.keys.validation(checkpoint)
-            yield Artifact("validate", checkpoint.id, *owner, *place)
+            yield Artifact("validate", checkpoint.id, checkpoint.config, checkpoint.id, *place)
+    for each in plan.drawn_in:
+        yield from _of_pictures(each)
+    for encoder in plan.measuring.encoders_where(stored=True):
+        for view in (
+            each for source in (*plan.measuring.real, TEXTS) for each in plan.measuring.views(encoder, source)
+        ):
+            yield Artifact("encode", f"{view.source} {encoder}", None, None, *_features(plan, view))
+    small = plan.places.thumbnails(DATASET), thumbnails.key_of(plan, DATASET)
+    yield Artifact("report", f"thumbnails {DATASET}", None, None, *small)
+    for encoder in plan.encoder_ids if plan.dataset.images else ():
+        yield Artifact("audit", encoder, None, None, plan.places.audit(encoder), plan.keys.audit(encoder))
+
+
+def _of_pictures(plan: Plan) -> Iterator[Artifact]:
+    """The pictures of all checkpoints, and what is seen in them."""
+    for checkpoint in plan.checkpoints:
+        owner = checkpoint.config, checkpoint.id
         for prompt_set in plan.sets_of(checkpoint):
             item = f"{checkpoint.id} {prompt_set.concept.id} {prompt_set.type}"
             place = plan.places.images(checkpoint, prompt_set), plan.keys.images(checkpoint, prompt_set)
@@ -66,15 +82,6 @@ def artifacts(plan: Plan) -> Iterator[Artifact]:
         small = plan.places.thumbnails(checkpoint.id), thumbnails.key_of(plan, checkpoint.id)
         yield Artifact("report", f"thumbnails {checkpoint.id}", *owner, *small)
         yield Artifact("score", checkpoint.id, *owner, plan.places.scores(checkpoint), plan.keys.scores(checkpoint))
-    for encoder in plan.measuring.encoders_where(stored=True):
-        for view in (
-            each for source in (*plan.measuring.real, TEXTS) for each in plan.measuring.views(encoder, source)
-        ):
-            yield Artifact("encode", f"{view.source} {encoder}", None, None, *_features(plan, view))
-    small = plan.places.thumbnails(DATASET), thumbnails.key_of(plan, DATASET)
-    yield Artifact("report", f"thumbnails {DATASET}", None, None, *small)
-    for encoder in plan.encoder_ids if plan.dataset.images else ():
-        yield Artifact("audit", encoder, None, None, plan.places.audit(encoder), plan.keys.audit(encoder))
 
 
 def _features(plan: Plan, view: View) -> tuple[Path, str]:

@@ -128,6 +128,7 @@ class Keys:
         parameters: list[Any] = [checkpoint.id, metrics]
         if plan.measuring.holds_ceiling(checkpoint) and not checkpoint.is_base:
             parameters.append("real images too")
+        parameters += [["parts", sorted(plan.round.part_sizes.items())]] if plan.round else []
         # Features that are not stored have a key all the same: what they come from.
         inputs = [self._compared_with(checkpoint), *self._features_of(checkpoint.id)]
         return store.key_of("score", STAGE_VERSIONS["score"], parameters, inputs)
@@ -155,6 +156,9 @@ class Keys:
         drawn = [list(each) for each in asked]
         parameters = [request, metric.version, plan.encoder_ids[request.encoder], told(plan.study.sampling), drawn]
         parameters += self._compression
+        # Rounds come to the mean of parts: of a metric of whole sets, another number.
+        rounds = plan.rounds or (plan.round and (plan,))
+        parameters += [["parts", rounds[0].round.part_sizes.get(prompt_type)]] if rounds else []
         if "text" in metric.compares_with:  # texts for alignment, which no prompt says
             sets = asked.values()
             parameters.append([request.prompt.text_for_alignment for each in sets for request in each.requests])
@@ -179,7 +183,9 @@ class Keys:
 
     def _drawn(self, owner: str, prompt_set: PromptSet) -> str:
         """Hash of what is drawn, texts and noise, or of the pictures that were made elsewhere."""
-        place = (owner, prompt_set.concept.id, prompt_set.type)
+        # In a round two checkpoints may draw other images of one set.
+        which = tuple(request.index for request in prompt_set.requests) if self._plan.round else ()
+        place = (owner, prompt_set.concept.id, prompt_set.type, which)
         if place not in self._hashes:
             made = [request.made.sha256 for request in prompt_set.requests if request.made]
             asked = _asked(prompt_set)
@@ -187,7 +193,7 @@ class Keys:
         return self._hashes[place]
 
     @cached_property
-    def _hashes(self) -> dict[tuple[str, str, str], str]:
+    def _hashes(self) -> dict[tuple[str, str, str, tuple[int, ...]], str]:
         return {}
 
     def _compared_with(self, checkpoint: Checkpoint) -> str:

@@ -30,10 +30,11 @@ def picture_parts(plan: Plan) -> Iterator[pd.DataFrame]:
     A metric that has a value for every image has a column, `metric/encoder/resize`, missing where it was measured by a
     version that did not keep them.
     """
-    columns = [*COLUMNS, *dict.fromkeys(name for each in plan.checkpoints for name in _values_of(plan, each))]
+    drawn = [(one, each) for one in plan.drawn_in for each in one.checkpoints]
+    columns = [*COLUMNS, *dict.fromkeys(name for one, each in drawn for name in _values_of(one, each))]
     seeds = (request.noise_seed or 0 for _, each in plan.every_set for request in each.requests)
     kind = "UInt64" if max(seeds, default=0) > LARGEST_SEED else "Int64"
-    of_checkpoints = (_of_checkpoint(plan, checkpoint) for checkpoint in plan.checkpoints)
+    of_checkpoints = (_of_checkpoint(one, each) for one, each in drawn)
     for part in itertools.chain(of_checkpoints, (_of_dataset(each) for each in [plan])):  # one at a time in memory
         if len(part):
             values = {name: part[name] if name in part else np.float32("nan") for name in columns if "/" in name}

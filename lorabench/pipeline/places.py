@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lorabench.pipeline.measuring import View
     from lorabench.pipeline.plan import Merging, Plan, TrainingRun
 
-THUMBNAILS = "thumbnails"
+THUMBNAILS, ROUNDS = "thumbnails", "rounds"
 WEIGHTS_FILE = "adapter.safetensors"  # of a checkpoint
 TRAINING_STATE = "training-state"  # beside the checkpoints of a training that is not over
 
@@ -48,7 +48,7 @@ class Places:
         place = (checkpoint.id, concept.id, prompt_set.type)
         if place not in self._images:
             leaf = [part for part in (concept.category, concept.class_name, concept.subclass) if part]
-            self._images[place] = self._in("images", checkpoint.id, *leaf, prompt_set.type)
+            self._images[place] = self._drawn("images", checkpoint.id, *leaf, prompt_set.type)
         return self._images[place]
 
     # A study of the paper's size asks for each of its 35,000 folders many times.
@@ -58,19 +58,26 @@ class Places:
 
     def features(self, view: View) -> Path:
         usual = ("", components.find("encoders", view.encoder).resize_modes[0])
-        return self._in("features", view.source, view.encoder + (f"-{view.resize}" if view.resize not in usual else ""))
+        name = view.encoder + (f"-{view.resize}" if view.resize not in usual else "")
+        is_drawn = view.source in self._plan.checkpoint_by_id
+        return (self._drawn if is_drawn else self._in)("features", view.source, name)
 
     def validation(self, checkpoint: Checkpoint) -> Path:
         return self._in("validation", checkpoint.id)
 
     def scores(self, checkpoint: Checkpoint) -> Path:
-        return self._in("scores", checkpoint.id)
+        return self._drawn("scores", checkpoint.id)
 
     def thumbnails(self, source: str) -> Path:
-        return self._in(THUMBNAILS, source)
+        return (self._drawn if source in self._plan.checkpoint_by_id else self._in)(THUMBNAILS, source)
 
     def audit(self, encoder: str) -> Path:
         return self._in("audit", encoder)
+
+    def _drawn(self, *parts: str) -> Path:
+        """What is drawn in rounds, and what is made of it, lies apart for each."""
+        round_ = self._plan.round
+        return self._in(*([ROUNDS, str(round_.number)] if round_ else []), *parts)
 
     def _in(self, *parts: str) -> Path:
         return self._plan.folder.path(*parts)

@@ -84,6 +84,15 @@ class Merging:
 
 
 @dataclass(frozen=True)
+class Round:
+    """One round of images: what each checkpoint draws in it, of every set a part."""
+
+    number: int  # from 1
+    sets: Mapping[str, tuple[PromptSet, ...]]  # by checkpoint
+    part_sizes: Mapping[str, int]  # images of a part, by prompt type
+
+
+@dataclass(frozen=True)
 class Plan:
     """A checked study."""
 
@@ -103,6 +112,8 @@ class Plan:
     companions: Mapping[str, str] = field(default_factory=dict)  # files of settings -> hash of what they hold
     shard: Shard | None = None  # the share of the tasks that this process is for; None = all
     class_images: Dataset | None = None  # that some training sees beside the data set
+    round: Round | None = None  # of the images, where they are drawn in rounds; None = all at once
+    rounds: tuple[Plan, ...] = ()  # of what was drawn in rounds: all that were
     remarks: tuple[str, ...] = ()  # what a reader of the results should know of their inputs
     own_sets: Mapping[str, tuple[PromptSet, ...]] = field(
         default_factory=dict
@@ -257,8 +268,15 @@ class Plan:
         return {(drawn_as(run.config.name, name), run.seed): run for run in self.runs for name in settings}
 
     def sets_of(self, checkpoint: Checkpoint) -> tuple[PromptSet, ...]:
-        """The pictures of a checkpoint: what all draw, or what was made of it elsewhere."""
+        """The pictures of a checkpoint: what all draw, its share of a round, or what was made of it elsewhere."""
+        if self.round:
+            return self.round.sets.get(checkpoint.id, ())
         return self.own_sets.get(checkpoint.id, self.prompt_sets)
+
+    @property
+    def drawn_in(self) -> tuple[Plan, ...]:
+        """The plans that its images are drawn by: its rounds, or itself."""
+        return self.rounds or (self,)
 
     @cached_property
     def every_set(self) -> tuple[tuple[str, PromptSet], ...]:

@@ -16,6 +16,7 @@ from lorabench import components, store
 from lorabench.errors import UserError
 from lorabench.pipeline import collapsing, thumbnails
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
+from lorabench.pipeline.deciding import of_all_rounds
 from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
@@ -139,7 +140,12 @@ def read(plan: Plan) -> RunTables:
     for name in ("scores", "normalized"):  # no page shows it, and of a million rows it is a third
         tables[name] = tables[name].drop(columns="metric_id")
     tables["images"] = store.read_table(plan.root / IMAGES_FILE, with_value="thumbnail")
-    drawn = (each for checkpoint in plan.checkpoints for each in thumbnails.drawn_sets(plan, checkpoint))
+    drawn = (
+        each
+        for one in plan.drawn_in
+        for checkpoint in one.checkpoints
+        for each in thumbnails.drawn_sets(one, checkpoint)
+    )
     provenance = asdict(store.provenance_of(plan.device, datetime.now(UTC), 0.0))
     facts = study_facts(plan) | {"still_to_come": still_to_come(plan)}
     facts["n_images"] = sum(len(prompt_set.requests) for prompt_set in drawn)
@@ -176,7 +182,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     if stage == "rank":
         scored = _scored(plan)
         parameters: list[Any] = [_directions(plan), plan.study.name, [_said(checkpoint) for checkpoint in scored]]
-        inputs = [plan.folder.content(plan.places.scores(checkpoint)) for checkpoint in scored]
+        inputs = _scores_of(plan, scored)
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "audit":
         parameters, inputs = [], _audited(plan)
@@ -189,11 +195,15 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
         parameters = [plan.study.model_dump(mode="json", exclude={"run"}), [asdict(failure) for failure in failures]]
         parameters += [plan.remarks, still_to_come(plan)]
         drawn = [
-            plan.places.images(each, one) for each in plan.checkpoints for one in thumbnails.drawn_sets(plan, each)
+            one.places.images(each, drawn_set)
+            for one in plan.drawn_in
+            for each in one.checkpoints
+            for drawn_set in thumbnails.drawn_sets(one, each)
         ]
-        drawn += [plan.places.thumbnails(source) for source in (DATASET, *plan.checkpoint_by_id)]
-        drawn += [plan.places.scores(each) for each in _scored(plan)]  # what single images measure
+        drawn += [plan.places.thumbnails(DATASET)]
+        drawn += [one.places.thumbnails(id_) for one in plan.drawn_in for id_ in one.checkpoint_by_id]
         inputs = [*_hashes(manifest, "rank"), *_hashes(manifest, "explain"), *_audited(plan)]
+        inputs += _scores_of(plan, _scored(plan))  # what single images measure
         inputs += [plan.folder.content(folder) for folder in (*drawn, *trained_folders(plan), *merged_folders(plan))]
         inputs += [plan.folder.content(folder) for _, folder in validated(plan)]
     return store.key_of(stage, STAGE_VERSIONS[stage], parameters, inputs)  # type: ignore[index]
@@ -324,17 +334,32 @@ def explained(
 
 
 def _scored(plan: Plan) -> list[Checkpoint]:
-    return [c for c in plan.checkpoints if plan.folder.holds(plan.places.scores(c), plan.keys.scores(c))]
+    first = plan.drawn_in[0]
+    return [c for c in first.checkpoints if first.folder.holds(first.places.scores(c), first.keys.scores(c))]
+
+
+def _scores_of(plan: Plan, scored: Sequence[Checkpoint]) -> list[str]:
+    """The contents of their scores, of every round where there are several."""
+    ids = {each.id for each in scored}
+    return [
+        one.folder.content(one.places.scores(each))
+        for one in plan.drawn_in
+        for each in one.checkpoints
+        if each.id in ids and (one is plan or one.folder.holds(one.places.scores(each), one.keys.scores(each)))
+    ]
 
 
 def _gathered_scores(plan: Plan) -> pd.DataFrame:
     """One row a leaf and metric of every scored checkpoint, with its factors."""
-    folders = [plan.places.scores(checkpoint) for checkpoint in _scored(plan)]
-    kept = [name for name in Score.__dataclass_fields__ if name not in ("checkpoint_id", "per_image")]
     # What every image measures is ten times as much as all the rest.
-    files = (plan.folder.intact(folder, SCORES_FILE) for folder in folders)
-    parts = [store.read_table(file, columns=["checkpoint_id", *kept]) for file in files]
-    scores = pd.concat(parts, ignore_index=True)
+    kept = [name for name in Score.__dataclass_fields__ if name not in ("checkpoint_id", "per_image", "parts")]
+    if plan.rounds:
+        scores = of_all_rounds(plan)[["checkpoint_id", *kept]]
+    else:
+        folders = [plan.places.scores(checkpoint) for checkpoint in _scored(plan)]
+        files = (plan.folder.intact(folder, SCORES_FILE) for folder in folders)
+        parts = [store.read_table(file, columns=["checkpoint_id", *kept]) for file in files]
+        scores = pd.concat(parts, ignore_index=True)
     scores = scores.rename(columns={"checkpoint_id": "checkpoint"})
     scores = scores.merge(_metric_ids(plan, scores), on=[*LEAF, *METRIC])
     table = factors(plan)

@@ -196,12 +196,13 @@ def _draw(
     settings = plan.study.images
     since, made_from = time.perf_counter(), [folder for folder in [plan.places.weights(checkpoint)] if folder]
     inputs = [plan.keys.checkpoint(checkpoint)]
+    sets = plan.sets_of(checkpoint)
     drawn = generate.generate(
         sampler,
-        plan.prompt_sets,
+        sets,
         plan.sampling_of(checkpoint),
         settings.batch_size,
-        wanted=[id(prompt_set) in missing for prompt_set in plan.prompt_sets],
+        wanted=[id(prompt_set) in missing for prompt_set in sets],
         on_images=advance,
     )
     threads = ThreadPoolExecutor(torch.get_num_threads())
@@ -273,8 +274,11 @@ def score_checkpoint(plan: Plan, task: Task, advance: Advance) -> None:
 
 def measured(plan: Plan, checkpoint: Checkpoint) -> tuple[list[score.Leaf], list[score.MetricChoice]]:
     """On what a checkpoint is measured, and how."""
+    sizes = plan.round.part_sizes if plan.round else {}
     leaves = [
-        score.Leaf(each.concept, each.type, _prompt_index(each), *_collapsed(plan, checkpoint, each))
+        score.Leaf(
+            each.concept, each.type, prompt_index(each), *_collapsed(plan, checkpoint, each), sizes.get(each.type)
+        )
         for each in plan.sets_of(checkpoint)
     ]
     return leaves, [score.MetricChoice(plan.measuring.metric(r.metric), r.encoder, r.resize) for r in plan.requests]
@@ -282,12 +286,20 @@ def measured(plan: Plan, checkpoint: Checkpoint) -> tuple[list[score.Leaf], list
 
 def _collapsed(plan: Plan, checkpoint: Checkpoint, prompt_set: PromptSet) -> tuple[dict[int, str], dict[int, str]]:
     """Its pictures that collapsed, and those of the base model that pair with them."""
-    floor = plan.floor_of(checkpoint)
-    of_base = {} if floor is None or plan.own_sets else collapsing.of_set(plan, floor, prompt_set)
-    return collapsing.of_set(plan, checkpoint, prompt_set), of_base
+    own, floor = collapsing.of_set(plan, checkpoint, prompt_set), plan.floor_of(checkpoint)
+    if floor is None or plan.own_sets:
+        return own, {}
+    place_of = {request.index: place for place, request in enumerate(prompt_set.requests)}
+    of_base = {}
+    for each in plan.sets_of(floor):  # in a round the base model may draw more of a set than others
+        if (each.concept.id, each.type) == (prompt_set.concept.id, prompt_set.type):
+            found = collapsing.of_set(plan, floor, each)
+            indices = {each.requests[place].index: kind for place, kind in found.items()}
+            of_base = {place_of[index]: kind for index, kind in indices.items() if index in place_of}
+    return own, of_base
 
 
-def _prompt_index(prompt_set: PromptSet) -> np.ndarray:
+def prompt_index(prompt_set: PromptSet) -> np.ndarray:
     """Which distinct prompt of the set drew image i: int [n]."""
     texts = [request.prompt.text for request in prompt_set.requests]
     number = {text: index for index, text in enumerate(dict.fromkeys(texts))}

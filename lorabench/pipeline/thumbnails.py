@@ -20,8 +20,9 @@ COLUMNS = ["concept", "prompt_type", "index", "thumbnail"]
 
 def bring_up_to_date(plan: Plan) -> None:
     """Make what is missing: of checkpoints that were drawn by a run that made none, and of the data set."""
-    for checkpoint in plan.checkpoints:
-        make(plan, checkpoint)
+    for one in plan.drawn_in:
+        for checkpoint in one.checkpoints:
+            make(one, checkpoint)
     folder, key = plan.places.thumbnails(DATASET), key_of(plan, DATASET)
     if plan.folder.holds(folder, key):
         return
@@ -41,7 +42,7 @@ def make(plan: Plan, checkpoint: Checkpoint) -> None:
     folder, key = plan.places.thumbnails(checkpoint.id), key_of(plan, checkpoint.id)
     if plan.folder.holds(folder, key):
         return
-    since, most = time.perf_counter(), plan.showing.per_set(checkpoint)
+    since, most = time.perf_counter(), _most(plan, checkpoint)
     sets = drawn_sets(plan, checkpoint) if most else []
     gone = [set(plan.folder.dropped(plan.places.images(checkpoint, each))) for each in sets]
     if any(gone) and plan.folder.meta(folder) and not plan.folder.fault(folder):
@@ -57,6 +58,11 @@ def make(plan: Plan, checkpoint: Checkpoint) -> None:
         store.write_table(pd.DataFrame(rows, columns=COLUMNS), scratch / FILE)
 
 
+def _most(plan: Plan, checkpoint: Checkpoint) -> int:
+    """How many of each set; of pictures that are drawn in rounds those of the first are shown, which all have."""
+    return 0 if plan.round and plan.round.number > 1 else plan.showing.per_set(checkpoint)
+
+
 def key_of(plan: Plan, source: str) -> str:
     """What the thumbnails of a checkpoint, or of the data set, are made from: its sets that are there."""
     if source == DATASET:
@@ -64,7 +70,7 @@ def key_of(plan: Plan, source: str) -> str:
         inputs += [plan.dataset.held_out_fingerprint] if plan.dataset.held_out else []
     else:
         checkpoint = plan.checkpoint_by_id[source]
-        parameters = [plan.showing.per_set(checkpoint), SIDE]
+        parameters = [_most(plan, checkpoint), SIDE]
         inputs = [plan.keys.images(checkpoint, each) for each in drawn_sets(plan, checkpoint)]
     return store.key_of("thumbnails", VERSION, parameters, inputs)
 

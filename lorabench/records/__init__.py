@@ -272,6 +272,7 @@ class Score:
     n_images: int
     blocks: tuple[float, ...] = ()  # the value block by block of images, with the value as their mean
     per_image: tuple[float, ...] = ()  # of each image in the order of its set, where the metric is a mean of such
+    parts: tuple[float, ...] = ()  # of each part of a set that is drawn in rounds, see `stages.rounds`
 
 
 @dataclass(frozen=True)

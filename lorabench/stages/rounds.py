@@ -31,12 +31,12 @@ def order_of(prompt_index: np.ndarray, *names: str) -> np.ndarray:
     return np.lexsort((prompts[prompt_index], turn))
 
 
-def part_size(per_set: int) -> int:
-    """Images of a part where an image alone has no value: those of a first round, at least two.
+def part_size(metric: Metric, per_set: int) -> int:
+    """Images of a part: one where each image has a value, else those of a first round, at least two.
 
     A Vendi score or a Frechet distance moves with the number of images, so every part is of as many.
     """
-    return max(LEAST, -(-per_set // 2 ** (MOST_ROUNDS - 1)))
+    return 1 if metric.is_of_images else max(LEAST, -(-per_set // 2 ** (MOST_ROUNDS - 1)))
 
 
 def part_values(
@@ -45,21 +45,26 @@ def part_values(
     inputs: MetricInputs,
     kept: np.ndarray,
     order: np.ndarray,
+    size: int,
 ) -> np.ndarray:
-    """What the parts of a set measure, [parts], in their order: single images where each has a value, else of
-    `part_size`. NaN of a part that has none.
+    """What the parts of `size` images of a set measure, [parts], in their order; NaN of a part that has no value. None
+    where single images are too few for it.
 
     `inputs` are of those images of the set, bool [n], that are `kept`; part i of two checkpoints is of the same images.
+    Where each image has a value a part has their mean; else, of the metric without the bias of few images if there is
+    such a one.
     """
-    whole = compute(metric, inputs)
-    row_of = np.cumsum(kept) - 1
+    whole, row_of = compute(metric, inputs), np.cumsum(kept) - 1
+    parts = order[: len(order) // size * size].reshape(-1, size)
     if whole.per_image is not None:
-        return np.where(kept, whole.per_image[row_of], np.nan)[order]
-    size = part_size(len(order))
-    found = np.full(len(order) // size, np.nan)
-    for part in range(len(found)):
-        places = order[part * size : (part + 1) * size]
+        values = np.where(kept, whole.per_image[row_of], np.nan)[parts]
+        known = np.isfinite(values)
+        return np.where(known, values, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
+    if size < LEAST:
+        return np.empty(0)
+    found = np.full(len(parts), np.nan)
+    for number, places in enumerate(parts):
         if kept[places].all():
             chosen = rows_of(inputs, np.sort(row_of[places]))
-            found[part] = compute(metric, chosen).value if metric.unbiased is None else metric.unbiased(chosen)
+            found[number] = compute(metric, chosen).value if metric.unbiased is None else metric.unbiased(chosen)
     return found

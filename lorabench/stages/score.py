@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -40,7 +40,8 @@ class Leaf:
     """One concept and prompt type of a checkpoint; `prompt_index` int [n] says which prompt drew image i.
 
     Images that collapsed, i -> kind, take no part; nor does an image whose partner among the base model's did, where it
-    is compared with that.
+    is compared with that. Of a set that is drawn in rounds this is one round's share, in the order in which it is
+    drawn.
     """
 
     concept: Concept
@@ -48,6 +49,7 @@ class Leaf:
     prompt_index: np.ndarray
     collapsed: Mapping[int, str] = field(default_factory=dict)
     base_collapsed: Mapping[int, str] = field(default_factory=dict)
+    part_size: int | None = None  # images of a part, where the set is drawn in rounds
 
 
 class _NoInputs(Exception):
@@ -86,7 +88,8 @@ def measured_parts(choice: MetricChoice, leaf: Leaf, features: FeatureSource) ->
     except _NoInputs:
         return np.empty(0)
     order = rounds.order_of(leaf.prompt_index, leaf.concept.id, leaf.prompt_type)
-    return rounds.part_values(choice.metric, _compute, inputs, kept, order)
+    size = rounds.part_size(choice.metric, len(order))
+    return rounds.part_values(choice.metric, _compute, inputs, kept, order, size)
 
 
 def score_dataset(
@@ -161,7 +164,11 @@ def _measured(
     value = _compute(choice.metric, inputs)
     blocks = block_values(functools.partial(_compute, choice.metric), inputs, value, kept)
     own = () if concept is None or value.per_image is None else tuple(_in_place(value.per_image, kept).tolist())
-    return _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks, own)
+    found = _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks, own)
+    if concept is None or pool[0].part_size is None:
+        return found
+    parts = rounds.part_values(choice.metric, _compute, inputs, kept, np.arange(len(kept)), pool[0].part_size)
+    return replace(found, blocks=(), parts=tuple(parts.tolist()))
 
 
 def _compute(metric: Metric, inputs: MetricInputs) -> Value:

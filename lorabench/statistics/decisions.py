@@ -95,7 +95,8 @@ def decide(parts: Parts, drawn: np.ndarray, rate: float = FALSE_DISCOVERIES, mar
     score in [0, 1]; None = nobody asks), are expected to be neither: whenever one stops, whatever is drawn next.
     """
     count = parts.values.shape[1]
-    looks = rounds(parts.values.shape[-1])
+    nothing = drawn.any() and not np.isfinite(parts.values).any()  # all that was drawn failed, say
+    looks = () if nothing else rounds(parts.values.shape[-1])
     evidence = Evidence.none(count, margin)
     verdicts, since, has = np.full(count, "images", dtype=object), np.zeros(count, int), np.zeros(count, int)
     worse = np.zeros((count, count), bool)

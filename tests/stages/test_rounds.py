@@ -12,8 +12,9 @@ PROMPTS = np.repeat(np.arange(10), 10)
 
 
 def values(name, inputs, order, kept=None):
-    kept = np.ones(len(order), bool) if kept is None else kept
-    return part_values(components.find("metrics", name), lambda metric, of: metric.compute(of), inputs, kept, order)
+    kept, metric = np.ones(len(order), bool) if kept is None else kept, components.find("metrics", name)
+    size = part_size(metric, len(order))
+    return part_values(metric, lambda metric, of: metric.compute(of), inputs, kept, order, size)
 
 
 def inputs(n=16, seed=0, **more):
@@ -42,8 +43,8 @@ def test_parts_are_images_where_each_has_a_value_and_sets_of_one_size_else():
     of, order = inputs(), np.random.default_rng(1).permutation(16)
     whole = components.find("metrics", "image_similarity").compute(of)
     assert values("image_similarity", of, order) == pytest.approx(whole.per_image[order])
-    found, size = values("vendi", of, order), part_size(16)
-    assert size == 2 and len(found) == 8 and part_size(100) == 7
+    diversity, found = components.find("metrics", "vendi"), values("vendi", of, order)
+    assert len(found) == 8 and (part_size(diversity, 16), part_size(diversity, 100)) == (2, 7)
     rows = of.generated[order[2:4]] / np.linalg.norm(of.generated[order[2:4]], axis=1, keepdims=True)
     assert found[1] == pytest.approx(vendi.score_dual(rows, q=1))
 
