@@ -114,9 +114,9 @@ def simulated(simulations: int) -> list[dict[str, object]]:
             worst["anew"].append(max(false_share(told(parts, look), means) for look in looks))
             worst["images"].append(max(false_share(by_image(parts, look), means) for look in looks))
             share.append(drawn.mean() / IMAGES)
-            best.append(means[last.verdicts == "best"].max() == means.max())
+            best.append(means[last.verdict == "best"].max() == means.max())
             worse = means < means.max()
-            kept.append((last.verdicts[worse] == "worse").mean() if worse.any() else np.nan)
+            kept.append((last.verdict[worse] == "worse").mean() if worse.any() else np.nan)
         errors = {each: 100 * np.std(found) / np.sqrt(simulations) for each, found in worst.items()}
         rows.append(
             {"world": name, **{each: 100 * float(np.mean(found)) for each, found in worst.items()}}
@@ -151,8 +151,8 @@ def replayed(study: Path, run: Path, levels: str) -> list[dict[str, object]]:
             here = parts.scores(np.full(len(full), look)).mean().to_numpy()
             rows.append(named | _against(whole, full, here, told(parts, look), f"{look} of all", look / every[0]))
         last, drawn, _ = replay(parts)
-        counts = {each: int((last.verdicts == each).sum()) for each in ("worse", "seeds", "open", "images")}
-        rows.append(named | _against(whole, full, last.scores, last.worse, "decided", drawn.mean() / every[0]) | counts)
+        counts = {each: int((last.verdict == each).sum()) for each in ("worse", "seeds", "open", "images")}
+        rows.append(named | _against(whole, full, last.score, last.worse, "decided", drawn.mean() / every[0]) | counts)
     return rows
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import details
 import questions
+import signals_study
 import studies
 import training_study
 import typer.main
@@ -200,6 +201,11 @@ SECTIONS = {
     "ways of training": ("training_study.md", training_study.values),
     "effects of training": ("training_study.md", training_study.effects),
     "captions": ("training_study.md", training_study.captions),
+    "signals of all": ("signals.md", signals_study.among_all),
+    "signals of one algorithm": ("signals.md", signals_study.of_one_algorithm),
+    "signals of one epoch": ("signals.md", signals_study.of_one_moment),
+    "signals of one training": ("signals.md", signals_study.of_one_training),
+    "signals by band": ("signals.md", signals_study.by_band),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),
     "commands": ("cli.md", commands),

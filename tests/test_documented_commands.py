@@ -25,6 +25,8 @@ LEFT_OUT = {
     "replay": "draws all figures, for a minute (tests/pipeline/test_replay.py)",
     "grid configs/paper.toml --device": "needs SD1.5, a GPU and the paper's pictures; its dry run is below",
     "grid configs/mini_": "takes minutes to an hour; configs are read in tests/test_config.py",
+    "grid STUDY --until": "takes several seeds and rounds: tests/pipeline/test_until_decided.py",
+    "signals": "of a run that holds pictures out: tests/test_signals_command.py",
     "convert results/mini_style": "of a study that is not run here; convert is, by other commands",
     "convert adapter.safetensors words": "of trained words: tests/stages/test_words_trained.py",
     "merge plushie": "adapters of SDXL: tests/test_sdxl.py",

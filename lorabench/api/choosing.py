@@ -15,6 +15,8 @@ import pandas as pd
 from lorabench.api.findings import identified
 from lorabench.api.measurements import AS_REPORTED, CRITERION, Ranked, Selection, identity, ranked_studies
 from lorabench.errors import UserError, unknown
+from lorabench.report import runs
+from lorabench.report.decided import VERDICTS
 from lorabench.statistics.columns import ALL, METRIC, MOMENT
 from lorabench.statistics.comparisons import compare_with_best
 from lorabench.statistics.errors import class_scores, summarise, with_all_classes
@@ -39,7 +41,15 @@ def leaderboard(run: Path, selection: Selection = AS_REPORTED) -> pd.DataFrame:
     for what it does not have.
     """
     named = _named_right(run, selection)
-    parts = [_leaders(each, selection, named) for each in ranked_studies(run, selection)]
+    parts = []
+    for ranked in ranked_studies(run, selection):
+        decisions = (
+            runs.read_run(run, ranked.study, ("decisions",)).decisions if (run / runs.FACTS_FILE).exists() else ()
+        )
+        if len(decisions):
+            parts.append(_leaders_of_rounds(ranked, decisions, selection, named))
+        else:
+            parts.append(_leaders(ranked, selection, named))
     return pd.concat(parts, ignore_index=True).astype(dict.fromkeys(["more_seeds", *_IDENTIFIED], "Int64"))
 
 
@@ -55,6 +65,41 @@ def _leaders(ranked: Ranked, selection: Selection, named: pd.DataFrame) -> pd.Da
     found = found.sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
     found = found.merge(named, on=["study", *keys], how="left")
     found.loc[found["criterion"] != "fidelity", _IDENTIFIED] = pd.NA
+    found = found[[*_NAMED, "config", "algorithm", *MOMENT, *_STANDING, *_POWER, *_IDENTIFIED]]
+    return found.astype({"criterion": object})
+
+
+def _leaders_of_rounds(
+    ranked: Ranked, decisions: pd.DataFrame, selection: Selection, named: pd.DataFrame
+) -> pd.DataFrame:
+    """What rounds of images decided: of each config the moment that stands best. A test at their end would be none."""
+    if selection != AS_REPORTED:
+        raise UserError(
+            f"Images of study '{ranked.study}' were drawn in rounds, which decide among all classes and moments by the "
+            "criteria that they were drawn for: a test of anything else would not hold. Ask without options."
+        )
+    rows = decisions.assign(difference=decisions["score"], verdict=decisions["verdict"].map(VERDICTS), q=np.nan)
+    best = rows[rows["verdict"] == "best"].set_index("criterion")["score"]
+    rows["difference"] = rows["score"] - rows["criterion"].map(best)
+    rows = rows.sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
+    rows = pd.concat([rows[rows["verdict"] == "best"], rows]).drop_duplicates(["criterion", "config"])
+    judged = judged_by(ranked).drop(columns=["study"])
+    found = rows.drop(columns=["study"]).merge(judged, on=["criterion", *METRIC])
+    found = found.merge(_class_counts(ranked.rows), on=METRIC, how="left").fillna({"n_classes": 0})
+    lead = found["verdict"] == "best"
+    unsaid = ["difference", "low", "high", "more_seeds"]
+    found[unsaid] = found[unsaid].mask(lead)
+    order = [column.info.criterion for column in ranked.columns]
+    found = found.assign(
+        criterion=pd.Categorical(found["criterion"], order),
+        study=ranked.study,
+        category=ALL,
+        detectable=np.nan,
+        more_images=np.nan,
+    )
+    found = found.merge(named, on=["study", "config", *MOMENT], how="left")
+    found.loc[found["criterion"] != "fidelity", _IDENTIFIED] = pd.NA
+    found = found.sort_values(["criterion", "score"], ascending=[True, False], kind="stable")
     found = found[[*_NAMED, "config", "algorithm", *MOMENT, *_STANDING, *_POWER, *_IDENTIFIED]]
     return found.astype({"criterion": object})
 

@@ -181,8 +181,8 @@ class Run:
     ) -> pd.DataFrame:
         """What held-out loss, gaps, copy rate and the health of weights say of scores: rank correlations.
 
-        Among all checkpoints of a concept, those of one algorithm, and the moments of one training (`among`), each with
-        its 95 % interval and q. `epochs`, `metrics` and `prompts` as of `leaderboard`.
+        Among all checkpoints of a concept, those of one algorithm or moment, and the moments of one training (`among`),
+        each with its 95 % interval and q. `epochs`, `metrics` and `prompts` as of `leaderboard`.
         """
         from lorabench.api import foretelling
         from lorabench.api.measurements import Selection

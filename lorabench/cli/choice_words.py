@@ -42,6 +42,12 @@ _LEGEND = (
 )
 
 
+_OF_ROUNDS = (
+    "Images were drawn in rounds: of each config the moment that stands best. Intervals and verdicts hold whenever the "
+    "drawing had been stopped; tied is as good within the margin that was named. To tell: so many more training seeds."
+)
+
+
 _UNTOLD = (
     "What cannot be told cannot be tested: that takes two trainings of each config, with seeds of their own, and two "
     "classes. The files themselves can be compared (`lorabench files`)."
@@ -60,12 +66,16 @@ _NAMED = " Named: share of the trigger images that the miniature world's classif
 
 def leaderboard(found: pd.DataFrame) -> Iterator[str]:
     """A block a criterion, and what its columns mean."""
-    for heading, block in blocks(found):
+    in_rounds = bool(found["q"].isna().all() and found["low"].notna().any())
+    for heading, block in blocks(found, moment=not in_rounds):
         yield heading
         yield from wrapped(_told(block["detectable"].dropna()))
         yield table(without_empty([_standing(row, block) for row in rows_of(block)]))
         yield from disagreement(block)
         yield ""
+    if in_rounds:
+        yield from wrapped(_LEAD + _OF_ROUNDS)
+        return
     if (found["verdict"] == "cannot be told").any():
         yield from wrapped(_UNTOLD)
     yield from wrapped(_LEGEND + (_NAMED if found["identified_images"].notna().any() else ""))

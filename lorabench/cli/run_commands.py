@@ -47,8 +47,8 @@ def signals(
 ) -> None:
     """Say what held-out loss, the gap to held-out pictures, copies and the health of weights foretell of the scores.
 
-    Rank correlations within each concept: among all checkpoints, among those of one algorithm, and among the moments of
-    one training. Intervals are clustered by class, config and seed.
+    Rank correlations within each concept: among all checkpoints, among those of one algorithm or one epoch, and among
+    the epochs of one training. Intervals are clustered by class and config.
     """
     opened = api.open_run(run)
     from lorabench.cli import signal_words

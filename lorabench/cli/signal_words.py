@@ -13,7 +13,12 @@ from lorabench.report.words import count, signal_words
 from lorabench.statistics.columns import METRIC
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES
 
-_AMONG = {"all": "all checkpoints", "algorithm": "of one algorithm", "training": "of one training"}
+_AMONG = {
+    "all": "all checkpoints",
+    "algorithm": "of one algorithm",
+    "moment": "of one epoch",
+    "training": "of one training",
+}
 
 
 def signals(found: pd.DataFrame) -> Iterator[str]:

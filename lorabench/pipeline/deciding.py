@@ -18,7 +18,7 @@ from lorabench.records import Checkpoint, PromptSet
 from lorabench.report.tables import Column, headline_columns, metric_infos, sorted_columns
 from lorabench.stages import rounds
 from lorabench.stages.score import MetricChoice, measured_parts
-from lorabench.statistics.columns import LEAF, METRIC
+from lorabench.statistics.columns import DECISION_COLUMNS, LEAF, METRIC, with_whole_numbers
 from lorabench.statistics.decisions import Decided, Parts, decide
 from lorabench.statistics.decisions import rounds as looks_at
 
@@ -106,6 +106,22 @@ class Deciding:
         """What the rounds that are gone decide of each criterion."""
         said = self.plan.study.decide
         return {each: decide(*self.parts(each, gone), said.rate, said.equivalent) for each in self.judged}
+
+    def table(self, gone: Sequence[Plan]) -> pd.DataFrame:
+        """A row a criterion and level: DECISION_COLUMNS, `low` to `high` its score less the best's.
+
+        `images` of each set were drawn of it, `decided_after` so many of them (missing: it is not).
+        """
+        levels = levels_of(self.trained).drop_duplicates("level").sort_values("level")
+        tables = []
+        for judged, found in self.decided(gone).items():
+            size, (_, drawn) = self.part_sizes[judged.prompt_type], self.parts(judged, gone)
+            measured_ = zip(METRIC, (judged.prompt_type, *vars(judged.request).values()))
+            columns = {name: getattr(found, name) for name in ("verdict", "score", "low", "high", "more_seeds")}
+            since = np.where(found.verdict == "images", np.nan, found.since * size)
+            columns |= {"images": drawn * size, "decided_after": since}
+            tables.append(levels.assign(criterion=judged.criterion, **dict(measured_), **columns))
+        return with_whole_numbers(pd.concat(tables, ignore_index=True)[DECISION_COLUMNS])
 
     def round(self, gone: Sequence[Plan]) -> Plan | None:
         """The plan of the next round; None where there is none to draw."""

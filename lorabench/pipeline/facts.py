@@ -8,6 +8,7 @@ from lorabench import config
 from lorabench.components import Metric
 from lorabench.pipeline import merging
 from lorabench.pipeline.plan import Plan
+from lorabench.pipeline.spending import images_of
 
 
 def study_facts(plan: Plan) -> dict[str, Any]:
@@ -29,7 +30,16 @@ def study_facts(plan: Plan) -> dict[str, Any]:
     # Given files were trained elsewhere, with settings of their own.
     facts |= {"training": plan.study.training.model_dump(mode="json")} if plan.runs else {}
     facts |= {"merges": merging.facts(plan)} if plan.mergings else {}
+    facts |= {"decided": _decided_facts(plan)} if plan.rounds else {}
     return facts | ({"anchors": plan.study.anchors} if plan.study.anchors else {})
+
+
+def _decided_facts(plan: Plan) -> dict[str, Any]:
+    """What was drawn in rounds, of how much, and by which rule."""
+    said = plan.study.decide
+    whole = len(plan.checkpoints) * sum(len(each.requests) for each in plan.prompt_sets)
+    facts = {"rounds": len(plan.rounds), "images": sum(map(images_of, plan.rounds)), "all_images": whole}
+    return facts | {"rate": said.rate, "equivalent": said.equivalent, "budget": said.budget}
 
 
 def _image_facts(plan: Plan) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lorabench import components, store
 from lorabench.errors import UserError
 from lorabench.pipeline import collapsing, thumbnails
 from lorabench.pipeline.auditing import PROBES_FILE, gathered_probes, is_audited
-from lorabench.pipeline.deciding import of_all_rounds
+from lorabench.pipeline.deciding import Deciding, of_all_rounds
 from lorabench.pipeline.facts import metric_facts_of, study_facts
 from lorabench.pipeline.integrity import costs
 from lorabench.pipeline.keys import STAGE_VERSIONS
@@ -36,6 +36,7 @@ from lorabench.stages.score import score_checkpoint
 from lorabench.statistics.columns import (
     ALL,
     CLASS,
+    DECISION_COLUMNS,
     FACTORS,
     LEAF,
     METRIC,
@@ -156,7 +157,7 @@ _WRITES: dict[str, tuple[str, ...]] = {
     "audit": (PROBES_FILE,),
     "rank": (
         *("scores.parquet", "normalized.parquet", "category_scores.parquet"),
-        *("files.parquet", "choices.parquet", "merges.parquet"),
+        *("files.parquet", "choices.parquet", "merges.parquet", "decisions.parquet"),
     ),
     "explain": ("attributions.parquet", "explanations.parquet"),
     "report": (
@@ -182,6 +183,7 @@ def _key(plan: Plan, stage: str, manifest: store.Manifest, failures: Sequence[Fa
     if stage == "rank":
         scored = _scored(plan)
         parameters: list[Any] = [_directions(plan), plan.study.name, [_said(checkpoint) for checkpoint in scored]]
+        parameters += [plan.study.decide.model_dump()] if plan.rounds else []
         inputs = _scores_of(plan, scored)
         inputs += [store.file_hash(Path(plan.study.anchors))] if plan.study.anchors else []
     elif stage == "audit":
@@ -255,6 +257,7 @@ def _rank(plan: Plan, failures: Sequence[Failure]) -> int:
     store.write_table(_files(measured_, _directions(plan)), plan.root / "files.parquet")
     store.write_table(_choices(measured_, _directions(plan)), plan.root / "choices.parquet")
     store.write_table(_merges(measured_, plan), plan.root / "merges.parquet")
+    store.write_table(_decisions(plan), plan.root / "decisions.parquet")
     return len(_WRITES["rank"])
 
 
@@ -277,6 +280,12 @@ def _choices(scores: pd.DataFrame, higher_is_better: Mapping[str, bool]) -> pd.D
 def _merges(scores: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """What each merge leaves of its parents."""
     return _of_study(dilution(scores, merged_parents(plan), _directions(plan)), scores)
+
+
+def _decisions(plan: Plan) -> pd.DataFrame:
+    """What the rounds of a study decide."""
+    decided = Deciding(plan).table(plan.rounds) if plan.rounds else pd.DataFrame(columns=DECISION_COLUMNS)
+    return decided.assign(study=plan.study.name)[["study", *DECISION_COLUMNS]]
 
 
 def _of_study(table: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

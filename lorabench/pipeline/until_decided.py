@@ -13,6 +13,7 @@ from lorabench.pipeline.plan import Plan
 from lorabench.pipeline.run import TABLE_STAGES, Progress, Result, Stage, run
 from lorabench.pipeline.spending import beyond, images_of
 from lorabench.records import Failure
+from lorabench.report.decided import COUNTED
 from lorabench.report.words import count, criterion_words
 from lorabench.statistics.decisions import Decided
 from lorabench.values import budget_of
@@ -69,7 +70,8 @@ def run_until_decided(
         progress.line(stopped)
     if not gone:
         raise UserError(stopped or "Nothing has been drawn of this study: run `lorabench grid`.")
-    last = replace(plan, rounds=tuple(gone), remarks=gone[0].remarks)
+    remarks = (*gone[0].remarks, *([stopped] if stopped else []))
+    last = replace(plan, rounds=tuple(gone), remarks=remarks)
     ending = [stage for stage in stages if stage in _AT_THE_END]
     _add(total, run(last, ending, open_executor, progress, total.failures, verify and not draws, replace_))
     return total
@@ -100,7 +102,6 @@ def _add(total: Result, found: Result) -> None:
 
 def _told(judged: Judged, found: Decided) -> str:
     """How far a criterion is, in a line."""
-    words = {"worse": "worse", "alike": "as good", "seeds": "waiting for seeds", "open": "not told", "images": "open"}
-    counts = {name: int((found.verdicts == name).sum()) for name in words}
-    said = ", ".join(f"{number} {words[name]}" for name, number in counts.items() if number)
+    counts = {words: int((found.verdict == name).sum()) for name, words in COUNTED.items()}
+    said = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
     return f"{criterion_words(judged.criterion)}: {said or 'nothing to tell'}"

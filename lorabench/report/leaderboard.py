@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorabench.report.points import Comparison, Points
+from lorabench.report.decided import decided_standings, is_decided
+from lorabench.report.points import Comparison
 from lorabench.report.tables import Column
 from lorabench.statistics.columns import CLASS, measurements
 from lorabench.statistics.comparisons import KINSHIP, compare_with_best
@@ -22,8 +23,14 @@ class View:
     points: list[int]
 
 
-def find_views(points: Points) -> list[View]:
-    """Last moments first, since a config is judged by what one would use; then each moment, then all of them."""
+def find_views(run: Comparison) -> list[View]:
+    """Last moments first, since a config is judged by what one would use; then each moment, then all of them.
+
+    Rounds of images decide among all, so there is no other view of those.
+    """
+    points = run.points
+    if is_decided(run):
+        return [View(f"every {points.unit}", points.table.index.tolist())]
     if len(points.moments) <= 1:
         return [View(points.moments[0] if points.moments else "no checkpoint", points.last)]
     of_moment = [
@@ -38,8 +45,11 @@ def standings(
 ) -> dict[tuple[Column, str], pd.DataFrame]:
     """(column, category) -> the rows of `compare_with_best` for the points `among`, by point.
 
-    A point of which one seed has two checkpoints cannot be paired and takes no part.
+    A point of which one seed has two checkpoints cannot be paired and takes no part. Of images that were drawn in
+    rounds there is what the rounds decided, of all points.
     """
+    if is_decided(run):
+        return decided_standings(run, columns)
     table = run.tables.normalized
     points = table["checkpoint"].map(run.points.of_checkpoint)
     checkpoints = table[["checkpoint", "seed"]].assign(point=points)[points.isin(among)].drop_duplicates("checkpoint")

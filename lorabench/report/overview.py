@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lorabench.report.decided import is_decided
 from lorabench.report.health import devices, failure_counts, missing_share, percentage
 from lorabench.report.leaderboard import standings
 from lorabench.report.points import Comparison, Means, Points
@@ -82,6 +83,8 @@ def winners(run: Comparison, headlines: Sequence[Column], doubted: Collection[Co
     """Who leads each criterion; `doubted` are measurements that fail their audit."""
     found = []
     names, last = run.points.table["config"], run.points.last
+    if is_decided(run):
+        names = names + ", " + run.points.table["moment"]
     compared = standings(run, last, headlines, power=True)
     for column in headlines:
         if (column, ALL) not in run.means.score:

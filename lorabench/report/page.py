@@ -20,6 +20,7 @@ from lorabench.config import SETTINGS
 from lorabench.report.answers import answers, is_several
 from lorabench.report.beeswarm import LOW_R2, beeswarm_data
 from lorabench.report.cards import LIMITS, WORDS, Card, find_cards, verdict
+from lorabench.report.decided import criteria, summary
 from lorabench.report.file_table import file_rows
 from lorabench.report.gallery import gallery_data
 from lorabench.report.health import (
@@ -119,6 +120,8 @@ def _words(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "title": str(tables.study.get("name") or "study"),
         "description": str(tables.study.get("description") or ""),
         "answers": found if is_several(found) else [],
+        "decided": criteria(tables.decisions),
+        "decided_words": summary(tables.study["decided"]) if tables.study.get("decided") else [],
         "has_merges": len(tables.merges) + len(tables.interference) > 0,
         "chosen_configs": list(dict.fromkeys(choice.config for answer in found for choice in answer.choices)),
         "listed": listed,
@@ -191,7 +194,7 @@ def _numbers(run: Comparison, cards: Sequence[Card]) -> dict[str, Any]:
         "columns": [_column(card, card.column in headlines) for card in cards],
         "categories": [{"key": key, "label": category_words(key)} for key in means.categories],
         "means": _means(means, columns),
-        "views": leaderboard_data(run, find_views(points)),
+        "views": leaderboard_data(run, find_views(run)),
         "pairs": scatter_data(find_pairs(columns), columns),
         "swarm": beeswarm_data(tables, columns),
         "correlations": correlation_data(run),

@@ -27,6 +27,7 @@ _OPTIONAL = (
     "files",
     "choices",
     "merges",
+    "decisions",
     "interference",
 )
 

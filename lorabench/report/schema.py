@@ -13,6 +13,7 @@ from lorabench import values
 from lorabench.errors import UserError
 from lorabench.statistics.columns import (
     COLLAPSED_COLUMNS,
+    DECISION_COLUMNS,
     FACTORS,
     HEALTH_COLUMNS,
     INTEGERS,
@@ -45,6 +46,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "probes": tuple(PROBE_COLUMNS),
     "choices": ("study", *CHOICE_COLUMNS),
     "merges": ("study", *DILUTION_COLUMNS),
+    "decisions": ("study", *DECISION_COLUMNS),
     "interference": tuple(INTERFERENCE_COLUMNS),
     "files": (*FACTORS, "category", *METRIC, "best", "mean", "difference", "low", "high", "p", "q", "verdict"),
 }

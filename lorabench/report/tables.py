@@ -13,6 +13,7 @@ from lorabench.records import PROMPT_TYPES
 from lorabench.report.words import CRITERIA, metric_words, prompt_words
 from lorabench.statistics.columns import (
     COLLAPSED_COLUMNS,
+    DECISION_COLUMNS,
     FACTORS,
     HEALTH_COLUMNS,
     INTERFERENCE_COLUMNS,
@@ -45,6 +46,7 @@ TABLES = (
         "files",
         "choices",
         "merges",
+        "decisions",
         "interference",
     ),
 )
@@ -73,6 +75,7 @@ class RunTables:
     files: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_files_with_best`
     choices: pd.DataFrame = field(default_factory=pd.DataFrame)  # `compare_moments_with_best`
     merges: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DILUTION_COLUMNS))  # `dilution`
+    decisions: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=DECISION_COLUMNS))  # of rounds
     interference: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=INTERFERENCE_COLUMNS))
     losses: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=LOSS_COLUMNS))
     norms: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=NORM_COLUMNS))

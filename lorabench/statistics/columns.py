@@ -28,6 +28,8 @@ INTEGERS = frozenset(
         "band",
         "draws",
         "matrices",
+        "decided_after",
+        "more_seeds",
     }
     | {"process_memory_bytes", "device_memory_bytes"}
 )
@@ -44,6 +46,10 @@ NORM_COLUMNS = ["config", "seed", "step", "part", "norm"]  # of the update of a 
 VALIDATION_COLUMNS = [*CLASS, "subclass", "pictures", "band", "loss", "draws"]  # behind FACTORS
 HEALTH_COLUMNS = ["block", "matrices", "spectral_norm", "stable_rank", "first_direction", "relative_norm"]  # likewise
 COLLAPSED_COLUMNS = [*CLASS, "subclass", "prompt_type", "index", "kind", "prompt"]  # likewise
+DECISION_COLUMNS = [
+    *("criterion", *METRIC, "config", "algorithm", "epoch", "step", "scale", "verdict", "score"),
+    *("low", "high", "images", "decided_after", "more_seeds"),
+]
 PROBE_COLUMNS = ["metric", "encoder", "resize", *LEAF, "probe", "value"]
 INTERFERENCE_COLUMNS = [
     *("config", "seed", "epoch", "first", "second", "module"),
@@ -55,7 +61,7 @@ ALL = "all"  # the category that stands for every class of a study; metrics of s
 # What tables, and what is worked out from them, call something else than a person's own factor.
 RESERVED = frozenset(
     {*FACTORS, *LEAF, *METRIC, *LOSS_COLUMNS, *NORM_COLUMNS, *PROBE_COLUMNS, *INTEGERS, ALL}
-    | {*VALIDATION_COLUMNS, *HEALTH_COLUMNS, *COLLAPSED_COLUMNS}
+    | {*VALIDATION_COLUMNS, *HEALTH_COLUMNS, *COLLAPSED_COLUMNS, *DECISION_COLUMNS}
     | {"score", "reason", "metric_id", "population", "blocks", "factor_name", "factor_value", "shap", "capacity"}
     | {"device_name", "device_energy_joules"}
     | {"lr_level", "best", "mean", "difference", "se", "df", "low", "high", "p", "q", "verdict", "criterion", "judges"}

@@ -66,10 +66,10 @@ class Decided:
     which, bool [levels, levels]; `low` and `high` hold a level's score less the best's.
     """
 
-    verdicts: np.ndarray
+    verdict: np.ndarray
     since: np.ndarray
     wants: np.ndarray
-    scores: np.ndarray
+    score: np.ndarray
     worse: np.ndarray
     low: np.ndarray
     high: np.ndarray

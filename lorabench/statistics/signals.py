@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from lorabench.statistics.clustered import ClusteredMean, clustered_mean
-from lorabench.statistics.columns import ALL, CLASS, LEAF, METRIC
+from lorabench.statistics.columns import ALL, CLASS, LEAF, METRIC, MOMENT, with_moments
 from lorabench.statistics.validation import health_of_weights, losses_by
 
-# Among which checkpoints a correlation is: all of a concept, those of one algorithm, the moments of one training.
-AMONG = {"all": [], "algorithm": ["algorithm"], "training": ["config", "seed"]}
+# Among which checkpoints a correlation is: all of a concept, those of one algorithm or of one moment, the moments of
+# one training.
+AMONG = {"all": [], "algorithm": ["algorithm"], "moment": MOMENT, "training": ["config", "seed"]}
 SIGNAL_COLUMNS = ["signal", "among", *METRIC, "r", "low", "high", "p", "n", "n_classes", "n_configs", "n_seeds"]
 LEAST = 3  # checkpoints of a block: two always agree or disagree
 _KEY = ["checkpoint", *LEAF]
@@ -43,16 +44,18 @@ def signal_values(scores: pd.DataFrame, validation: pd.DataFrame, health: pd.Dat
 def signals(normalized: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation of every signal with every score, a row each: SIGNAL_COLUMNS.
 
-    `normalized` are the scores of a run (1 = best), `values` those of `signal_values`. `r` in [-1, 1] is the mean
-    over concepts, and where `among` says so over algorithms or trainings, of the correlation among the checkpoints of
-    each, every checkpoint with the same weight; negative where a larger number goes with worse pictures. The 95 %
-    interval is clustered by class, config and seed, of whichever there are several, on Fisher's scale; `p` is of r = 0.
-    A metric is not correlated with itself. NaN where nothing varies.
+    `normalized` are the scores of a run (1 = best), `values` those of `signal_values`. `r` in [-1, 1] is the mean over
+    concepts, and where `among` says so over algorithms, moments or trainings, of the correlation among the checkpoints
+    of each, every checkpoint with the same weight; negative where a larger number goes with worse pictures. The 95 %
+    interval is clustered by class and by config (whose trainings share its luck), of whichever there are several, on
+    Fisher's scale; `p` is of r = 0. A metric is not correlated with itself. NaN where nothing varies.
     """
-    rows = normalized[(normalized["algorithm"] != "none") & (normalized["category"] != ALL)]
+    rows = with_moments(normalized[(normalized["algorithm"] != "none") & (normalized["category"] != ALL)])
     found = []
     for measured, of_it in rows.groupby(METRIC, sort=False, dropna=False, observed=True):
-        table = of_it[[*_KEY, "algorithm", "config", "seed", "score"]].merge(values, left_on=_KEY, right_index=True)
+        table = of_it[[*_KEY, "algorithm", "config", "seed", *MOMENT, "score"]].merge(
+            values, left_on=_KEY, right_index=True
+        )
         for name in values.columns:
             if name.split(", ")[1::-1] == list(measured[:2]):
                 continue
@@ -73,9 +76,9 @@ def _correlation(table: pd.DataFrame, within: list[str]) -> Iterator[float]:
     of_block = (x * y).groupby(block).transform("mean")
     # What each checkpoint adds to the correlation of its block: the influence function of Pearson's r, plus r.
     influence = of_block + x * y - of_block * (x**2 + y**2) / 2
-    clusters = [rows[CLASS].agg("/".join, axis=1) if len(rows) else rows["config"], rows["config"], rows["seed"]]
-    counts = [each.nunique() for each in clusters]
-    several = [each.astype(str).to_numpy() for each, count in zip(clusters, counts) if count > 1]
+    clusters = [rows[CLASS].agg("/".join, axis=1) if len(rows) else rows["config"], rows["config"]]
+    several = [each.to_numpy() for each in clusters if each.nunique() > 1]
+    counts = [each.nunique() for each in (*clusters, rows["seed"])]
     return iter((*_on_fishers_scale(clustered_mean(influence.to_numpy(), *several)), len(rows), *counts))
 
 

@@ -80,7 +80,7 @@ def test_the_page_and_the_command_line_agree_on_who_is_tied(run, tables, tmp_pat
 
 
 def test_views_put_last_epochs_first(run):
-    views = find_views(run.points)
+    views = find_views(run)
     assert [view.label for view in views] == ["last epoch of each config", "epoch 10", "epoch 30", "every epoch"]
     assert views[0].points == views[2].points
     assert len(views[3].points) == 2 * len(CONFIGS)

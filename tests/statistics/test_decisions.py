@@ -29,8 +29,8 @@ def test_rounds_are_halvings_of_the_whole():
 
 def test_what_is_told_worse_is_drawn_no_more():
     found, drawn = run(parts([0.0, -0.1, -5.0, -5.0, -5.0, -5.0]))
-    assert (found.verdicts[2:] == "worse").all() and (drawn[2:] == found.since[2:]).all() and drawn[2:].max() <= 2
-    assert found.verdicts[found.scores.argmax()] == "best" and drawn[:2].min() > drawn[2:].max()
+    assert (found.verdict[2:] == "worse").all() and (drawn[2:] == found.since[2:]).all() and drawn[2:].max() <= 2
+    assert found.verdict[found.score.argmax()] == "best" and drawn[:2].min() > drawn[2:].max()
     assert (found.high[2:] < 0).all() and found.worse[2:, 0].all()
 
 
@@ -45,22 +45,22 @@ def test_any_interruption_comes_to_the_same_decisions():
         some = rng.choice(lacking, rng.integers(1, len(lacking) + 1), replace=False)
         drawn[some], steps = found.wants[some], steps + 1
     assert steps > len(rounds(16)) and (drawn == spent).all()
-    for name in ("verdicts", "since", "scores"):
+    for name in ("verdict", "since", "score"):
         assert (getattr(found, name) == getattr(whole, name)).all()
 
 
 def test_what_only_further_trainings_can_tell_is_not_drawn_on():
     found, drawn = run(parts([0.0, -0.6, -0.6, -0.6], of_seed=1.0, noise=0.1))
-    others = found.verdicts != "best"
-    assert set(found.verdicts[others]) <= {"seeds", "open"} and drawn.max() < 16
-    assert found.more_seeds[found.verdicts == "seeds"].min() >= 1
+    others = found.verdict != "best"
+    assert set(found.verdict[others]) <= {"seeds", "open"} and drawn.max() < 16
+    assert found.more_seeds[found.verdict == "seeds"].min() >= 1
 
 
 def test_ties_within_a_margin_end_the_drawing():
     equal = parts([0.0, 0.0, -5.0, -5.0, -5.0, -5.0], of_seed=0.01, noise=0.02, classes=20)
     found, _ = run(equal, margin=0.3)
-    assert sorted(found.verdicts[:2]) == ["alike", "best"]
-    assert "alike" not in run(equal)[0].verdicts
+    assert sorted(found.verdict[:2]) == ["alike", "best"]
+    assert "alike" not in run(equal)[0].verdict
 
 
 def test_scores_are_ranks_within_each_leaf_of_what_was_drawn():

@@ -23,6 +23,7 @@ def study(noise, seed=0, configs=8, classes=4, seeds=3, epochs=3, luck=0.0):
     rows["loss"], rows["score"] = rng.normal(size=(2, len(rows))) * [[1.0], [noise]] + of_config
     rows["score"] += rows["loss"]
     rows = rows.assign(category="toys", class_name=rows["class"].astype(str), subclass="", **MEASURED)
+    rows["step"] = pd.NA
     rows["algorithm"] = np.where(rows["config"] % 2, "lora", "loha")
     rows["config"] = "c" + rows["config"].astype(str)
     return rows, rows.set_index(["checkpoint", *LEAF])[["loss"]]
@@ -35,6 +36,7 @@ def test_correlations_are_spearmans_within_each_concept_algorithm_and_training()
         "all": ["class_name"],
         "algorithm": ["class_name", "algorithm"],
         "training": ["class_name", "config", "seed"],
+        "moment": ["class_name", "epoch"],
     }
     for among, blocks in ways.items():
         each = [spearmanr(rows["loss"], rows["score"]).statistic for _, rows in normalized.groupby(blocks)]
