@@ -33,6 +33,11 @@ def joined(
     parts = _read(folders, progress)
     require_one_study(parts, of_file=file is not None)
     plan = joining.covered(_planned(parts, out, file, device, workers), parts)
+    if plan.study.decide.until == "decided":
+        raise UserError(
+            f"Study '{plan.study.name}' draws its images in rounds, each of which depends on all of the one before "
+            "(decide.until): there are no parts of it to join. Run it in one folder."
+        )
     found = joining.bring_together(plan, parts, progress)
     plan = replace(plan, remarks=(*plan.remarks, *joining.remarks(plan, found)))
     damage = joining.damage_words(plan, found)

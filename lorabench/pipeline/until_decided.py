@@ -85,6 +85,12 @@ def check_decided(plan: Plan) -> None:
             "Which config is better cannot be decided from one training of each: name two seeds or more "
             "(seeds = [1, 2, 3]), or draw all images (--until all)."
         )
+    for kind, size in deciding.part_sizes.items():
+        if plan.study.images.per_set < size:
+            raise UserError(
+                f"Of {kind} prompts something is decided that takes {size} images of a set at least, and "
+                f"images.per_set = {plan.study.images.per_set}."
+            )
     budget, first = budget_of(plan.study.decide.budget), deciding.round([])
     if budget and first:
         too_much = beyond(plan, [], first, budget)

@@ -128,3 +128,18 @@ def test_one_training_of_each_decides_nothing(study, tmp_path):
     single.write_text(study.read_text().replace("seeds = [1, 2, 3]", "seeds = [1]"))
     done = lorabench_here("grid", str(single), "--out", str(tmp_path / "out"), "--until", "decided")
     assert done.returncode == 2 and "two seeds or more" in done.stderr
+
+
+def test_tables_and_page_are_made_again_from_the_rounds_that_are_there(study, run, tmp_path):
+    """By the stages that draw nothing; those that draw belong to a whole run, and there are no parts to join."""
+    written = tmp_path / "written.toml"
+    written.write_text(study.read_text() + '\n[decide]\nuntil = "decided"\ncriteria = ["fidelity", "diversity"]\n')
+    before = pd.read_parquet(run / "decisions.parquet")
+    (run / "report.html").unlink()
+    done = lorabench_here("report", str(written), "--out", str(run))
+    assert done.returncode == 0 and (run / "report.html").exists(), done.stderr
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "decisions.parquet"), before)
+    refused = lorabench_here("generate", str(written), "--out", str(run))
+    assert refused.returncode == 2 and "`lorabench grid`" in refused.stderr
+    joined = lorabench_here("join", str(run), str(run), "--out", str(tmp_path / "both"), "--study", str(written))
+    assert joined.returncode == 2 and "Traceback" not in joined.stderr
