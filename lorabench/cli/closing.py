@@ -15,6 +15,8 @@ from lorabench.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lorabench.report.tables import RunTables
+
 SHOWN_DAMAGE = 10  # sentences at the end of a run; all of them scroll by, and --json has them
 
 
@@ -95,14 +97,27 @@ def _leaders(root: Path) -> tuple[object, list[str]]:
     """The leaderboard of a run, and its words at the run's end; why there is none where nothing is ranked."""
     from lorabench.api import choosing, file_comparison, findings
     from lorabench.cli import choice_words, file_words
+    from lorabench.report import runs
 
     try:
         found = choosing.leaderboard(root)
+        decisions = runs.read_run(root, only=("decisions",))
+        if len(decisions.decisions):
+            return found, _decided(decisions)
         if found["verdict"].isin(["best", "cannot be told"]).all():
             return found, list(file_words.closing(file_comparison.files(root)))
     except UserError as error:
         return [], [str(error)]
     return found, list(choice_words.closing(found, findings.identified(root)))
+
+
+def _decided(run: RunTables) -> list[str]:
+    """What rounds of images decided, and what they saved."""
+    from lorabench.cli.cells import wrapped
+    from lorabench.report.decided import criteria, summary
+
+    lines = [f"{each.name}, {each.judged_by}: {each.told}" for each in criteria(run.decisions)]
+    return [part for line in (*lines, *summary(run.study["decided"])) for part in wrapped(line, "  ")]
 
 
 def closing_words(summary: dict[str, Any], leaders: Sequence[str] = ()) -> str:

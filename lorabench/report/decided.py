@@ -98,10 +98,9 @@ def _told(rows: pd.DataFrame) -> str:
     others = [f"{counts[name]} {words}" for name, words in COUNTED.items() if counts.get(name)]
     drawn = rows["images"].astype("float64")
     of_others = f"; of the others {', '.join(others)}" if others else ""
-    return (
-        f"{name_of(rows.iloc[0])} leads{of_others}. {drawn.mean():.3g} images of a set on average, "
-        f"{drawn.min():.0f} to {drawn.max():.0f}."
-    )
+    images = f"{drawn.mean():.3g} images of a set on average, {drawn.min():.0f} to {drawn.max():.0f}"
+    images = images if drawn.min() < drawn.max() else f"{count(int(drawn.max()), 'image')} of a set"
+    return f"{name_of(rows.iloc[0])} leads{of_others}. {images[0].upper()}{images[1:]}."
 
 
 def name_of(row: Any) -> str:

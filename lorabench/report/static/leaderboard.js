@@ -72,9 +72,9 @@ function standing(column, point, category = board.category, view = board.view) {
   const verdict = marks.verdict[at];
   if (verdict === "best") return { verdict, words: "highest mean" };
   const by = `${fixed(-marks.difference[at], 3)} below ${DATA.points[marks.best].config}`;
-  if (verdict === "cannot be told") return { verdict, words: `${by}, which cannot be tested` };
+  if (verdict === "cannot be told" && marks.low[at] === null) return { verdict, words: `${by}, which cannot be tested` };
   const interval = `95 %: ${fixed(-marks.high[at], 3)} to ${fixed(-marks.low[at], 3)}, ${marks.q[at] === null ? "whenever one had stopped" : `q ${marks.q[at] === 0 ? "below 0.001" : fixed(marks.q[at], 3)}`}`;
-  return { verdict, words: `${by} (${interval}): ${verdict === "tied" ? "not told apart" : "worse"}` };
+  return { verdict, words: `${by} (${interval}): ${{ tied: "not told apart", worse: "worse" }[verdict] ?? verdict}` };
 }
 
 function boardCell(column, point) {
