@@ -226,9 +226,9 @@ def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame, families: Sequenc
     squares = [(wide.iloc[:, place] - wide.iloc[:, best]).unstack("seed") for place in places]
     found = pd.Series([variance_components(square.to_numpy()) for square in squares], places, dtype=object).dropna()
     shared = np.sum([labels == labels[best] for labels in families], axis=0) * np.ones(wide.shape[1])
-    answers = pd.DataFrame(np.nan, table.index, _POWER)
+    answers = {name: np.full(len(table), np.nan) for name in _POWER}  # cells of a table take longer than all the rest
     for place, row in table[table["level"].notna() & (table["se"] > 0)].iterrows():
-        answers.loc[place, "detectable"] = minimum_detectable(row["se"], row["df"], row["level"])
+        answers["detectable"][place] = minimum_detectable(row["se"], row["df"], row["level"])
         # As in the test, differences from one's kin, and from the others, are taken to vary alike.
         alike = found[shared[found.index] == shared[place]]
         if row["verdict"] == "tied" and len(alike):
@@ -237,8 +237,9 @@ def _power(wide: pd.DataFrame, best: int, table: pd.DataFrame, families: Sequenc
             worth = (row["worth_of_classes"], row["worth_of_seeds"])
             asked = (row["difference"], parts, n_classes, n_seeds, row["level"], worth)
             seeds, images = seeds_needed(*asked), images_needed(*asked)
-            answers.loc[place, ["more_seeds", "more_images"]] = seeds - n_seeds if seeds else np.nan, images or np.nan
-    return answers
+            answers["more_seeds"][place] = seeds - n_seeds if seeds else np.nan
+            answers["more_images"][place] = images or np.nan
+    return pd.DataFrame(answers, table.index)
 
 
 def what_it_takes(
