@@ -14,6 +14,7 @@ features, round by round. Prints tables and, with --json, the same for machines.
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import time
 from pathlib import Path
@@ -23,9 +24,8 @@ import pandas as pd
 from scipy.special import stdtr
 from scipy.stats import false_discovery_control, ttest_1samp
 
-from lorabench import config
+from lorabench.api.studies import planned
 from lorabench.pipeline.deciding import parts_of
-from lorabench.pipeline.planning import make_plan
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES, differences
 from lorabench.statistics.decisions import Decided, Parts, decide, rounds
 
@@ -101,9 +101,11 @@ def false_share(found: np.ndarray, means: np.ndarray) -> float:
     return float(wrong.sum() / max(1, found.sum()))
 
 
-def simulated(simulations: int) -> list[dict[str, object]]:
+def simulated(simulations: int, worlds: str) -> list[dict[str, object]]:
     rows = []
     for name, (means, seeds, spreads) in WORLDS.items():
+        if not fnmatch.fnmatch(name, worlds):
+            continue
         worst: dict[str, list[float]] = {"decided": [], "anew": [], "images": []}
         share, best, kept = [], [], []
         for number in range(simulations):
@@ -135,8 +137,9 @@ def replayed(study: Path, run: Path, levels: str) -> list[dict[str, object]]:
 
     `told` counts the pairs that all images tell apart by the fixed test; tau is that of their orders there and here.
     """
-    plan = make_plan(config.load_study(study), run)
-    trained = [each for each in plan.checkpoints if not each.is_base]
+    plan = planned(study, run)
+    scored = (each for each in plan.checkpoints if plan.folder.holds(plan.places.scores(each), plan.keys.scores(each)))
+    trained = [each for each in scored if not each.is_base]
     if levels == "config":
         last = max(each.epoch for each in trained)
         trained = [each for each in trained if each.epoch == last]
@@ -184,6 +187,7 @@ def _against(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=0)
+    parser.add_argument("--worlds", default="*", help="of the simulated ones, as a glob pattern")
     parser.add_argument("--study", type=Path)
     parser.add_argument("--run", type=Path)
     parser.add_argument(
@@ -193,7 +197,7 @@ def main() -> None:
     asked = parser.parse_args()
     since, found = time.perf_counter(), {}
     if asked.simulations:
-        found["simulated"] = simulated(asked.simulations)
+        found["simulated"] = simulated(asked.simulations, asked.worlds)
     if asked.run:
         found["replayed"] = replayed(asked.study, asked.run, asked.levels)
     for name, rows in found.items():

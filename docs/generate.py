@@ -205,6 +205,7 @@ SECTIONS = {
     "signals of one algorithm": ("signals.md", signals_study.of_one_algorithm),
     "signals of one epoch": ("signals.md", signals_study.of_one_moment),
     "signals of one training": ("signals.md", signals_study.of_one_training),
+    "signals by draws": ("signals.md", signals_study.by_draws),
     "signals by band": ("signals.md", signals_study.by_band),
     "metrics": ("metrics.md", metrics),
     "encoders": ("metrics.md", encoders),

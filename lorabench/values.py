@@ -31,22 +31,24 @@ MOST_SAMPLES = 100_000_000  # of an epoch: they are shuffled in memory
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may take: hours of work, all processes together; images; or kilowatt hours."""
+    """What a run may take: hours of work, all processes together; images, or a share of all; or kilowatt hours."""
 
     amount: float
-    unit: Literal["h", "img", "kWh"]
+    unit: Literal["h", "img", "%", "kWh"]
+
+
+_UNITS: dict[str, Literal["h", "img", "%", "kWh"]] = {"h": "h", "img": "img", "%": "%", "kwh": "kWh"}
 
 
 def budget_of(text: str) -> Budget | None:
-    """20h, 100000img or 10kWh; None of "". ValueError."""
+    """20h, 100000img, 15% or 10kWh; None of "". ValueError."""
     if not text.strip():
         return None
-    found = re.fullmatch(
-        r"(\d+(?:\.\d+)?)\s*(h|img|kwh)", text.strip().replace(",", "").replace("_", ""), re.IGNORECASE
-    )
+    plain = text.strip().lower().replace(",", "").replace("_", "")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(h|img|%|kwh)", plain)
     if found is None or float(found[1]) == 0:
-        raise ValueError(f"must be hours, images or energy: 20h, 100000img or 10kWh, not '{text}'")
-    return Budget(float(found[1]), {"h": "h", "img": "img", "kwh": "kWh"}[found[2].lower()])  # type: ignore[arg-type]
+        raise ValueError(f"must be hours, images or energy: 20h, 100000img, 15% or 10kWh, not '{text}'")
+    return Budget(float(found[1]), _UNITS[found[2]])
 
 
 def _is_budget(text: str) -> str:

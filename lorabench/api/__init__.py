@@ -63,8 +63,8 @@ def grid(
     call the one concept of pictures that do not say it. `shard` "2/3" does a share of the tasks, beside other processes
     in the same folder. `until` "decided" draws images in rounds until it is known which configs are best by `criteria`
     (all that are measured), at most `rate` of the differences called real being expected to be none, those below
-    `equivalent` as good as equal, within a `budget` ("20h", "100000img", "10kWh"). Results go to `out`, by default
-    `results/<study>`. UserError for a study that cannot be run, before any work.
+    `equivalent` as good as equal, within a `budget` ("20h", "100000img", "15%", "10kWh"). Results go to `out`, by
+    default `results/<study>`. UserError for a study that cannot be run, before any work.
     """
     file, population = Path(study), _path(anchors)
     words, how = Words(trigger, class_word), How(device, workers, executor, address, compile, shard_of(shard))

@@ -55,7 +55,7 @@ Equivalent = Annotated[
 ]
 BudgetGiven = Annotated[
     str | None,
-    typer.Option("--budget", metavar="AMOUNT", help="stop at the latest after 20h of work, 100000img or 10kWh"),
+    typer.Option("--budget", metavar="AMOUNT", help="stop after 20h of work, 100000img, 15% of the images or 10kWh"),
 ]
 Anchors = Annotated[
     Path | None,

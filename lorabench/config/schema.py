@@ -367,7 +367,8 @@ class Decide(Section):
         None, gt=0, lt=1, description="scores (0 = last, 1 = first) that differ by less are as good as equal"
     )
     budget: BudgetText = Field(
-        "", description="where to stop at the latest: 20h of work, 100000img or 10kWh; empty = nowhere"
+        "",
+        description="where to stop at the latest: 20h of work, 100000img, 15% of all images or 10kWh; empty = nowhere",
     )
 
 

@@ -8,7 +8,7 @@ from lorabench import config
 from lorabench.components import Metric
 from lorabench.pipeline import merging
 from lorabench.pipeline.plan import Plan
-from lorabench.pipeline.spending import images_of
+from lorabench.pipeline.spending import all_images, images_of
 
 
 def study_facts(plan: Plan) -> dict[str, Any]:
@@ -37,8 +37,7 @@ def study_facts(plan: Plan) -> dict[str, Any]:
 def _decided_facts(plan: Plan) -> dict[str, Any]:
     """What was drawn in rounds, of how much, and by which rule."""
     said = plan.study.decide
-    whole = len(plan.checkpoints) * sum(len(each.requests) for each in plan.prompt_sets)
-    facts = {"rounds": len(plan.rounds), "images": sum(map(images_of, plan.rounds)), "all_images": whole}
+    facts = {"rounds": len(plan.rounds), "images": sum(map(images_of, plan.rounds)), "all_images": all_images(plan)}
     return facts | {"rate": said.rate, "equivalent": said.equivalent, "budget": said.budget}
 
 

@@ -19,14 +19,20 @@ def images_of(round_: Plan) -> int:
     return sum(len(each.requests) for sets in round_.round.sets.values() for each in sets)
 
 
+def all_images(plan: Plan) -> int:
+    """Those of the whole study."""
+    return len(plan.checkpoints) * sum(len(each.requests) for each in plan.prompt_sets)
+
+
 def beyond(plan: Plan, gone: Sequence[Plan], following: Plan, budget: Budget) -> str:
     """Why a round is too much for a budget, in a sentence; "" where it is not. UserError for what is not measured.
 
     What it takes is told from the images so far; of the first round nothing is known but their number.
     """
     images, more = sum(map(images_of, gone)), images_of(following)
-    if budget.unit == "img":
-        spent, would = float(images), float(more)
+    if budget.unit in ("img", "%"):
+        of_all = 1.0 if budget.unit == "img" else 100 / all_images(plan)
+        spent, would = images * of_all, more * of_all
     elif not gone:
         return ""
     else:
@@ -34,7 +40,7 @@ def beyond(plan: Plan, gone: Sequence[Plan], following: Plan, budget: Budget) ->
         would = _spent(plan, gone, budget.unit, every=False) * more / max(1, images)
     if spent + would <= budget.amount:
         return ""
-    number, unit = following.round.number, {"img": "images"}.get(budget.unit, budget.unit)
+    number, unit = following.round.number, {"img": "images", "%": "% of all images"}.get(budget.unit, budget.unit)
     return (
         f"Round {number} is not drawn: it would take {would:,.4g} {unit} more, and {spent:,.4g} of "
         f"{budget.amount:,g} are spent."
