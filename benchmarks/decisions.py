@@ -17,6 +17,7 @@ import argparse
 import fnmatch
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from scipy.special import stdtr
 from scipy.stats import false_discovery_control, ttest_1samp
 
 from lorabench.api.studies import planned
-from lorabench.pipeline.deciding import parts_of
+from lorabench.pipeline.deciding import levels_of, parts_of
+from lorabench.records import Checkpoint
 from lorabench.statistics.comparisons import FALSE_DISCOVERIES, differences
 from lorabench.statistics.decisions import Decided, Parts, decide, rounds
 
@@ -153,10 +155,21 @@ def replayed(study: Path, run: Path, levels: str) -> list[dict[str, object]]:
         for look in rounds(every[0]):
             here = parts.scores(np.full(len(full), look)).mean().to_numpy()
             rows.append(named | _against(whole, full, here, told(parts, look), f"{look} of all", look / every[0]))
+        if not plan.measuring.metric(metric).is_of_images:  # the same order as of the sets as they are?
+            usual = _of_whole_sets(run, metric, prompts, trained)
+            rows.append(named | _against(whole, full, usual, whole & False, "whole sets", 1.0))
         last, drawn, _ = replay(parts)
         counts = {each: int((last.verdict == each).sum()) for each in ("worse", "seeds", "open", "images")}
         rows.append(named | _against(whole, full, last.score, last.worse, "decided", drawn.mean() / every[0]) | counts)
     return rows
+
+
+def _of_whole_sets(run: Path, metric: str, prompts: str, trained: Sequence[Checkpoint]) -> np.ndarray:
+    """Scores of each level as a study has them that measures all images of a set together."""
+    levels = levels_of(trained)
+    rows = pd.read_parquet(run / "normalized.parquet").merge(levels[["checkpoint", "level"]], on="checkpoint")
+    rows = rows[(rows["metric"] == metric) & (rows["prompt_type"] == prompts)]
+    return rows.groupby(["level", "category", "class_name"])["score"].mean().groupby("level").mean().to_numpy()
 
 
 MEASURED = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import decisions_study
 import details
 import questions
 import signals_study
@@ -201,6 +202,8 @@ SECTIONS = {
     "ways of training": ("training_study.md", training_study.values),
     "effects of training": ("training_study.md", training_study.effects),
     "captions": ("training_study.md", training_study.captions),
+    "decisions simulated": ("protocol.md", decisions_study.simulated),
+    "decisions replayed": ("protocol.md", decisions_study.replayed),
     "signals of all": ("signals.md", signals_study.among_all),
     "signals of one algorithm": ("signals.md", signals_study.of_one_algorithm),
     "signals of one epoch": ("signals.md", signals_study.of_one_moment),
