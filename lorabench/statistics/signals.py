@@ -37,7 +37,7 @@ def signal_values(scores: pd.DataFrame, validation: pd.DataFrame, health: pd.Dat
         name = ", ".join(filter(None, [metric, prompts, *seen]))
         found = found.join(rows.set_index(_KEY)["value"].astype("float64").rename(name))
     if len(health):
-        found = found.join(health_of_weights(health).astype("float64"), on="checkpoint")
+        found = found.join(health_of_weights(health), on="checkpoint")
     return found.dropna(axis=1, how="all")
 
 

@@ -51,7 +51,8 @@ def _means(rows: pd.DataFrame, keys: list[str], by: str) -> pd.DataFrame:
 
 def health_of_weights(health: pd.DataFrame) -> pd.DataFrame:
     """A row a checkpoint (the index), a column for each measure of its weights, all blocks together."""
-    return health[health["block"] == WHOLE].set_index("checkpoint")[list(HEALTH_MEASURES)]
+    found = health[health["block"] == WHOLE].set_index("checkpoint")[list(HEALTH_MEASURES)]
+    return found.astype("float64")  # the base model has none, so that joined tables hold objects
 
 
 FAR, LEAST_FILES = 6.0, 4  # robust standard deviations from the median; files of which one can be unlike the others

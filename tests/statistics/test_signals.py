@@ -82,7 +82,9 @@ def test_signals_are_losses_by_concept_gaps_and_the_health_of_all_blocks():
         "checkpoint": ["a", "a"], "block": ["unet.mid_block", "all"], "spectral_norm": [9.0, 2.0],
         "stable_rank": 1.0, "first_direction": 1.0, "relative_norm": 0.1,
     })  # fmt: skip
+    health = health.astype(object)  # as tables are where a checkpoint has no update
     found = signal_values(scores, validation, health).droplevel(["checkpoint", "category", "subclass"])
     assert found.loc["x", "held_out_loss"] == pytest.approx(1.25) and found.loc["x", "loss_gap"] == pytest.approx(0.75)
     assert found.loc["x", "image_similarity_gap, train"] == 0.1 and np.isnan(found.loc["y", "held_out_loss"])
+    assert (found.dtypes == "float64").all()
     assert (found["spectral_norm"] == 2).all() and "image_similarity, train" not in found
