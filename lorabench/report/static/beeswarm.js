@@ -168,6 +168,16 @@ function swarmLevels(factors, target) {
   return [el("h3", {}, "Levels: mark, and mean SHAP value against the mean of the factor"), el("div", { class: "levels" }, lists)];
 }
 
+// A name in lines of about so many letters, words whole.
+function inLines(name, letters) {
+  const lines = [""];
+  for (const word of name.split(" ")) {
+    if (lines.at(-1) && lines.at(-1).length + word.length >= letters) lines.push("");
+    lines.push(`${lines.pop()} ${word}`.trim());
+  }
+  return lines;
+}
+
 function drawSwarm() {
   const box = byId("factors-plot"),
     quality = byId("factors-quality"),
@@ -190,7 +200,7 @@ function drawSwarm() {
     height = 78 * factors.length + 66,
     phone = width < 520;
   const margin = { l: phone ? 92 : 150, r: 14, t: TOP, b: 56 };
-  const names = factors.map(([factor]) => plain(factor.label).replace(" ", phone ? "<br>" : " "));
+  const names = factors.map(([factor]) => inLines(factor.label, phone ? 10 : 18).map(plain).join("<br>"));
   fill(quality, ...swarmQuality(target));
   box.style.height = `${height + 14}px`;
   Plotly.react(
