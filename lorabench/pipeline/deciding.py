@@ -115,11 +115,11 @@ class Deciding:
         levels = levels_of(self.trained).drop_duplicates("level").sort_values("level")
         tables = []
         for judged, found in self.decided(gone).items():
-            size, (_, drawn) = self.part_sizes[judged.prompt_type], self.parts(judged, gone)
+            size = self.part_sizes[judged.prompt_type]
             measured_ = zip(METRIC, (judged.prompt_type, *vars(judged.request).values()))
             columns = {name: getattr(found, name) for name in ("verdict", "score", "low", "high", "more_seeds")}
             since = np.where(found.verdict == "images", np.nan, found.since * size)
-            columns |= {"images": drawn * size, "decided_after": since}
+            columns |= {"images": found.drawn * size, "decided_after": since}
             tables.append(levels.assign(criterion=judged.criterion, **dict(measured_), **columns))
         return with_whole_numbers(pd.concat(tables, ignore_index=True)[DECISION_COLUMNS])
 
@@ -128,7 +128,7 @@ class Deciding:
         table = levels_of(self.trained)
         wanted: dict[str, dict[str, tuple[int, int]]] = {}  # checkpoint -> prompt type -> parts from, to
         for judged, found in self.decided(gone).items():
-            _, drawn = self.parts(judged, gone)
+            drawn = found.drawn
             for id_, level in zip(table["checkpoint"], table["level"]):
                 if found.wants[level] > drawn[level]:
                     types = wanted.setdefault(id_, {})

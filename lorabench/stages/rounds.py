@@ -42,6 +42,7 @@ def part_size(metric: Metric, per_set: int) -> int:
 def part_values(
     metric: Metric,
     compute: Callable[[Metric, MetricInputs], Value],
+    whole: Value,
     inputs: MetricInputs,
     kept: np.ndarray,
     order: np.ndarray,
@@ -50,11 +51,11 @@ def part_values(
     """What the parts of `size` images of a set measure, [parts], in their order; NaN of a part that has no value. None
     where single images are too few for it.
 
-    `inputs` are of those images of the set, bool [n], that are `kept`; part i of two checkpoints is of the same images.
-    Where each image has a value a part has their mean; else, of the metric without the bias of few images if there is
-    such a one.
+    `whole` is the value of all `inputs`, which are of those images of the set, bool [n], that are `kept`; part i of two
+    checkpoints is of the same images. Where each image has a value a part has their mean; else, of the metric without
+    the bias of few images if there is such a one.
     """
-    whole, row_of = compute(metric, inputs), np.cumsum(kept) - 1
+    row_of = np.cumsum(kept) - 1
     parts = order[: len(order) // size * size].reshape(-1, size)
     if whole.per_image is not None:
         values = np.where(kept, whole.per_image[row_of], np.nan)[parts]

@@ -89,7 +89,8 @@ def measured_parts(choice: MetricChoice, leaf: Leaf, features: FeatureSource) ->
         return np.empty(0)
     order = rounds.order_of(leaf.prompt_index, leaf.concept.id, leaf.prompt_type)
     size = rounds.part_size(choice.metric, len(order))
-    return rounds.part_values(choice.metric, _compute, inputs, kept, order, size)
+    whole = _compute(choice.metric, inputs)
+    return rounds.part_values(choice.metric, _compute, whole, inputs, kept, order, size)
 
 
 def score_dataset(
@@ -167,7 +168,7 @@ def _measured(
     found = _score(checkpoint_id, choice, prompt_type, value, len(inputs.generated), concept, blocks, own)
     if concept is None or pool[0].part_size is None:
         return found
-    parts = rounds.part_values(choice.metric, _compute, inputs, kept, np.arange(len(kept)), pool[0].part_size)
+    parts = rounds.part_values(choice.metric, _compute, value, inputs, kept, np.arange(len(kept)), pool[0].part_size)
     return replace(found, blocks=(), parts=tuple(parts.tolist()))
 
 

@@ -67,6 +67,7 @@ class Decided:
     """
 
     verdict: np.ndarray
+    drawn: np.ndarray  # parts of each level
     since: np.ndarray
     wants: np.ndarray
     score: np.ndarray
@@ -131,7 +132,7 @@ def decide(parts: Parts, drawn: np.ndarray, rate: float = FALSE_DISCOVERIES, mar
     following = next((look for look in looks if look > has.max()), 0)
     verdicts[(verdicts == "images") & (following == 0)] = "open"
     wants = np.where(_drawn_next(verdicts, best, has), following, 0)
-    return Decided(verdicts, since, wants, scores, worse, evidence.low[:, best], evidence.high[:, best], seeds)
+    return Decided(verdicts, drawn, since, wants, scores, worse, evidence.low[:, best], evidence.high[:, best], seeds)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ PROMPTS = np.repeat(np.arange(10), 10)
 def values(name, inputs, order, kept=None):
     kept, metric = np.ones(len(order), bool) if kept is None else kept, components.find("metrics", name)
     size = part_size(metric, len(order))
-    return part_values(metric, lambda metric, of: metric.compute(of), inputs, kept, order, size)
+    return part_values(metric, lambda metric, of: metric.compute(of), metric.compute(inputs), inputs, kept, order, size)
 
 
 def inputs(n=16, seed=0, **more):
